@@ -1,0 +1,1 @@
+"""Squash the layers of container images."""
