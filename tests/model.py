@@ -260,11 +260,12 @@ def pax_records(data: bytes) -> dict[bytes, bytes]:
         if not (space and length_text.isdigit() and len(length_text) < 20):
             raise ModelError("bad PAX record")
         length = int(length_text)
-        record, data = data[len(length_text) + 1 : length], data[length:]
-        key, equals, value = record.partition(b"=")
-        if length <= len(length_text) + 1 or not (key and equals and value.endswith(b"\n")):
+        record, data = data[:length], data[length:]
+        if len(record) != length or not record.endswith(b"\n"):
             raise ModelError("bad PAX record")
-        value = value[:-1]
+        key, equals, value = record[len(length_text) + 1 : -1].partition(b"=")
+        if not (key and equals):
+            raise ModelError("bad PAX record")
         if b"\0" in (value if key in (b"path", b"linkpath", b"uname", b"gname") else key):
             raise ModelError("NUL in a PAX record")
         if key in (b"GNU.sparse.offset", b"GNU.sparse.numbytes"):
