@@ -1,0 +1,195 @@
+"""Bytes that can be read again and again: parts of files, literals, runs of zeros.
+
+A Content is what a blob holds, whether it lies in an archive, in a spool file or exists only as
+a plan; nothing is read before it is asked for.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import BinaryIO, Protocol
+
+from squasher.errors import ArchiveError
+
+#: Bytes read at once where content goes by as a stream.
+WINDOW = 1 << 20
+_ZEROS = bytes(WINDOW)
+
+
+class File(Protocol):
+    """Something with random access. Reading is safe from several threads at once."""
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return `size` bytes from `offset` on, fewer only where the file ends."""
+        ...
+
+    @property
+    def descriptor(self) -> int | None:
+        """The open file descriptor behind it, if there is one."""
+        ...
+
+
+class DescriptorFile:
+    """A seekable operating system file, read with pread(2): no shared position, no mmap.
+
+    A file that shrinks while it is read gives short reads here; behind an mmap it gives SIGBUS.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream  # kept so that the descriptor stays open
+        self.descriptor: int | None = stream.fileno()
+        self._fd = stream.fileno()
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return `size` bytes from `offset` on, fewer only where the file ends."""
+        data = os.pread(self._fd, size, offset)
+        if len(data) == size or not data:
+            return data
+        pieces = [data]  # pread may return less, at the latest at 2 GiB
+        got = len(data)
+        while got < size and (data := os.pread(self._fd, size - got, offset + got)):
+            pieces.append(data)
+            got += len(data)
+        return b"".join(pieces)
+
+
+class StreamFile:
+    """Any other seekable binary file object, such as io.BytesIO."""
+
+    descriptor: int | None = None
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return `size` bytes from `offset` on, fewer only where the file ends."""
+        pieces = []
+        with self._lock:
+            self._stream.seek(offset)
+            while size and (data := self._stream.read(size)):
+                pieces.append(data)
+                size -= len(data)
+        return b"".join(pieces)
+
+
+def open_file(stream: BinaryIO) -> File:
+    """Return `stream`, which must be seekable, with random access."""
+    try:
+        stream.fileno()
+    except (OSError, AttributeError):
+        return StreamFile(stream)
+    return DescriptorFile(stream) if hasattr(os, "pread") else StreamFile(stream)
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """`size` bytes of `file` from `offset` on."""
+
+    file: File
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """`size` zero bytes that lie nowhere."""
+
+    size: int
+
+
+Part = Extent | Hole | bytes
+
+
+def part_size(part: Part) -> int:
+    """Return how many bytes `part` stands for."""
+    return len(part) if type(part) is bytes else part.size  # type: ignore[union-attr]
+
+
+class Content:
+    """A sequence of parts, read as one. Immutable."""
+
+    __slots__ = ("_ends", "parts", "size")
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = tuple(parts)
+        self._ends = list(accumulate(map(part_size, self.parts)))
+        self.size = self._ends[-1] if self._ends else 0
+
+    def slice(self, start: int, stop: int) -> Iterator[Part]:
+        """Yield the parts that make up bytes `start` to `stop`. O(log parts + parts yielded)."""
+        index = bisect_right(self._ends, start)
+        while start < stop:
+            part = self.parts[index]
+            begin = start - (self._ends[index - 1] if index else 0)
+            take = min(stop, self._ends[index]) - start
+            if isinstance(part, Extent):
+                yield Extent(part.file, part.offset + begin, take)
+            elif isinstance(part, Hole):
+                yield Hole(take)
+            else:
+                yield part[begin : begin + take]
+            start += take
+            index += 1
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return bytes `offset` to `offset + size`, fewer only where the content ends.
+
+        Raises ArchiveError if a file has become shorter than it was.
+        """
+        stop = min(offset + size, self.size)
+        pieces = [_read(part, 0, part_size(part)) for part in self.slice(offset, stop)]
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def windows(self, size: int = WINDOW) -> Iterator[bytes]:
+        """Yield all bytes in order, at most `size` at a time.
+
+        Raises ArchiveError if a file has become shorter than it was.
+        """
+        for part in self.parts:
+            total = part_size(part)
+            if type(part) is bytes and total <= size:
+                yield part
+                continue
+            for at in range(0, total, size):
+                yield _read(part, at, min(size, total - at))
+
+
+def _read(part: Part, at: int, size: int) -> bytes:
+    if isinstance(part, Extent):
+        try:
+            data = part.file.read_at(part.offset + at, size)
+        except OSError as error:
+            raise ArchiveError(f"cannot be read: {error.strerror or error}") from None
+        if len(data) != size:
+            raise ArchiveError("the input has become shorter while it was read")
+        return data
+    if isinstance(part, Hole):
+        return _ZEROS[:size] if size <= len(_ZEROS) else bytes(size)
+    return part[at : at + size]
+
+
+class ContentReader(io.RawIOBase):
+    """Content as a binary stream, for libraries that want one."""
+
+    def __init__(self, content: Content) -> None:
+        super().__init__()
+        self._content = content
+        self._at = 0
+
+    def readable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """Fill `buffer` from where the last read ended."""
+        data = self._content.read_at(self._at, len(buffer))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)

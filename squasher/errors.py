@@ -1,0 +1,83 @@
+"""What can go wrong, with the facts and the exit code of each failure.
+
+Every error that the package raises on purpose derives from `SquasherError` and from the standard
+exception that fits. Its text is one line, `<where>: <what is wrong>[; <what to do>]`; each level
+that an error passes through adds its own place in front with `within`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, TypeVar
+
+_E = TypeVar("_E", bound="SquasherError")
+
+
+class SquasherError(Exception):
+    """The common base; `where`, `what` and `hint` are the parts of the message."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.hint = hint
+
+    def within(self: _E, place: str) -> _E:
+        """Return the same error with `place` put before where it happened."""
+        self.where = f"{place}: {self.where}" if self.where else place
+        return self
+
+    def __str__(self) -> str:
+        """Return the whole message, on one line."""
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text}; {self.hint}" if self.hint else text
+
+
+class UsageError(SquasherError, ValueError):
+    """Options that make no sense, alone or together."""
+
+    exit_code = 2
+
+
+class ArchiveError(SquasherError, ValueError):
+    """The input is missing, unreadable, damaged, or no image archive."""
+
+    exit_code = 3
+
+
+class DocumentError(ArchiveError):
+    """A JSON document of the image is not what its place demands; `where` names the place."""
+
+
+class DigestMismatchError(ArchiveError):
+    """Bytes do not hash to the digest, or do not have the size, that something says they have."""
+
+    def __init__(self, expected: str, actual: str, *, where: str = "") -> None:
+        super().__init__(f"expected {expected}, found {actual}", where=where)
+        self.expected = expected
+        self.actual = actual
+
+
+class BaseNotFoundError(SquasherError, LookupError):
+    """The base, image or platform asked for is not there, or is ambiguous."""
+
+    exit_code = 4
+
+
+class UnsupportedImageError(SquasherError, ValueError):
+    """A sound image of a kind that cannot be squashed."""
+
+    exit_code = 5
+
+
+class OutputError(SquasherError, OSError):
+    """The result could not be written."""
+
+    exit_code = 6
+
+
+class EngineError(SquasherError, RuntimeError):
+    """An engine could not be reached or refused."""
+
+    exit_code = 7

@@ -1,0 +1,113 @@
+"""Images as values: what is left of an archive once it has been read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from squasher.content import Content
+from squasher.digest import Digest
+from squasher.errors import DocumentError
+from squasher.spec import ImageConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Stored bytes. `digest` is None where no document tells it."""
+
+    content: Content
+    media_type: str
+    digest: Digest | None
+    compression: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes as stored."""
+        return self.content.size
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer: the digest of its tar, and how it is stored.
+
+    descriptor   the document that pointed at the blob, annotations included; {} without one
+    folder       the name of its folder in an archive of docker before 25
+    """
+
+    diff_id: Digest
+    blob: Blob
+    descriptor: dict[str, Any] = field(default_factory=dict)
+    folder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image: config, layers (lowest first, one for each diff_id), tags.
+
+    manifest     the document of its OCI manifest, {} if it had none
+    descriptor   the document that pointed at that manifest
+    """
+
+    config: ImageConfig
+    layers: tuple[Layer, ...]
+    tags: tuple[str, ...] = ()
+    manifest: dict[str, Any] = field(default_factory=dict)
+    descriptor: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def chain_ids(self) -> tuple[Digest, ...]:
+        """The digest of each stack of layers, from the lowest up.
+
+        Source: image-spec, config.md, "Layer ChainID".
+        """
+        return chain_ids([layer.diff_id for layer in self.layers])
+
+    @property
+    def name(self) -> str:
+        """A name for messages: the first tag, else the image ID."""
+        return self.tags[0] if self.tags else str(self.config.image_id)
+
+
+def chain_ids(diff_ids: Sequence[Digest]) -> tuple[Digest, ...]:
+    """Return the chain ID of each prefix of `diff_ids`. O(layers)."""
+    found: list[Digest] = []
+    for diff_id in diff_ids:
+        if found:
+            text = f"{found[-1]} {diff_id}"
+            found.append(Digest(hashlib.sha256(text.encode("ascii")).hexdigest()))
+        else:
+            found.append(diff_id)
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of `docker history`: `history` and `layer` are indexes, None where there is none."""
+
+    history: int | None
+    layer: int | None
+
+
+def rows(config: ImageConfig) -> tuple[Row, ...]:
+    """Return the rows of the history with the layers that they stand for, lowest first.
+
+    Rows that are not empty take the layers from the lowest up; layers that are left over count as
+    a row each, above all others. Raises DocumentError if there are more such rows than layers:
+    docker refuses the image.
+    """
+    found = []
+    layer = 0
+    for i, entry in enumerate(config.history or ()):
+        if entry.empty_layer:
+            found.append(Row(i, None))
+        else:
+            found.append(Row(i, layer))
+            layer += 1
+    total = len(config.diff_ids)
+    if layer > total:
+        raise DocumentError(
+            f"{layer} rows have a layer, but the image has {total}", where="config.history"
+        )
+    return (*found, *(Row(None, i) for i in range(layer, total)))

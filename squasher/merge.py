@@ -1,0 +1,471 @@
+"""The merge rules: from the tree of the base and the final tree to the one new layer.
+
+Pure: headers in, plan out. A `Draft` holds everything that the new layer could contain; for
+some of its entries only their content can tell whether the base already provides them, and the
+caller, who can read, answers that. The `MergePlan` then says which bytes of which layer make up
+the new one, in which order, and how many they are.
+
+The rules, with k the first squashed layer, D a directory of the final tree, b what the base has
+at the same path:
+
+M1  D is written if (a) a squashed layer has its entry; (b) squashed layers made it without an
+    entry, unless b is a symlink, which is then left as overlay engines left it; (c) a base name
+    below it has to be written again.
+M2  Every name of the base directory b that D lacks gets one whiteout, after D's own entry.
+M3  Opaque whiteouts never survive; M2 says the same explicitly. (The specification prefers that;
+    overlay engines forget `.wh.d` beside `d/`, and ignore an opaque whiteout at the root.)
+M4  Any other entry is written if its attributes come from a squashed layer; a file with several
+    names in full: the first carries the content, the others are links to it.
+M5  All headers of such a group say the same: the last one unpacked wins on most engines.
+M6  Order: directory, its whiteouts, its names sorted bytewise. Only what a default ACL must not
+    reach comes before its directory.
+M7  Headers pass through as they were; one that has to change is written in ustar or PAX.
+
+D0 to D3 leave out what the base already provides, where every engine shows the same without it.
+
+Source: OCI image-spec, layer.md, "Whiteouts", "Opaque Whiteout", "Hardlinks", and the engines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from squasher.paths import WHITEOUT_PREFIX, Cover, join
+from squasher.tarstream import (
+    BLK,
+    BLOCK,
+    CHR,
+    DIR,
+    INHERITS,
+    LINK,
+    REG,
+    REWRITE,
+    SYM,
+    Entry,
+    header,
+)
+from squasher.tree import Directory, Node, Tree
+
+#: Ends every layer, an empty one too: containerd 1.6 refuses a layer of no bytes.
+TRAILER = bytes(2 * BLOCK)
+_IMPLIED_OWNER = (0o755, 0, 0)
+
+Pair = tuple[Entry, Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Bytes `start` to `stop` of the uncompressed layer `source`."""
+
+    source: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Zeros:
+    """A run of zero bytes, as in a sparse file."""
+
+    count: int
+
+
+Piece = Span | Zeros | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MergePlan:
+    """The new layer: `pieces` in write order, trailer included, `size` bytes in all.
+
+    entries, whiteouts   how many of each it holds
+    provided             how many entries were left out because the base has them
+    """
+
+    pieces: tuple[Piece, ...]
+    size: int
+    entries: int
+    whiteouts: int
+    provided: int
+
+
+class _Folder:
+    """A directory on the way to the plan."""
+
+    __slots__ = (
+        "base",
+        "carried",
+        "droppable",
+        "gone",
+        "live",
+        "node",
+        "parent",
+        "path",
+        "reason",
+        "solid",
+    )
+
+    def __init__(
+        self, path: bytes, node: Directory, base: Node | None, parent: _Folder | None
+    ) -> None:
+        self.path = path
+        self.node = node
+        self.base = base
+        self.parent = parent
+        self.reason = _NONE  # why it is written
+        self.solid = parent is None  # it and all above have an entry (D0)
+        self.droppable = False  # the base has the same (D2)
+        self.gone: list[bytes] = []  # names that get a whiteout
+        self.live = False  # something below it is written
+        self.carried = False  # a base name below it is written again
+
+    @property
+    def written(self) -> bool:
+        """Whether its own entry is part of the plan, once `live` and `carried` are known."""
+        if self.reason == _OWN:
+            return self.live or not self.droppable
+        if self.reason == _LAZY:
+            return not self.live
+        return self.reason == _NEW or (self.reason == _CARRIES and self.carried)
+
+
+_NONE, _OWN, _NEW, _LAZY, _CARRIES = range(5)
+
+
+class _Item(NamedTuple):
+    """A name that is no directory and that M4 writes."""
+
+    folder: _Folder
+    name: bytes
+    entry: Entry
+
+    @property
+    def path(self) -> bytes:
+        return join(self.folder.path, self.name)
+
+
+class Draft:
+    """What squashing the layers from `first` on would write, before content is looked at.
+
+    base     the tree of the layers below `first`
+    final    a fork of it with all others applied
+    doubtful pairs (upper, base) of files whose headers agree: leave the upper one out if their
+             content is the same
+    """
+
+    def __init__(self, base: Tree, final: Tree, first: int) -> None:
+        self.first = first
+        self._base = base
+        self._final = final
+        self._folders: list[_Folder] = []
+        self._items: list[_Item | _Folder] = []
+        self._provided: set[Entry] = set()
+        self._candidates: dict[Entry, Entry] = {}
+        self._questions: dict[Pair, Entry] = {}
+        # Files of the base that a squashed layer gave a name: every name is written again.
+        restamped = {
+            entry for entry, state in final.stamps.items() if entry.layer < first <= state.layer
+        }
+        self._carriers = self._find_carriers(restamped)
+        self._whole = bool(restamped)
+        self._disputed = Cover(
+            [warning.path for warning in base.warnings]
+            + [warning.path for warning in final.warnings if warning.kind == "default-acl"]
+        )
+        self._walk()
+        self.doubtful = self._doubtful()
+
+    # ------------------------------------------------------------ M1, M2, M4: what to write
+
+    def _walk(self) -> None:
+        """Visit what differs from the base, parents first, names sorted bytewise."""
+        root = _Folder(b"", self._final.root, self._base.root, None)
+        stack = [self._open(root)]
+        while stack:
+            for child in stack[-1]:
+                stack.append(self._open(child))
+                break
+            else:
+                stack.pop()
+
+    def _open(self, folder: _Folder) -> Iterator[_Folder]:
+        """Decide about the directory itself, then yield the directories in it, names in order."""
+        self._folders.append(folder)
+        node, base = folder.node, folder.base
+        self._decide(folder)
+        below: dict[bytes, Node] = base.children if type(base) is Directory else {}
+        folder.gone = sorted(below.keys() - node.children.keys())
+        names = sorted(node.children)
+        if node.default_acl and folder.reason != _NONE:
+            reached = [name for name in names if _inherits(node.children[name])]
+            spared = [name for name in names if not _inherits(node.children[name])]
+            yield from self._names(folder, below, spared)
+            self._items.append(folder)
+            yield from self._names(folder, below, reached)
+        else:
+            self._items.append(folder)
+            yield from self._names(folder, below, names)
+
+    def _names(
+        self, folder: _Folder, below: dict[bytes, Node], names: Iterable[bytes]
+    ) -> Iterator[_Folder]:
+        # Runs once for each name of every directory that changed: hence the local names.
+        children, stamps, first = folder.node.children, self._final.stamps, self.first
+        whole, add = self._whole, self._items.append
+        for name in names:
+            node = children[name]
+            if type(node) is Directory:
+                lower = below.get(name)
+                if node is not lower or whole:
+                    yield _Folder(join(folder.path, name), node, lower, folder)
+                continue
+            assert type(node) is Entry  # noqa: S101
+            state = stamps.get(node, node) if stamps else node
+            if state.layer >= first:
+                item = _Item(folder, name, node)
+                add(item)
+                lower = below.get(name)
+                if type(lower) is Entry:
+                    self._propose(item, state, lower)
+
+    def _decide(self, folder: _Folder) -> None:
+        """M1, for one directory."""
+        node, base, parent = folder.node, folder.base, folder.parent
+        if node.layer >= self.first and node.entry is not None:
+            folder.reason = _OWN
+            if type(base) is Directory and base.entry is not None:
+                folder.droppable = (
+                    (parent is None or parent.solid)
+                    and node.entry.same_attributes(base.entry)
+                    and folder.path not in self._disputed
+                )
+        elif parent is None:
+            return  # the root is written only for its own entry
+        elif node.layer >= self.first:
+            over_link = type(base) is Entry and base.kind == SYM
+            folder.reason = _LAZY if over_link or parent.reason == _LAZY else _NEW
+        elif folder.path in self._carriers:
+            folder.reason = _CARRIES
+        if parent is not None:
+            folder.solid = parent.solid and folder.reason not in (_NONE, _LAZY)
+
+    def _find_carriers(self, restamped: set[Entry]) -> set[bytes]:
+        """Return the directories above the base names that have to be written again."""
+        carriers: set[bytes] = set()
+        for path, node in self._base.walk() if restamped else ():
+            if node in restamped and self._final.find(path) is node:
+                path = path.rpartition(b"/")[0]
+                while path and path not in carriers:
+                    carriers.add(path)
+                    path = path.rpartition(b"/")[0]
+        return carriers
+
+    # ------------------------------------------------------------ D0 to D3: what to leave out
+
+    def _propose(self, item: _Item, state: Entry, lower: Entry) -> None:
+        """Note that the base may provide `item`, as `lower` at the same path."""
+        agree = (
+            item.folder.solid
+            and state.same_attributes(self._base.state(lower))
+            and item.path not in self._disputed
+        )
+        known = self._candidates.setdefault(item.entry, lower if agree else _NOTHING)
+        if known is not lower or not agree:
+            self._candidates[item.entry] = _NOTHING
+
+    def _doubtful(self) -> tuple[Pair, ...]:
+        """Settle what headers can settle; return the pairs whose content decides."""
+        candidates = {x: b for x, b in self._candidates.items() if b is not _NOTHING}
+        upper_groups = {x for x in candidates if x in self._final.stamps}
+        lower_groups = {b for b in candidates.values() if b in self._base.stamps}
+        if upper_groups or lower_groups:
+            uppers = _names_of(upper_groups, self._final_names())
+            lowers = _names_of(lower_groups, self._base.walk())
+            candidates = {
+                x: b
+                for x, b in candidates.items()
+                if not (x in upper_groups or b in lower_groups)
+                or uppers.get(x, _ONE) == lowers.get(b, _ONE)
+                or (len(uppers.get(x, _ONE)) == 1 == len(lowers.get(b, _ONE)))
+            }
+        for x, b in candidates.items():
+            upper, lower = self._final.state(x), self._base.state(b)
+            here = (upper.source, upper.data) == (lower.source, lower.data)
+            if upper.kind != REG or not upper.size or here:
+                self._provided.add(x)
+            else:
+                self._questions[upper, lower] = x
+        return tuple(self._questions)
+
+    def _final_names(self) -> Iterator[tuple[bytes, Node]]:
+        for item in self._items:
+            if type(item) is _Item:
+                yield item.path, item.entry
+
+    # ------------------------------------------------------------ M3, M5 to M7: the plan
+
+    def plan(self, same: Collection[Pair], sizes: Sequence[int]) -> MergePlan:
+        """Return the plan that leaves out those of `doubtful` that are in `same`.
+
+        `sizes` are the uncompressed sizes of all layers. O(entries to write).
+        """
+        provided = self._provided | {self._questions[pair] for pair in same}
+        for folder in self._folders:
+            folder.live, folder.carried = bool(folder.gone), False
+        for item in self._items:
+            if type(item) is _Item and item.entry not in provided:
+                item.folder.live = True
+                if item.entry.layer < self.first and self._is_base_name(item):
+                    item.folder.carried = True
+        for folder in reversed(self._folders):
+            if folder.parent is not None:
+                folder.parent.live |= folder.live or folder.written
+                folder.parent.carried |= folder.carried
+        return _Assembly(self._final, sizes).plan(self._items, provided)
+
+    @staticmethod
+    def _is_base_name(item: _Item) -> bool:
+        base = item.folder.base
+        return type(base) is Directory and base.children.get(item.name) is item.entry
+
+
+#: Stands for "the base has nothing that would do".
+_NOTHING = Entry(REG, -1, 0, 0, 0, (0, 0, 0), 0)
+_ONE = frozenset((b"",))
+
+
+def _inherits(node: Node) -> bool:
+    return node.inherits if type(node) is Directory else bool(node.flags & INHERITS)  # type: ignore[union-attr]
+
+
+def _names_of(
+    entries: Collection[Entry], names: Iterable[tuple[bytes, Node]]
+) -> dict[Node, set[bytes]]:
+    """Return all names of each of `entries`."""
+    found: dict[Node, set[bytes]] = {}
+    if entries:
+        for path, node in names:
+            if node in entries:
+                found.setdefault(node, set()).add(path)
+    return found
+
+
+class _Assembly:
+    """Turns what is to be written into pieces; neighbours in one layer become one span."""
+
+    def __init__(self, final: Tree, sizes: Sequence[int]) -> None:
+        self._final = final
+        self._sizes = sizes
+        self._pieces: list[Piece] = []
+        self._size = 0
+        self._whiteouts = 0
+        self._entries = 0
+        self._first_names: dict[Entry, bytes] = {}
+
+    def plan(self, items: Iterable[_Item | _Folder], provided: Collection[Entry]) -> MergePlan:
+        stamps = self._final.stamps
+        left_out = 0
+        source, start, stop = -1, 0, 0  # the run that is growing
+        for item in items:
+            if type(item) is _Item:
+                entry = item.entry
+                if entry in provided:
+                    left_out += 1
+                    continue
+                self._entries += 1
+                if entry in stamps or entry.flags & REWRITE:
+                    self._span(source, start, stop)
+                    source = -1
+                    self._rewrite(item.path, entry)
+                    continue
+            else:
+                assert type(item) is _Folder  # noqa: S101
+                written = item.written
+                if not written:
+                    left_out += item.reason == _OWN
+                own = item.node.entry
+                self._entries += written
+                if own is None or own.flags & REWRITE or item.reason == _CARRIES or item.gone:
+                    if written or item.gone:
+                        self._span(source, start, stop)
+                        source = -1
+                        self._directory(item, written)
+                    continue
+                if not written:
+                    continue
+                entry = own
+            begin = entry.data - entry.lead
+            if entry.source != source or begin != stop:
+                self._span(source, start, stop)
+                source, start = entry.source, begin
+            stop = entry.data + (entry.stored + 511 & -512 if entry.kind == REG else 0)
+        self._span(source, start, stop)
+        self._literal(TRAILER)
+        return MergePlan(tuple(self._pieces), self._size, self._entries, self._whiteouts, left_out)
+
+    def _span(self, source: int, start: int, stop: int) -> None:
+        if source < 0 or start == stop:
+            return
+        end = min(stop, self._sizes[source])  # the padding of a layer's last block may be missing
+        self._pieces.append(Span(source, start, end))
+        self._size += end - start
+        self._zeros(stop - end)
+
+    def _zeros(self, count: int) -> None:
+        if count:
+            self._pieces.append(Zeros(count))
+            self._size += count
+
+    def _literal(self, data: bytes) -> None:
+        self._pieces.append(data)
+        self._size += len(data)
+
+    def _directory(self, folder: _Folder, written: bool) -> None:
+        """Write a directory's entry, if it is `written`, and its whiteouts."""
+        node, path = folder.node, folder.path or b"."
+        if written:
+            entry = node.entry
+            if entry is None:
+                self._literal(header(path, DIR, _IMPLIED_OWNER, mtime=node.mtime))
+            elif entry.flags & REWRITE or folder.reason == _CARRIES:
+                self._literal(
+                    header(path, DIR, entry.owner, mtime=entry.mtime, xattrs=entry.xattrs)
+                )
+            else:
+                self._span(entry.source, entry.data - entry.lead, entry.data)
+        for name in folder.gone:
+            self._literal(header(join(folder.path, WHITEOUT_PREFIX + name), REG))
+        self._whiteouts += len(folder.gone)
+
+    def _rewrite(self, path: bytes, identity: Entry) -> None:
+        """Write an entry under a new header: content for the first name of a file, then links."""
+        entry = self._final.state(identity)
+        first = self._first_names.setdefault(identity, path)
+        if first != path:
+            self._literal(
+                header(path, LINK, entry.owner, mtime=entry.mtime, link=first, xattrs=entry.xattrs)
+            )
+            return
+        target = entry.target
+        self._literal(
+            header(
+                path,
+                entry.kind,
+                entry.owner,
+                size=entry.size,
+                mtime=entry.mtime,
+                link=target if entry.kind == SYM else b"",  # type: ignore[arg-type]
+                device=target if entry.kind in (CHR, BLK) else (0, 0),  # type: ignore[arg-type]
+                xattrs=entry.xattrs,
+            )
+        )
+        fragments = entry.sparse
+        if fragments is None:
+            self._span(entry.source, entry.data, entry.data + (entry.size + 511 & -512))
+            return
+        at, data = 0, entry.data
+        for offset, length in fragments:
+            self._zeros(offset - at)
+            self._span(entry.source, data, data + length)
+            at, data = offset + length, data + length
+        self._zeros(entry.size - at + -entry.size % BLOCK)

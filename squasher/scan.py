@@ -1,0 +1,276 @@
+"""One pass over the bytes of each layer: digests checked, headers walked, gzip unpacked.
+
+Layers are independent of each other until their headers are applied, so several are read side by
+side: hashing, decompressing and reading release the interpreter, and one layer is walked while
+another is hashed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import chain
+
+from squasher.compression import decompress
+from squasher.content import Content, ContentReader, Extent, Hole, Part, open_file
+from squasher.digest import Digest, check
+from squasher.errors import DigestMismatchError, SquasherError
+from squasher.image import Image, Layer
+from squasher.merge import Pair
+from squasher.reader import Spool
+from squasher.tarstream import Changeset, Entry, LayerWalk
+
+#: More threads would only wait for each other: walking holds the interpreter.
+_THREADS = min(4, os.cpu_count() or 1)
+_WINDOW = 1 << 20
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A layer that has been read: its blob's digest is known, its headers are walked.
+
+    content   the uncompressed tar with random access; None for a compressed layer that was not
+              unpacked
+    """
+
+    layer: Layer
+    changes: Changeset
+    content: Content | None
+
+
+class _Cancelled(Exception):  # noqa: N818
+    """Another layer failed: this one no longer matters."""
+
+
+def scan(image: Image, first: int, spool: Spool, progress: Progress) -> Iterator[Scan]:
+    """Yield the layers of `image`, lowest first, each once its bytes have been checked.
+
+    Layers from `first` on are unpacked to `spool` if they are compressed. O(bytes). Raises
+    ArchiveError and DigestMismatchError, naming the layer.
+    """
+    cancelled = threading.Event()
+
+    def work(index: int) -> Scan:
+        try:
+            return _scan_layer(
+                image.layers[index], index, spool if index >= first else None, counted
+            )
+        except SquasherError as error:
+            cancelled.set()
+            raise error.within(f"layer {index + 1} of {len(image.layers)}") from None
+
+    def counted(count: int) -> None:
+        if cancelled.is_set():
+            raise _Cancelled
+        progress(count)
+
+    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="squasher")
+    try:
+        # The longest first: the others fill the gaps.
+        order = sorted(range(len(image.layers)), key=lambda i: -image.layers[i].blob.size)
+        jobs = {i: pool.submit(work, i) for i in order}
+        for i in range(len(image.layers)):
+            try:
+                yield jobs.pop(i).result()
+            except _Cancelled:
+                # A layer above failed first: that is the error to tell.
+                for job in jobs.values():
+                    error = job.exception()
+                    if isinstance(error, SquasherError):
+                        raise error from None
+    finally:
+        cancelled.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _scan_layer(layer: Layer, index: int, spool: Spool | None, progress: Progress) -> Scan:
+    """Read one layer: check its digests, walk its headers, unpack it if `spool` is given."""
+    walk = LayerWalk(index)
+    blob = layer.blob
+    content: Content | None = blob.content
+    if not blob.compression:
+        tar_hash = hashlib.sha256()
+        for window in blob.content.windows(_WINDOW):
+            tar_hash.update(window)
+            walk.feed(window)
+            progress(len(window))
+        digest = diff_id = Digest(tar_hash.hexdigest())
+    else:
+        raw = _HashedReader(blob.content, progress)
+        tar_hash = hashlib.sha256()
+
+        def windows() -> Iterator[bytes]:
+            for window in decompress(blob.compression, raw):  # type: ignore[arg-type]
+                tar_hash.update(window)
+                walk.feed(window)
+                yield window
+
+        content = None
+        if spool is None:
+            for _ in windows():
+                pass
+        else:
+            stream = spool.copy(windows())
+            size = stream.seek(0, os.SEEK_END)
+            content = Content((Extent(open_file(stream), 0, size),))
+        digest, diff_id = Digest(raw.finish()), Digest(tar_hash.hexdigest())
+    if blob.digest is not None:
+        check(blob.digest, digest, where="blob")
+    if diff_id != layer.diff_id:
+        raise DigestMismatchError(str(layer.diff_id), str(diff_id), where="diff_id")
+    return Scan(replace(layer, blob=replace(blob, digest=digest)), walk.finish(), content)
+
+
+class _HashedReader(ContentReader):
+    """Hashes compressed bytes as a decompressor takes them."""
+
+    def __init__(self, content: Content, progress: Progress) -> None:
+        super().__init__(content)
+        self._hash = hashlib.sha256()
+        self._progress = progress
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """Fill `buffer` from where the last read ended."""
+        count = super().readinto(buffer)
+        self._hash.update(memoryview(buffer)[:count])
+        self._progress(count)
+        return count
+
+    def finish(self) -> str:
+        """Return the digest of all the bytes, those included that nobody wanted."""
+        buffer = bytearray(_WINDOW)
+        while self.readinto(buffer):
+            pass
+        return self._hash.hexdigest()
+
+
+# ---------------------------------------------------------------- comparing content
+
+
+def same_content(pairs: Iterable[Pair], scans: Sequence[Scan]) -> set[Pair]:
+    """Return those pairs (upper, lower) of regular files of equal size whose bytes are equal.
+
+    Each file is read once, windows of bytes are compared; a layer that is only there compressed
+    is unpacked once, as a stream, and never stored. O(bytes of the pairs), or of such layers.
+    """
+    by_layer: dict[tuple[int, int], list[Pair]] = {}
+    for pair in pairs:
+        by_layer.setdefault((pair[0].source, pair[1].source), []).append(pair)
+    same: set[Pair] = set()
+    for (upper, lower), group in by_layer.items():
+        group.sort(key=lambda pair: pair[1].data)
+        content = scans[upper].content
+        assert content is not None  # noqa: S101  (squashed layers are unpacked)
+        same.update(_equal_pairs(group, _Cursor(content), _cursor(scans[lower])))
+    return same
+
+
+def _equal_pairs(group: Iterable[Pair], upper: _Cursor, lower: _Cursor) -> Iterator[Pair]:
+    for pair in group:
+        x, b = pair
+        if x.sparse is None and b.sparse is None:
+            equal = all(
+                upper.get(x.data + at, take) == lower.get(b.data + at, take)
+                for at, take in _steps(x.size)
+            )
+        else:
+            equal = _expanded_equal(x, b, upper, lower)
+        if equal:
+            yield pair
+
+
+def _steps(size: int) -> Iterator[tuple[int, int]]:
+    for at in range(0, size, _WINDOW):
+        yield at, min(_WINDOW, size - at)
+
+
+def _expanded_equal(x: Entry, b: Entry, upper: _Cursor, lower: _Cursor) -> bool:
+    """Compare two files of which one at least is sparse, holes read as zeros."""
+    left, right = _expanded(x, upper), _expanded(b, lower)
+    one = two = b""
+    while True:
+        one = one or next(left, b"")
+        two = two or next(right, b"")
+        take = min(len(one), len(two))
+        if not take:
+            return not one and not two
+        if one[:take] != two[:take]:
+            return False
+        one, two = one[take:], two[take:]
+
+
+def _expanded(entry: Entry, cursor: _Cursor) -> Iterator[bytes]:
+    fragments = entry.sparse
+    at, data = 0, entry.data
+    for offset, length in chain(
+        ((0, entry.size),) if fragments is None else fragments, ((entry.size, 0),)
+    ):
+        for _, take in _steps(offset - at):
+            yield bytes(take)
+        for step, take in _steps(length):
+            yield cursor.get(data + step, take)
+        at, data = offset + length, data + length
+
+
+class _Cursor:
+    """Reads content mostly forwards, many small pieces out of one window."""
+
+    def __init__(self, content: Content) -> None:
+        self._content = content
+        self._start = 0
+        self._window = b""
+
+    def get(self, offset: int, size: int) -> bytes:
+        """Return `size` bytes from `offset` on."""
+        begin = offset - self._start
+        if begin < 0 or begin + size > len(self._window):
+            self._start, begin = offset, 0
+            self._window = self._content.read_at(offset, max(size, _WINDOW))
+        return self._window[begin : begin + size]
+
+
+class _StreamCursor(_Cursor):
+    """The same over a compressed layer: strictly forwards."""
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__(layer.blob.content)
+        reader = ContentReader(layer.blob.content)
+        self._stream = decompress(layer.blob.compression, reader)  # type: ignore[arg-type]
+
+    def get(self, offset: int, size: int) -> bytes:
+        """Return `size` bytes from `offset` on; offsets never decrease."""
+        while self._start + len(self._window) < offset + size:
+            keep = max(0, min(offset - self._start, len(self._window)))
+            self._window, self._start = self._window[keep:], self._start + keep
+            self._window += next(self._stream)
+        begin = offset - self._start
+        return self._window[begin : begin + size]
+
+
+def _cursor(scan: Scan) -> _Cursor:
+    return _StreamCursor(scan.layer) if scan.content is None else _Cursor(scan.content)
+
+
+def extract(scan: Scan, ranges: Collection[tuple[int, int]], spool: Spool) -> Content:
+    """Return the layer with `ranges` (start, stop) readable and holes elsewhere.
+
+    For the rare image whose new layer repeats a file of a compressed base layer.
+    """
+    if scan.content is not None:
+        return scan.content
+    cursor = _StreamCursor(scan.layer)
+    wanted = sorted(ranges)
+    pieces = (cursor.get(a + at, take) for a, b in wanted for at, take in _steps(b - a))
+    file = open_file(spool.copy(pieces))
+    parts: list[Part] = []
+    at = stored = 0
+    for start, stop in wanted:
+        parts += (Hole(start - at), Extent(file, stored, stop - start))
+        at, stored = stop, stored + stop - start
+    return Content(parts)

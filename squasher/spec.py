@@ -1,0 +1,428 @@
+"""The JSON documents of an image: read strictly, edited in place, written anew.
+
+Documents come from strangers: every reader here says which place is wrong
+(`manifest.json[0].Layers[2]`). A config is edited as text, member by member, so that all it says
+besides (unknown keys, order, numbers of any size or spelling) stays byte for byte.
+
+Source: OCI image-spec, config.md, manifest.md, image-index.md, image-layout.md, annotations.md;
+docker image specification v1.2 ("manifest.json"); keys are matched as Go does, exactly or else in
+any case.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from squasher.digest import Digest
+from squasher.errors import DocumentError
+
+#: containerd reads no longer document (archive/importer.go, 20 MiB); a real one has kilobytes.
+DOCUMENT_MAX = 20 << 20
+
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+
+IMAGE_NAME = "io.containerd.image.name"
+REF_NAME = "org.opencontainers.image.ref.name"
+#: Describes the layers as built, for BuildKit's cache; untrue once they are merged.
+BUILDKIT_CACHE = "moby.buildkit.cache.v0"
+
+_DECODER = json.JSONDecoder()
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+# ---------------------------------------------------------------- reading
+
+
+def load(data: bytes, where: str) -> Any:
+    """Return the JSON value in `data`. Raises DocumentError for anything else than one."""
+    if len(data) > DOCUMENT_MAX:
+        raise DocumentError(f"a document of {len(data)} bytes", where=where)
+    try:
+        return json.loads(data.decode("utf-8"), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        what = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise DocumentError(f"no valid JSON: {what}", where=where) from None
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def field(value: dict[str, Any], name: str) -> Any:
+    """Return the member `name` as Go finds it: exactly so, else in any case; None if absent."""
+    if name in value:
+        return value[name]
+    folded = name.lower()
+    return next((value[key] for key in value if key.lower() == folded), None)
+
+
+def as_object(value: Any, where: str) -> dict[str, Any]:
+    """Return `value` if it is an object."""
+    if not isinstance(value, dict):
+        raise DocumentError("an object is expected", where=where)
+    return value
+
+
+def as_list(value: Any, where: str) -> list[Any]:
+    """Return `value` if it is a list; null and absent are an empty one, as Go has it."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise DocumentError("a list is expected", where=where)
+    return value
+
+
+def as_text(value: Any, where: str) -> str:
+    """Return `value` if it is a string without characters that UTF-8 cannot hold."""
+    if not isinstance(value, str):
+        raise DocumentError("a string is expected", where=where)
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise DocumentError("a string with a lone surrogate", where=where) from None
+    return value
+
+
+def as_size(value: Any, where: str) -> int:
+    """Return `value` if it is a whole number that can be a size."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise DocumentError("a size is expected", where=where)
+    return value
+
+
+def as_digest(value: Any, where: str) -> Digest:
+    """Return the digest that `value` spells."""
+    try:
+        return Digest.parse(as_text(value, where))
+    except DocumentError as error:
+        raise (error if error.where else error.within(where)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestItem:
+    """One image of a docker-archive: the names of its members, lowest layer first."""
+
+    config: str
+    layers: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+def parse_manifest_json(data: bytes) -> tuple[ManifestItem, ...]:
+    """Read `manifest.json`. Raises DocumentError."""
+    where = "manifest.json"
+    return tuple(
+        _manifest_item(as_object(item, f"{where}[{i}]"), f"{where}[{i}]")
+        for i, item in enumerate(as_list(load(data, where), where))
+    )
+
+
+def _manifest_item(item: dict[str, Any], where: str) -> ManifestItem:
+    layers = as_list(field(item, "Layers"), f"{where}.Layers")
+    tags = as_list(field(item, "RepoTags"), f"{where}.RepoTags")
+    return ManifestItem(
+        as_text(field(item, "Config"), f"{where}.Config"),
+        tuple(as_text(name, f"{where}.Layers[{i}]") for i, name in enumerate(layers)),
+        tuple(as_text(tag, f"{where}.RepoTags[{i}]") for i, tag in enumerate(tags)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """What points at a blob; `document` has all its keys, annotations included."""
+
+    digest: Digest
+    size: int
+    media_type: str
+    document: dict[str, Any]
+
+
+def parse_descriptor(value: Any, where: str) -> Descriptor:
+    """Read a descriptor. Raises DocumentError."""
+    document = as_object(value, where)
+    return Descriptor(
+        as_digest(field(document, "digest"), f"{where}.digest"),
+        as_size(field(document, "size"), f"{where}.size"),
+        as_text(field(document, "mediaType") or "", f"{where}.mediaType"),
+        document,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """An OCI manifest, or docker's schema 2, which has the same shape."""
+
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    document: dict[str, Any]
+
+
+def parse_manifest(data: bytes, where: str) -> Manifest:
+    """Read a manifest. Raises DocumentError."""
+    document = as_object(load(data, where), where)
+    layers = as_list(field(document, "layers"), f"{where}.layers")
+    return Manifest(
+        parse_descriptor(field(document, "config"), f"{where}.config"),
+        tuple(parse_descriptor(layer, f"{where}.layers[{i}]") for i, layer in enumerate(layers)),
+        document,
+    )
+
+
+def parse_index(data: bytes, where: str) -> tuple[Descriptor, ...]:
+    """Read an index: the descriptors of its manifests. Raises DocumentError."""
+    document = as_object(load(data, where), where)
+    manifests = as_list(field(document, "manifests"), f"{where}.manifests")
+    return tuple(
+        parse_descriptor(value, f"{where}.manifests[{i}]") for i, value in enumerate(manifests)
+    )
+
+
+# ---------------------------------------------------------------- the config
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """A row of the history; `text` is its JSON as it stands in the config."""
+
+    text: str
+    empty_layer: bool
+    created_by: str
+    created: str
+    comment: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConfig:
+    """An image config. `raw` is the document byte for byte; the rest is read from it.
+
+    history   lowest first; None where the config has none
+    created   as written; None where absent
+    """
+
+    raw: bytes
+    diff_ids: tuple[Digest, ...]
+    history: tuple[HistoryEntry, ...] | None
+    created: str | None
+    architecture: str
+    os: str
+    variant: str
+
+    @property
+    def image_id(self) -> Digest:
+        """The digest of the bytes, which docker's classic store and podman call the image ID."""
+        return Digest.of(self.raw)
+
+
+def parse_config(data: bytes, where: str = "config") -> ImageConfig:
+    """Read an image config. O(its length). Raises DocumentError."""
+    document = as_object(load(data, where), where)
+    text = data.decode("utf-8")
+    spans = _members(text, where)
+    rootfs = as_object(field(document, "rootfs"), f"{where}.rootfs")
+    diff_ids = as_list(field(rootfs, "diff_ids"), f"{where}.rootfs.diff_ids")
+    rows = field(document, "history")
+    history = None
+    if rows is not None:
+        at = _span(spans, "history").start
+        texts = (
+            [text[a:b] for a, b in _elements(text, at)] if as_list(rows, f"{where}.history") else []
+        )
+        history = tuple(
+            _history_entry(
+                as_object(row, f"{where}.history[{i}]"), texts[i], f"{where}.history[{i}]"
+            )
+            for i, row in enumerate(rows)
+        )
+    created = field(document, "created")
+    return ImageConfig(
+        data,
+        tuple(
+            as_digest(value, f"{where}.rootfs.diff_ids[{i}]") for i, value in enumerate(diff_ids)
+        ),
+        history,
+        None if created is None else as_text(created, f"{where}.created"),
+        *(
+            as_text(field(document, key) or "", f"{where}.{key}")
+            for key in ("architecture", "os", "variant")
+        ),
+    )
+
+
+def _history_entry(row: dict[str, Any], text: str, where: str) -> HistoryEntry:
+    empty = field(row, "empty_layer")
+    if empty is not None and not isinstance(empty, bool):
+        raise DocumentError("true or false is expected", where=f"{where}.empty_layer")
+    texts = (
+        as_text(field(row, key) or "", f"{where}.{key}")
+        for key in ("created_by", "created", "comment")
+    )
+    return HistoryEntry(text, bool(empty), *texts)
+
+
+def emptied(row: HistoryEntry) -> HistoryEntry:
+    """Return the row of a layer that is no more: `empty_layer` true, the rest untouched."""
+    if row.empty_layer:
+        return row
+    spans = _members(row.text, "history")
+    own = next((span for span in spans if span.key.lower() == "empty_layer"), None)
+    if own is not None:
+        text = row.text[: own.start] + "true" + row.text[own.stop :]
+    else:
+        comma = "," if spans else ""
+        text = row.text[: row.text.rindex("}")] + comma + '"empty_layer":true}'
+    return replace(row, text=text, empty_layer=True)
+
+
+def history_entry(created: str | None, comment: str) -> HistoryEntry:
+    """Return the row for a squashed layer, as `docker build --squash` leaves it."""
+    document: dict[str, str] = {} if created is None else {"created": created}
+    document |= {"created_by": "", "comment": comment}
+    return HistoryEntry(dump(document), False, "", created or "", comment)
+
+
+def edit_config(
+    config: ImageConfig,
+    diff_ids: Sequence[Digest],
+    history: Sequence[HistoryEntry] | None,
+    created: str | None,
+) -> ImageConfig:
+    """Return `config` with these layers, history and time; every other byte stays.
+
+    `created` None leaves the time as it is; `history` None leaves it absent. BuildKit's cache
+    record is removed: it describes layers that no longer exist.
+    """
+    text = config.raw.decode("utf-8")
+    spans = _members(text, "config")
+    rootfs = _span(spans, "rootfs")
+    inner = text[rootfs.start : rootfs.stop]
+    ids = json.dumps([str(value) for value in diff_ids], separators=(",", ":"))
+    changes = [(rootfs.start, rootfs.stop, _with_member(inner, "diff_ids", ids))]
+    if history is not None:
+        rows = _span(spans, "history")
+        changes.append((rows.start, rows.stop, "[" + ",".join(row.text for row in history) + "]"))
+    for i, span in enumerate(spans):
+        if span.key == BUILDKIT_CACHE:
+            # A member goes together with one comma: its own, or the one before the last.
+            begin = span.begin if i + 1 < len(spans) else spans[i - 1].stop
+            end = spans[i + 1].begin if i + 1 < len(spans) else span.stop
+            changes.append((begin, end, ""))
+    for start, stop, new in sorted(changes, reverse=True):
+        text = text[:start] + new + text[stop:]
+    if created is not None:
+        text = _with_member(text, "created", json.dumps(created))
+    return parse_config(text.encode("utf-8"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """A member of an object in a text: where it begins, and where its value lies."""
+
+    key: str
+    begin: int
+    start: int
+    stop: int
+
+
+def _members(text: str, where: str) -> list[_Span]:
+    """Return the members of the object that `text`, valid JSON, consists of."""
+    spans: list[_Span] = []
+    at = _skip(text, _skip(text, 0) + 1)
+    while text[at] != "}":
+        begin = at
+        key, at = _DECODER.raw_decode(text, at)
+        start = _skip(text, _skip(text, at) + 1)
+        _, stop = _DECODER.raw_decode(text, start)
+        spans.append(_Span(key, begin, start, stop))
+        at = _skip(text, stop)
+        if text[at] == ",":
+            at = _skip(text, at + 1)
+    seen: set[str] = set()
+    for span in spans:
+        if span.key.lower() in seen:  # readers differ on which one counts
+            raise DocumentError("the key occurs twice", where=f"{where}.{span.key}")
+        seen.add(span.key.lower())
+    return spans
+
+
+def _elements(text: str, at: int) -> Iterator[tuple[int, int]]:
+    """Yield start and end of the elements of the list that begins at `at`."""
+    at = _skip(text, at + 1)
+    while text[at] != "]":
+        _, stop = _DECODER.raw_decode(text, at)
+        yield at, stop
+        at = _skip(text, stop)
+        if text[at] == ",":
+            at = _skip(text, at + 1)
+
+
+def _skip(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    assert match is not None  # noqa: S101
+    return match.end()
+
+
+def _span(spans: Sequence[_Span], name: str) -> _Span:
+    folded = name.lower()
+    return next(span for span in spans if span.key.lower() == folded)
+
+
+def _with_member(text: str, name: str, value: str) -> str:
+    """Return the object `text` with the member `name` set to the JSON `value`."""
+    spans = _members(text, name)
+    for span in spans:
+        if span.key.lower() == name:
+            return text[: span.start] + value + text[span.stop :]
+    at = _skip(text, 0) + 1
+    return text[:at] + f'"{name}":{value}' + ("," if spans else "") + text[at:]
+
+
+# ---------------------------------------------------------------- writing
+
+
+def dump(document: Any) -> str:
+    """Return `document` as compact JSON; equal documents give equal text."""
+    return json.dumps(document, separators=(",", ":"))
+
+
+def descriptor(media_type: str, digest: Digest, size: int, **more: Any) -> dict[str, Any]:
+    """Return a descriptor document."""
+    return {"mediaType": media_type, "digest": str(digest), "size": size, **more}
+
+
+# ---------------------------------------------------------------- names
+
+_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_DOMAIN = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REFERENCE = re.compile(
+    rf"(?:(?P<domain>{_DOMAIN})/)?(?P<path>{_COMPONENT}(?:/{_COMPONENT})*)(?::(?P<tag>\w[\w.-]{{0,127}}))?",
+    re.ASCII,
+)
+
+
+def normalise_tag(name: str) -> str | None:
+    """Return `name` with its tag, `latest` if it has none; None if it is no image name.
+
+    Source: distribution/reference (the grammar that docker, containerd and podman share).
+    """
+    match = _REFERENCE.fullmatch(name)
+    if match is None:
+        return None
+    return name if match["tag"] else f"{name}:latest"
+
+
+def full_name(tag: str) -> str:
+    """Return `tag` with registry and namespace, as docker completes short names."""
+    domain, slash, _ = tag.partition("/")
+    if not slash:
+        return f"docker.io/library/{tag}"
+    if "." in domain or ":" in domain or domain == "localhost" or domain != domain.lower():
+        return tag
+    return f"docker.io/{tag}"

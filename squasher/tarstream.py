@@ -1,0 +1,924 @@
+"""The 512-byte walk over a layer or an outer archive: every tar dialect, and the headers we write.
+
+The reader accepts what Go's archive/tar accepts, because that is what every engine reads with:
+ustar, GNU (long names, base-256 numbers) and PAX (path, linkpath, size, owner, mtime, xattrs,
+sparse 0.0, 0.1 and 1.0), names as bytes. It differs from CPython's `tarfile` where that loses or
+invents data: a bad checksum or a lone zero block is an error, not the end; global headers are
+dropped; the last of several PAX headers counts; GNU times are no prefix.
+
+The hot loop is `LayerWalk.feed`. It parses the common header in place and leaves the rest to
+`_Headers`, which knows all the rules and is also what the outer archive is read with.
+
+Sources: POSIX.1-2017 pax ("ustar Interchange Format", "pax Extended Header"), GNU tar manual
+("Basic Tar Format", "Storing Sparse Files"), Go archive/tar reader.go and strconv.go.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from zlib import adler32
+
+from squasher import paths
+from squasher.errors import ArchiveError
+from squasher.paths import Meaning, show
+
+BLOCK = 512
+ZERO_BLOCK = bytes(BLOCK)
+
+#: Go's limit for the body of a PAX or long-name header (maxSpecialFileSize, CVE-2022-2879).
+SPECIAL_MAX = 1 << 20
+#: The map of a sparse file is held in memory; the same bound keeps it small.
+SPARSE_MAP_MAX = 1 << 20
+#: A memo never outgrows this many values: memory stays bounded on hostile input.
+MEMO_MAX = 4096
+
+REG, LINK, SYM, CHR, BLK, DIR, FIFO = b"0123456"
+_DATALESS = frozenset((LINK, SYM, CHR, BLK, DIR, FIFO))
+_GNU_LONG_NAME, _GNU_LONG_LINK, _PAX, _PAX_GLOBAL = b"LKxg"
+
+XATTR = b"SCHILY.xattr."
+DEFAULT_ACL = b"system.posix_acl_default"
+
+#: The header of this entry cannot pass through: its name or dialect has to change.
+REWRITE = 1
+#: A default ACL of its directory applied to this entry when its own layer was unpacked.
+INHERITS = 2
+
+Owner = tuple[int, int, int]
+Xattrs = tuple[tuple[bytes, bytes], ...]
+SparseMap = tuple[tuple[int, int], ...]
+Target = bytes | tuple[int, int] | SparseMap | None
+
+
+class Entry:
+    """One record of a layer: what it puts at its path, and where its bytes lie.
+
+    kind     typeflag, NUL resolved to REG or DIR
+    layer    index of the layer whose header last set the attributes
+    source   index of the layer that holds the bytes
+    data     offset of the data in that layer (uncompressed); the header ends there
+    lead     bytes of header before `data`, extensions included
+    size     bytes of content as a reader of the file sees them
+    owner    (mode, uid, gid), mode without file type bits
+    mtime    nanoseconds since 1970
+    xattrs   sorted (name, value) pairs
+    target   link name; (major, minor) of a device; the fragments of a sparse file; else None
+    flags    REWRITE, INHERITS
+
+    Slots and no dataclass: a layer can have a million of these.
+    """
+
+    __slots__ = (
+        "data",
+        "flags",
+        "kind",
+        "layer",
+        "lead",
+        "mtime",
+        "owner",
+        "size",
+        "source",
+        "target",
+        "xattrs",
+    )
+
+    def __init__(
+        self,
+        kind: int,
+        layer: int,
+        data: int,
+        lead: int,
+        size: int,
+        owner: Owner,
+        mtime: int,
+        xattrs: Xattrs = (),
+        target: Target = None,
+        flags: int = 0,
+    ) -> None:
+        self.kind = kind
+        self.layer = layer
+        self.source = layer
+        self.data = data
+        self.lead = lead
+        self.size = size
+        self.owner = owner
+        self.mtime = mtime
+        self.xattrs = xattrs
+        self.target = target
+        self.flags = flags
+
+    @property
+    def sparse(self) -> SparseMap | None:
+        """The (offset, length) fragments of a sparse file; None for any other entry."""
+        return self.target if self.kind == REG and self.target is not None else None  # type: ignore[return-value]
+
+    @property
+    def stored(self) -> int:
+        """Bytes of data as stored, without padding."""
+        if self.kind != REG:
+            return 0
+        if self.target is not None:
+            return sum(length for _, length in self.target)  # type: ignore[misc]
+        return self.size
+
+    def restamped(self, layer: int, owner: Owner, mtime: int, xattrs: Xattrs) -> Entry:
+        """Return the same content under new attributes, set by `layer`."""
+        new = Entry(
+            self.kind, layer, self.data, self.lead, self.size, owner, mtime, xattrs, self.target
+        )
+        new.source = self.source
+        new.flags = self.flags
+        return new
+
+    def same_attributes(self, other: Entry) -> bool:
+        """Tell whether both headers give the same inode attributes, content apart.
+
+        Symlinks compare without their mode: the kernel ignores it. Sparse maps do not count.
+        """
+        return (
+            self.kind == other.kind
+            and self.mtime == other.mtime
+            and self.size == other.size
+            and self.xattrs == other.xattrs
+            and (
+                self.owner == other.owner
+                or (self.kind == SYM and self.owner[1:] == other.owner[1:])
+            )
+            and (self.kind == REG or self.target == other.target)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """Something on which engines disagree about the unsquashed image."""
+
+    kind: str
+    layer: int
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """A whiteout (`path` is what it removes) or an opaque whiteout (`path` is what it empties)."""
+
+    path: bytes
+    offset: int
+    mtime: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changeset:
+    """What one layer says, in archive order; `paths[i]` is where `entries[i]` goes."""
+
+    layer: int
+    size: int
+    paths: list[bytes]
+    entries: list[Entry]
+    whiteouts: list[Hidden]
+    opaques: list[Hidden]
+    warnings: list[Dispute]
+
+    @property
+    def count(self) -> int:
+        """Number of entries and whiteouts."""
+        return len(self.entries) + len(self.whiteouts) + len(self.opaques)
+
+
+# ---------------------------------------------------------------- numbers and records
+
+
+def cut(field: bytes) -> bytes:
+    """Return a text field up to its first NUL."""
+    end = field.find(0)
+    return field if end < 0 else field[:end]
+
+
+def number(field: bytes) -> int:
+    """Parse a numeric header field, octal or base-256. Source: Go strconv.go parseNumeric."""
+    if field[0] & 0x80:
+        value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
+        if field[0] & 0x40:  # two's complement, sign in the second bit
+            value -= 1 << (8 * len(field) - 1)
+        if not -(1 << 63) <= value < 1 << 63:
+            raise ArchiveError("a number does not fit in 64 bits")
+        return value
+    text = cut(field.strip(b" \0"))
+    if not text:
+        return 0
+    if not _OCTAL.fullmatch(text):
+        raise ArchiveError(f"{show(field)} is no octal number")
+    return int(text, 8)
+
+
+#: In nanoseconds. Engines show times outside 1970 to 2262 as 1970.
+_YEAR_2262 = 1 << 63
+#: A path that begins so may not be clean.
+_DOUBTFUL = (b".", b"/", b"")
+
+_OCTAL = re.compile(rb"[0-7]+")
+_DECIMAL = re.compile(rb"[+-]?[0-9]{1,19}")
+_TIME = re.compile(rb"([+-]?)([0-9]{1,19})(?:\.([0-9]*))?")
+
+
+def _decimal(text: bytes) -> int:
+    if not _DECIMAL.fullmatch(text) or not -(1 << 63) <= int(text) < 1 << 63:
+        raise ArchiveError(f"{show(text)} is no decimal number")
+    return int(text)
+
+
+def _time(text: bytes) -> int:
+    """Parse a PAX time to nanoseconds; more than nine digits are cut off, as Go does."""
+    match = _TIME.fullmatch(text)
+    if not match:
+        raise ArchiveError(f"{show(text)} is no time")
+    sign, seconds, fraction = match.groups()
+    value = int(seconds) * 10**9 + int((fraction or b"")[:9].ljust(9, b"0"))
+    return -value if sign == b"-" else value
+
+
+def parse_pax(body: bytes) -> dict[bytes, bytes]:
+    """Return the records of a PAX header; a repeated key counts last. Source: Go parsePAX.
+
+    Sparse 0.0 repeats `GNU.sparse.offset` and `GNU.sparse.numbytes`; they come out as one
+    `GNU.sparse.map`, as in 0.1. Raises ArchiveError for a record that lies about its length.
+    """
+    records: dict[bytes, bytes] = {}
+    sparse: list[bytes] = []
+    at = 0
+    while at < len(body):
+        digits = body[at : at + 20].partition(b" ")[0]
+        if not digits.isdigit() or not 5 <= int(digits) <= len(body) - at:
+            raise ArchiveError("a PAX record lies about its length")
+        record = body[at + len(digits) + 1 : at + int(digits)]
+        key, equals, value = record[:-1].partition(b"=")
+        if not key or not equals or record[-1:] != b"\n":
+            raise ArchiveError("a PAX record is malformed")
+        if b"\0" in (value if key in (b"path", b"linkpath", b"uname", b"gname") else key):
+            raise ArchiveError(f"NUL in the PAX record {show(key)}")
+        if key in (b"GNU.sparse.offset", b"GNU.sparse.numbytes"):
+            expected = b"GNU.sparse.numbytes" if len(sparse) % 2 else b"GNU.sparse.offset"
+            if key != expected or b"," in value:
+                raise ArchiveError("the sparse map is malformed")
+            sparse.append(value)
+        else:
+            records[key] = value
+        at += int(digits)
+    if sparse:
+        records[b"GNU.sparse.map"] = b",".join(sparse)
+    return records
+
+
+# ---------------------------------------------------------------- memos
+
+
+class _Memo(dict[bytes, int]):
+    """Values of a raw field that recurs; each is parsed and checked once."""
+
+    def __init__(self, parse: Callable[[bytes], int]) -> None:
+        super().__init__()
+        self.parse = parse
+
+    def __missing__(self, raw: bytes) -> int:
+        value = self.parse(raw)
+        if len(self) < MEMO_MAX:
+            self[raw] = value
+        return value
+
+
+class _Owners(dict[bytes, Owner]):
+    """(mode, uid, gid) of the 24 header bytes that hold them."""
+
+    def __missing__(self, raw: bytes) -> Owner:
+        value = owner(number(raw[:8]), number(raw[8:16]), number(raw[16:]))
+        if len(self) < MEMO_MAX:
+            self[raw] = value
+        return value
+
+
+class _Prefixes(dict[bytes, bytes]):
+    """The name prefix in the 255 header bytes from the magic on; checks the numbers there."""
+
+    def __missing__(self, raw: bytes) -> bytes:
+        value = _prefix(raw)
+        if len(self) < MEMO_MAX:
+            self[raw] = value
+        return value
+
+
+def owner(mode: int, uid: int, gid: int) -> Owner:
+    """Return mode, uid and gid as a file gets them.
+
+    Engines mask the mode (docker writes S_IFMT bits into it) and pass owners to lchown(2) as 32
+    bits, where all ones means "leave it": the file stays root's.
+    """
+    uid, gid = uid & 0xFFFFFFFF, gid & 0xFFFFFFFF
+    return mode & 0o7777, 0 if uid == 0xFFFFFFFF else uid, 0 if gid == 0xFFFFFFFF else gid
+
+
+def _prefix(tail: bytes) -> bytes:
+    """Return the prefix in header bytes 257 to 511, checking device numbers as Go does."""
+    magic = tail[:8]
+    if magic not in (b"ustar\x0000", b"ustar  \x00"):
+        return b""  # V7 has neither prefix nor device numbers
+    number(tail[72:80])
+    number(tail[80:88])
+    if magic == b"ustar\x0000":
+        if tail[251:255] == b"tar\0":  # star keeps times behind a shorter prefix
+            number(tail[219:231])
+            number(tail[231:243])
+            return cut(tail[88:219])
+        return cut(tail[88:243])
+    # GNU has access and change time here. Only where they are no numbers is it the prefix that
+    # Go before 1.8 wrote by mistake, and Go still reads.
+    try:
+        for field in (tail[88:100], tail[100:112]):
+            if field[0]:
+                number(field)
+    except ArchiveError:
+        prefix = cut(tail[88:243])
+        return prefix if prefix.isascii() else b""
+    return b""
+
+
+def _checksum(field: bytes) -> int:
+    """Return what adler32 of the whole header must be, modulo 65536, if `field` is its checksum.
+
+    The low half of adler32 is 1 plus the sum of the bytes, modulo 65521; tar sums the header with
+    its checksum field as eight spaces.
+    """
+    text = cut(field.strip(b" \0"))
+    if not _OCTAL.fullmatch(text):
+        return -1
+    return (int(text, 8) + sum(field) - 8 * 32 + 1) % 65521
+
+
+def _common_time(raw: bytes) -> int:
+    """Return a modification time in nanoseconds; ArchiveError also for one that needs a warning."""
+    value = number(raw) * 10**9
+    if not 0 <= value < _YEAR_2262:
+        raise ArchiveError("an odd time")
+    return value
+
+
+def _signed_checksum(block: bytes) -> int:
+    """Return the checksum as some old tars wrote it, over signed bytes."""
+    rest = block[:148] + b" " * 8 + block[156:]
+    return sum(byte - 256 if byte > 127 else byte for byte in rest)
+
+
+# ---------------------------------------------------------------- one header, every rule
+
+
+class _Headers:
+    """Parses headers one by one; holds the extensions that wait for their header."""
+
+    def __init__(self, layer: int) -> None:
+        self.layer = layer
+        self.owners = _Owners()
+        self.mtimes = _Memo(_common_time)
+        self.prefixes = _Prefixes()
+        self.checksums = _Memo(_checksum)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the extensions: their header has come, or a global header cut them off."""
+        self.start = -1
+        self.pax: dict[bytes, bytes] = {}
+        self.long_name = b""
+        self.long_link = b""
+        self.odd = False
+
+    def check(self, block: bytes) -> None:
+        """Raise ArchiveError unless the checksum of `block` holds, unsigned or signed."""
+        if adler32(block) & 0xFFFF != self.checksums[block[148:156]]:
+            text = cut(block[148:156].strip(b" \0"))
+            if not _OCTAL.fullmatch(text) or int(text, 8) != _signed_checksum(block):
+                raise ArchiveError("header checksum mismatch")
+
+    def extension(self, flag: int, body: bytes, start: int) -> None:
+        """Take the body of a PAX or GNU long-name header that begins at `start`."""
+        if flag == _PAX_GLOBAL:
+            parse_pax(body)  # its values are never applied: no engine does
+            self.reset()
+            return
+        self.odd = self.odd or (flag == _PAX and bool(self.pax))
+        if self.start < 0:
+            self.start = start
+        if flag == _PAX:
+            self.pax = parse_pax(body)  # the last one counts
+        elif flag == _GNU_LONG_NAME:
+            self.long_name = cut(body)
+        else:
+            self.long_link = cut(body)
+
+    def parse(self, block: bytes, offset: int) -> tuple[bytes, Entry]:
+        """Return raw name and entry of the header `block` at `offset`; its checksum holds."""
+        mode, uid, gid = number(block[100:108]), number(block[108:116]), number(block[116:124])
+        size, mtime = number(block[124:136]), number(block[136:148]) * 10**9
+        flag = block[156]
+        prefix = self.prefixes[block[257:]]
+        name, link = cut(block[:100]), cut(block[157:257])
+        if prefix:
+            name = prefix + b"/" + name
+        pax = self.pax
+        xattrs: Xattrs = ()
+        if pax:
+            # An empty value means that the key is absent, except for xattrs.
+            name = pax.get(b"path") or name
+            link = pax.get(b"linkpath") or link
+            uid = _decimal(pax[b"uid"]) if pax.get(b"uid") else uid
+            gid = _decimal(pax[b"gid"]) if pax.get(b"gid") else gid
+            size = _decimal(pax[b"size"]) if pax.get(b"size") else size
+            mtime = _time(pax[b"mtime"]) if pax.get(b"mtime") else mtime
+            for key in (b"atime", b"ctime"):
+                if pax.get(key):
+                    _time(pax[key])
+            xattrs = tuple(
+                sorted((k[len(XATTR) :], v) for k, v in pax.items() if k.startswith(XATTR))
+            )
+        name = self.long_name or name
+        link = self.long_link or link
+        if flag == 0:
+            flag = DIR if name.endswith(b"/") else REG
+        if size < 0 and flag not in _DATALESS:
+            raise ArchiveError("negative size")
+        target: Target = link if flag in (LINK, SYM) else None
+        if flag in (CHR, BLK):
+            target = (number(block[329:337]), number(block[337:345]))
+        data = offset + BLOCK
+        lead = data - self.start if self.start >= 0 else BLOCK
+        entry = Entry(
+            flag,
+            self.layer,
+            data,
+            lead,
+            0 if flag in _DATALESS else size,
+            owner(mode, uid, gid),
+            mtime,
+            xattrs,
+            target,
+            REWRITE if self.odd else 0,
+        )
+        return self._sparse_name(name), entry
+
+    def _sparse_name(self, name: bytes) -> bytes:
+        return (self.pax.get(b"GNU.sparse.name") or name) if self.sparse_version() else name
+
+    def sparse_version(self) -> str:
+        """Return "0", "1" or "": how a PAX sparse file keeps its map, if this is one.
+
+        Source: Go reader.go readGNUSparsePAXHeaders.
+        """
+        major, minor = self.pax.get(b"GNU.sparse.major"), self.pax.get(b"GNU.sparse.minor")
+        if major == b"0" and minor in (b"0", b"1"):
+            return "0"
+        if (major, minor) == (b"1", b"0"):
+            return "1"
+        if major or minor:
+            return ""
+        return "0" if self.pax.get(b"GNU.sparse.map") else ""
+
+    def sparse_size(self, size: int) -> int:
+        """Return the size of a sparse file with its holes."""
+        text = self.pax.get(b"GNU.sparse.size") or self.pax.get(b"GNU.sparse.realsize")
+        return _decimal(text) if text else size
+
+    def sparse_map(self) -> list[int]:
+        """Return offsets and lengths of a 0.0 or 0.1 map, alternating."""
+        text = self.pax.get(b"GNU.sparse.map", b"")
+        values = [_decimal(part) for part in text.split(b",")] if text else []
+        count = self.pax.get(b"GNU.sparse.numblocks")
+        if len(values) % 2 or (count is not None and _decimal(count) * 2 != len(values)):
+            raise ArchiveError("the sparse map is malformed")
+        return values
+
+
+def _fragments(values: list[int], size: int) -> SparseMap:
+    """Pair and check the numbers of a sparse map: in order, apart, inside `size`."""
+    fragments = tuple(zip(values[::2], values[1::2], strict=True))
+    end = 0
+    for offset, length in fragments:
+        if offset < end or length < 0 or offset + length > size:
+            raise ArchiveError("the sparse map is malformed")
+        end = offset + length
+    if size < 0:
+        raise ArchiveError("negative size")
+    return fragments
+
+
+def _map_in_data(data: bytes) -> tuple[list[int], int] | None:
+    """Read a sparse 1.0 map: decimal lines at the beginning of the data, in whole blocks.
+
+    Returns the numbers and the length of the map, or None if `data` ends before it.
+    """
+    count: int | None = None
+    values: list[int] = []
+    at = 0
+    while count is None or len(values) < count:
+        end = data.find(b"\n", at)
+        if end < 0:
+            if len(data) - at > BLOCK:
+                raise ArchiveError("the sparse map is malformed")
+            return None
+        value = _decimal(data[at:end])
+        if value < 0 or (count is None and value * 4 > SPARSE_MAP_MAX):
+            raise ArchiveError("the sparse map is malformed")
+        if count is None:
+            count = value * 2
+        else:
+            values.append(value)
+        at = end + 1
+    length = -(-at // BLOCK) * BLOCK
+    return (values, length) if length <= len(data) else None
+
+
+# ---------------------------------------------------------------- the walk over a layer
+
+
+class LayerWalk:
+    """Takes the uncompressed bytes of a layer, window by window, and gives its Changeset.
+
+    O(bytes) to feed; holds one Entry for each entry and, between windows, at most one header.
+    """
+
+    def __init__(self, layer: int) -> None:
+        self._headers = _Headers(layer)
+        self._layer = layer
+        self._carry = b""
+        self._offset = 0  # of the byte after the last window
+        self._skip = 0  # bytes of data and padding yet to pass by
+        self._data_end = 0  # where the data of the last entry ends, padding apart
+        self._ended = False
+        self._paths: list[bytes] = []
+        self._entries: list[Entry] = []
+        self._whiteouts: list[Hidden] = []
+        self._opaques: list[Hidden] = []
+        self._warnings: list[Dispute] = []
+
+    def feed(self, window: bytes) -> None:
+        """Take the next bytes. Raises ArchiveError at the first header that engines refuse."""
+        start = self._offset
+        self._offset += len(window)
+        if self._ended:
+            return
+        if self._skip >= len(window):
+            self._skip -= len(window)
+            return
+        if self._carry:
+            start -= len(self._carry)
+            window = self._carry + window
+            self._carry = b""
+        at = self._skip
+        self._skip = 0
+        size = len(window)
+        # Everything the loop touches is local: this runs once for each entry of the image.
+        headers = self._headers
+        owners, mtimes, prefixes = headers.owners, headers.mtimes, headers.prefixes
+        checksums = headers.checksums
+        add_path, add_entry = self._paths.append, self._entries.append
+        layer = self._layer
+        while at + BLOCK <= size:
+            block = window[at : at + BLOCK]
+            flag = block[156]
+            if (
+                headers.start < 0
+                and (flag == REG or flag == DIR or flag == SYM or flag == LINK)
+                and adler32(block) & 0xFFFF == checksums[block[148:156]]
+                and (digits := block[124:135]).isdigit()
+                and block[135] in b"\0 "
+                and (end := block.find(0, 0, 100)) > 0
+            ):
+                try:
+                    content = int(digits, 8) if flag == REG else 0
+                    attributes = owners[block[100:124]], mtimes[block[136:148]]
+                    prefix = prefixes[block[257:]]
+                except (ArchiveError, ValueError):
+                    pass  # the slow way knows more, or says what is wrong
+                else:
+                    name = prefix + b"/" + block[:end] if prefix else block[:end]
+                    path = name[2:] if name[:2] == b"./" else name
+                    if path[-1:] == b"/":
+                        path = path[:-1]
+                    data = start + at + BLOCK
+                    if flag == REG or flag == DIR:
+                        entry = Entry(flag, layer, data, BLOCK, content, *attributes)
+                    else:
+                        link = cut(block[157:257])
+                        entry = Entry(flag, layer, data, BLOCK, 0, *attributes, (), link)
+                    if (
+                        b"/." in path
+                        or b"//" in name
+                        or path[:1] in _DOUBTFUL
+                        or len(path) > paths.NAME_MAX
+                        or flag == SYM
+                    ):
+                        self._add_named(name, entry)
+                    else:
+                        add_path(path)
+                        add_entry(entry)
+                    if content:
+                        self._data_end = data + content
+                        at += BLOCK + (content + 511 & -512)
+                    else:
+                        at += BLOCK
+                    continue
+            after = self._other(window, at, start)
+            if after == at:  # its bytes are not all here yet
+                break
+            at = after
+            if self._ended:
+                return
+        if at > size:
+            self._skip = at - size
+        else:
+            self._carry = window[at:]
+
+    def _other(self, window: bytes, at: int, start: int) -> int:
+        """Take one header by all the rules; return where the next begins, or `at` for later."""
+        block = window[at : at + BLOCK]
+        offset = start + at
+        headers = self._headers
+        try:
+            if block == ZERO_BLOCK:
+                second = window[at + BLOCK : at + 2 * BLOCK]
+                if len(second) < BLOCK:
+                    return at
+                if second != ZERO_BLOCK:
+                    raise ArchiveError("a lone zero block in mid-archive")
+                self._ended = True
+                return at + 2 * BLOCK
+            headers.check(block)
+            flag = block[156]
+            if flag in (_PAX, _PAX_GLOBAL, _GNU_LONG_NAME, _GNU_LONG_LINK):
+                length = number(block[124:136])
+                if not 0 <= length <= SPECIAL_MAX:
+                    raise ArchiveError(f"an extended header of {length} bytes")
+                if at + BLOCK + length > len(window):
+                    return at
+                headers.extension(flag, window[at + BLOCK : at + BLOCK + length], offset)
+                return at + BLOCK + _padded(length)
+            name, entry = headers.parse(block, offset)
+        except ArchiveError as error:
+            raise error.within(f"{show(cut(block[:100]))} at byte {offset}") from None
+        try:
+            stored = entry.size
+            version = headers.sparse_version()
+            if version and entry.kind == REG:
+                if version == "1":
+                    found = _map_in_data(
+                        window[at + BLOCK : at + BLOCK + min(stored, SPARSE_MAP_MAX)]
+                    )
+                    if found is None:
+                        if len(window) - at >= BLOCK + min(stored, SPARSE_MAP_MAX):
+                            raise ArchiveError("the sparse map is malformed")
+                        return at
+                    values, in_data = found
+                else:
+                    values, in_data = headers.sparse_map(), 0
+                entry.size = headers.sparse_size(stored)
+                entry.target = _fragments(values, entry.size)
+                entry.data += in_data
+                entry.lead += in_data
+                if entry.stored != stored - in_data:
+                    raise ArchiveError("the sparse map does not fit the data")
+            elif version:
+                raise ArchiveError("a sparse map on an entry without data")
+        except ArchiveError as error:
+            raise error.within(f"{show(name)} at byte {offset}") from None
+        self._add(name, entry)
+        headers.reset()
+        self._data_end = offset + BLOCK + stored
+        return at + BLOCK + _padded(stored)
+
+    def _add(self, name: bytes, entry: Entry) -> None:
+        """Put an entry where its name says, noting what engines disagree about."""
+        path = self._add_named(name, entry)
+        if path is not None:
+            self._warnings += [Dispute(kind, self._layer, path) for kind in _disputed(entry)]
+
+    def _add_named(self, name: bytes, entry: Entry) -> bytes | None:
+        """Put an entry where its name says, by the grammar of whiteouts; return its path."""
+        try:
+            path = paths.clean(name)
+            meaning, about = paths.classify(path)
+            if meaning is not Meaning.ENTRY:
+                hidden = Hidden(about, entry.data, entry.mtime)
+                if meaning is Meaning.WHITEOUT:
+                    self._whiteouts.append(hidden)
+                elif meaning is Meaning.OPAQUE:
+                    self._opaques.append(hidden)
+                return None
+            if not REG <= entry.kind <= FIFO:
+                raise ArchiveError(f"unhandled tar header type {show(bytes([entry.kind]))}")
+            if not path and entry.kind != DIR:
+                raise ArchiveError("only a directory can be the root")
+            if entry.kind == SYM and not entry.target:
+                raise ArchiveError("a symlink without a target")
+        except ArchiveError as error:
+            place = entry.data - entry.lead
+            raise error.within(f"{show(name)} at byte {place}") from None
+        # containerd 1.6 refuses doubled slashes; the root is written `./` and nothing else.
+        if b"//" in name or (not path and name != b"./"):
+            entry.flags |= REWRITE
+        self._paths.append(path)
+        self._entries.append(entry)
+        return path
+
+    def finish(self) -> Changeset:
+        """Return what the layer says. Raises ArchiveError if it ends in the middle of something.
+
+        Two zero blocks, one zero block or nothing may end it, and padding may be missing.
+        """
+        if not self._ended and (
+            self._data_end > self._offset or self._carry not in (b"", ZERO_BLOCK)
+        ):
+            raise ArchiveError(f"truncated at byte {self._offset}")
+        return Changeset(
+            self._layer,
+            self._offset,
+            self._paths,
+            self._entries,
+            self._whiteouts,
+            self._opaques,
+            self._warnings,
+        )
+
+
+def _padded(size: int) -> int:
+    return size + 511 & -512
+
+
+def _disputed(entry: Entry) -> Iterator[str]:
+    """Yield the kinds of warning that a header alone gives reason for."""
+    names = [name for name, _ in entry.xattrs]
+    if any(name.startswith((b"trusted.overlay.", b"user.overlay.")) for name in names):
+        yield "overlay-xattr"
+    if DEFAULT_ACL in names and entry.kind == DIR:
+        yield "default-acl"
+    if names and entry.kind == SYM:
+        yield "symlink-xattr"
+    if entry.kind == CHR and entry.target == (0, 0):
+        yield "whiteout-device"
+    if not 0 <= entry.mtime < _YEAR_2262:
+        yield "odd-mtime"
+
+
+# ---------------------------------------------------------------- the outer archive
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A record of an outer archive: `offset` and `size` of its data, `target` of a link."""
+
+    name: bytes
+    kind: int
+    offset: int
+    size: int
+    target: bytes
+
+
+def members(read_at: Callable[[int, int], bytes], size: int) -> Iterator[Member]:
+    """Yield the members of an outer archive of `size` bytes, seeking from header to header.
+
+    O(members) reads. `read_at(offset, length)` returns fewer bytes only at the end. Raises
+    ArchiveError for anything that is no sound tar.
+    """
+    headers = _Headers(0)
+    at = 0
+    while at < size:
+        block = read_at(at, BLOCK)
+        try:
+            if len(block) < BLOCK:
+                raise ArchiveError("truncated header")
+            if block == ZERO_BLOCK:
+                if read_at(at + BLOCK, BLOCK) not in (b"", ZERO_BLOCK):
+                    raise ArchiveError("a lone zero block in mid-archive")
+                return
+            headers.check(block)
+            flag = block[156]
+            if flag in (_PAX, _PAX_GLOBAL, _GNU_LONG_NAME, _GNU_LONG_LINK):
+                length = number(block[124:136])
+                if not 0 <= length <= SPECIAL_MAX:
+                    raise ArchiveError(f"an extended header of {length} bytes")
+                body = read_at(at + BLOCK, length)
+                if len(body) < length:
+                    raise ArchiveError("truncated header")
+                headers.extension(flag, body, at)
+                at += BLOCK + _padded(length)
+                continue
+            name, entry = headers.parse(block, at)
+            if entry.data + entry.size > size:
+                raise ArchiveError(f"truncated: {entry.size} bytes announced")
+            if headers.sparse_version():
+                raise ArchiveError("a sparse member; write the archive without --sparse")
+            if not REG <= entry.kind <= FIFO:
+                raise ArchiveError(f"unhandled tar header type {show(bytes([entry.kind]))}")
+        except ArchiveError as error:
+            raise error.within(f"{show(cut(block[:100]))} at byte {at}") from None
+        headers.reset()
+        target = entry.target if entry.kind in (LINK, SYM) else b""
+        yield Member(name, entry.kind, entry.data, entry.size, target)  # type: ignore[arg-type]
+        at = entry.data + _padded(entry.size)
+
+
+# ---------------------------------------------------------------- headers that we write
+
+
+def header(
+    path: bytes,
+    kind: int,
+    owner: Owner = (0o600, 0, 0),
+    *,
+    size: int = 0,
+    mtime: int = 0,
+    link: bytes = b"",
+    device: tuple[int, int] = (0, 0),
+    xattrs: Xattrs = (),
+) -> bytes:
+    """Return a header for `path`: ustar, preceded by PAX records for what ustar cannot say.
+
+    `mtime` in nanoseconds. Directories get their slash. The same arguments always give the same
+    bytes. Source: POSIX pax; values are placed as every engine was seen to read them.
+    """
+    mode, uid, gid = owner
+    name = path + b"/" if kind == DIR else path
+    seconds, fraction = divmod(mtime, 10**9)
+    records: list[tuple[bytes, bytes]] = []
+    if len(name) > 100:
+        records.append((b"path", name))
+    if len(link) > 100:
+        records.append((b"linkpath", link))
+    for key, value, limit in ((b"uid", uid, 8**7), (b"gid", gid, 8**7), (b"size", size, 8**11)):
+        if value >= limit:
+            records.append((key, b"%d" % value))
+    if fraction or not 0 <= seconds < 8**11:
+        records.append((b"mtime", _decimal_time(mtime)))
+    records += [(XATTR + key, value) for key, value in xattrs]
+    block = _ustar(
+        name[:100],
+        kind,
+        mode,
+        uid if uid < 8**7 else 0,
+        gid if gid < 8**7 else 0,
+        size if size < 8**11 else 0,
+        seconds if 0 <= seconds < 8**11 else 0,
+        link[:100],
+        device,
+    )
+    if not records:
+        return block
+    body = b"".join(_record(key, value) for key, value in sorted(records))
+    extension = _ustar(b"PaxHeader", _PAX, 0o644, 0, 0, len(body))
+    return extension + body + bytes(-len(body) % BLOCK) + block
+
+
+def _decimal_time(mtime: int) -> bytes:
+    sign = b"-" if mtime < 0 else b""
+    seconds, fraction = divmod(abs(mtime), 10**9)
+    digits = b"%d" % seconds
+    if fraction:
+        digits += b"." + (b"%09d" % fraction).rstrip(b"0")
+    return sign + digits
+
+
+def _record(key: bytes, value: bytes) -> bytes:
+    """Return a PAX record; its length counts its own digits."""
+    rest = len(key) + len(value) + 3
+    length = rest + len(str(rest))
+    length = rest + len(str(length))
+    return b"%d %b=%b\n" % (length, key, value)
+
+
+def _ustar(
+    name: bytes,
+    kind: int,
+    mode: int,
+    uid: int,
+    gid: int,
+    size: int,
+    seconds: int = 0,
+    link: bytes = b"",
+    device: tuple[int, int] = (0, 0),
+) -> bytes:
+    block = b"".join(
+        (
+            name.ljust(100, b"\0"),
+            b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, uid, gid, size, seconds),
+            b" " * 8,
+            bytes((kind,)),
+            link.ljust(100, b"\0"),
+            b"ustar\00000".ljust(72, b"\0"),
+            _device_number(device[0]),
+            _device_number(device[1]),
+            bytes(167),
+        )
+    )
+    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+
+
+def _device_number(value: int) -> bytes:
+    if 0 <= value < 8**7:
+        return b"%07o\0" % value
+    return b"\x80" + (value & (1 << 56) - 1).to_bytes(7, "big")

@@ -1,0 +1,549 @@
+"""A root filesystem as layers make it: one layer applied after another, by the rules A1 to A6.
+
+A name leads to a Directory or to an Entry; names that lead to the same Entry are hard links of
+one file. A Tree can be forked: both sides share every directory until one of them changes it, so
+keeping the base beside the final tree costs what differs between them.
+
+The specification leaves much open; where it does, a rule here is what engines were seen to do.
+"Overlay" are the engines that unpack each layer alone and let the kernel merge them (docker's
+overlay2, podman, containerd); that is nearly all of production. Where they and the specification
+part, the tree follows the specification and notes a Dispute.
+
+Source: OCI image-spec, layer.md, "Applying Changesets"; moby pkg/archive/diff.go, containerd
+archive/tar.go, containers/storage pkg/archive, umoci oci/layer/tar_extract.go.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from functools import cached_property
+
+from squasher import paths
+from squasher.errors import ArchiveError
+from squasher.paths import Cover, join, show
+from squasher.tarstream import (
+    DEFAULT_ACL,
+    DIR,
+    INHERITS,
+    LINK,
+    REWRITE,
+    SYM,
+    Changeset,
+    Entry,
+    Hidden,
+    Dispute,
+)
+
+#: Symbolic links followed in one path; Linux gives up after 40, the engines' own resolver at 255.
+MAX_HOPS = 255
+
+
+class Directory:
+    """A directory: its own last header (None where only a path below implied it) and its names.
+
+    layer    index of the layer that last set its attributes, or implied it
+    mtime    of the entry that implied it; engines use the time of unpacking
+    epoch    the fork of the tree that may change it
+    inherits whether a default ACL applied to it when its own layer was unpacked
+    """
+
+    __slots__ = ("children", "entry", "epoch", "inherits", "layer", "mtime")
+
+    def __init__(self, entry: Entry | None, layer: int, mtime: int, epoch: int) -> None:
+        self.entry = entry
+        self.layer = layer
+        self.mtime = mtime
+        self.epoch = epoch
+        self.inherits = False
+        self.children: dict[bytes, Node] = {}
+
+    def copy(self, epoch: int) -> Directory:
+        """Return the directory as the fork `epoch` may change it."""
+        new = Directory(self.entry, self.layer, self.mtime, epoch)
+        new.inherits = self.inherits
+        new.children = self.children.copy()
+        return new
+
+    @property
+    def default_acl(self) -> bool:
+        """Whether what is unpacked into the directory inherits an ACL from it."""
+        return self.entry is not None and any(k == DEFAULT_ACL for k, _ in self.entry.xattrs)
+
+
+Node = Directory | Entry
+
+
+class Tree:
+    """Layers applied so far, lowest first."""
+
+    def __init__(self) -> None:
+        self.root = Directory(None, 0, 0, 0)
+        self.epoch = 0
+        #: What hard links have made of an Entry: its attributes are those of the last link's
+        #: header. Keys are all entries that ever had a second name.
+        self.stamps: dict[Entry, Entry] = {}
+        self.warnings: list[Dispute] = []
+
+    def fork(self) -> Tree:
+        """Return a tree that goes on from here; this one must not be changed any more.
+
+        O(hard links); directories are copied when the fork first changes them.
+        """
+        new = Tree()
+        new.root = self.root
+        new.epoch = self.epoch + 1
+        new.stamps = self.stamps.copy()
+        return new
+
+    def state(self, entry: Entry) -> Entry:
+        """Return `entry` with the attributes that it has now."""
+        return self.stamps.get(entry, entry)
+
+    def find(self, path: bytes) -> Node | None:
+        """Return what is at the clean `path`, following nothing. O(depth)."""
+        node: Node | None = self.root
+        if path:
+            for name in path.split(b"/"):
+                if type(node) is not Directory:
+                    return None
+                node = node.children.get(name)
+        return node
+
+    def apply(self, changes: Changeset) -> None:
+        """Apply one more layer. O(its entries), plus the size of directories it first changes.
+
+        Raises ArchiveError for what engines refuse or have no common reading of.
+        """
+        self.warnings += changes.warnings
+        _Application(self, changes).run()
+
+    def walk(self) -> Iterator[tuple[bytes, Node]]:
+        """Yield every path with its node, parents first, names sorted bytewise; the root is b""."""
+        yield b"", self.root
+        stack = [(b"", iter(sorted(self.root.children.items(), key=_by_name)))]
+        while stack:
+            parent, items = stack[-1]
+            for name, node in items:
+                path = join(parent, name)
+                yield path, node
+                if type(node) is Directory:
+                    stack.append((path, iter(sorted(node.children.items(), key=_by_name))))
+                    break
+            else:
+                stack.pop()
+
+
+def _by_name(item: tuple[bytes, Node]) -> bytes:
+    return item[0]
+
+
+class _Application:
+    """One layer on its way into a tree."""
+
+    def __init__(self, tree: Tree, changes: Changeset) -> None:
+        self.tree = tree
+        self.changes = changes
+        self.layer = changes.layer
+        self.epoch = tree.epoch
+        if tree.root.epoch != self.epoch:
+            tree.root = tree.root.copy(self.epoch)
+        #: Directories by the path that an entry's name has for them, symlinks not resolved.
+        self.folders: dict[bytes, Directory] = {b"": tree.root}
+        #: Of these, the ones that a symlink leads to, with their real path.
+        self.real: dict[bytes, bytes] = {}
+        #: Directories that the layer touches, own entry or not, by real path.
+        self.mentioned: dict[bytes, None] = {}
+        self.implied: list[bytes] = []
+        self._resolved = b""
+
+    def run(self) -> None:
+        hidden = self._whiteouts()
+        entries: Iterator[tuple[bytes, Entry]] = zip(
+            self.changes.paths, self.changes.entries, strict=True
+        )
+        if hidden:
+            entries = iter(sorted([*entries, *hidden], key=_by_offset))
+        self._entries(entries)
+        self._note_disputes()
+
+    def warn(self, kind: str, path: bytes) -> None:
+        self.tree.warnings.append(Dispute(kind, self.layer, path))
+
+    def fail(self, path: bytes, what: str) -> ArchiveError:
+        return ArchiveError(what, where=show(path))
+
+    # ------------------------------------------------------------ A1: whiteouts
+
+    def _whiteouts(self) -> list[tuple[bytes, Entry]]:
+        """Hide what whiteouts name, in the lower tree only, wherever they stand in the archive.
+
+        Returns an entry in place of each whiteout whose directory does not exist below: it makes
+        that directory. Source: layer.md: whiteouts "apply to resources in lower/parent layers".
+        """
+        changes = self.changes
+        if not changes.whiteouts and not changes.opaques:
+            return []
+        missing: list[tuple[bytes, Entry]] = []
+        known: dict[bytes, Directory | None] = {}
+        targets: list[tuple[bytes, bytes | None]] = [
+            *self._parts(changes.whiteouts, known, missing),
+            *((hidden.path, None) for hidden in self._lower_opaques(known, missing)),
+        ]
+        own: dict[bytes, Directory | None] = {}
+        for parent, name in targets:
+            if parent not in own:
+                own[parent] = self._own(parent)
+            folder = own[parent]
+            if folder is None:
+                continue
+            if name is None:
+                folder.children = {}
+            else:
+                folder.children.pop(name, None)
+        return missing
+
+    def _parts(
+        self,
+        whiteouts: list[Hidden],
+        known: dict[bytes, Directory | None],
+        missing: list[tuple[bytes, Entry]],
+    ) -> Iterator[tuple[bytes, bytes]]:
+        for hidden in whiteouts:
+            parent, _, name = hidden.path.rpartition(b"/")
+            if self._lower(parent, hidden, known, missing):
+                yield parent, name
+
+    def _lower_opaques(
+        self, known: dict[bytes, Directory | None], missing: list[tuple[bytes, Entry]]
+    ) -> Iterator[Hidden]:
+        for hidden in self.changes.opaques:
+            if not hidden.path:
+                self.warn("root-opaque", b"")
+            if self._lower(hidden.path, hidden, known, missing):
+                yield hidden
+
+    def _lower(
+        self,
+        parent: bytes,
+        hidden: Hidden,
+        known: dict[bytes, Directory | None],
+        missing: list[tuple[bytes, Entry]],
+    ) -> bool:
+        """Tell whether the lower tree has the directory `parent`."""
+        if parent not in known:
+            known[parent] = self._lower_directory(parent)
+            if known[parent] is None and self.tree.find(parent) is None:
+                # Any name will do: entries of this kind only make their directories.
+                marker = Entry(_IMPLIES, self.layer, hidden.offset, 0, 0, (0, 0, 0), hidden.mtime)
+                missing.append((join(parent, b"?"), marker))
+        return known[parent] is not None
+
+    def _lower_directory(self, path: bytes) -> Directory | None:
+        """Return the lower directory at `path`, None if a part of it is missing.
+
+        Raises ArchiveError if a part is no directory: engines follow the symlink, make a directory
+        of it or give up. A layer that has its own directory there says what it means (builders on
+        overlay write an opaque whiteout into a directory that replaces a file).
+        """
+        node: Node | None = self.tree.root
+        done = b""
+        for name in path.split(b"/") if path else ():
+            assert type(node) is Directory  # noqa: S101
+            node = node.children.get(name)
+            done = join(done, name)
+            if node is None:
+                return None
+            if type(node) is not Directory:
+                if done not in self._own_directories:
+                    raise self.fail(path, f"a whiteout below {show(done)}, which is no directory")
+                return None
+        assert type(node) is Directory  # noqa: S101
+        return node
+
+    @cached_property
+    def _own_directories(self) -> frozenset[bytes]:
+        changes = self.changes
+        pairs = zip(changes.paths, changes.entries, strict=True)
+        return frozenset(path for path, entry in pairs if entry.kind == DIR)
+
+    def _own(self, path: bytes) -> Directory | None:
+        """Return the directory at `path` for changing it; None if it is gone."""
+        folder = self.tree.root
+        for name in path.split(b"/") if path else ():
+            child = folder.children.get(name)
+            if type(child) is not Directory:
+                return None
+            folder = self._mine(folder, name, child)
+        return folder
+
+    def _mine(self, parent: Directory, name: bytes, folder: Directory) -> Directory:
+        """Return the child `folder` of `parent`, copied if the base shares it."""
+        if folder.epoch != self.epoch:
+            folder = parent.children[name] = folder.copy(self.epoch)
+        return folder
+
+    # ------------------------------------------------------------ A2 to A6: entries
+
+    def _entries(self, entries: Iterator[tuple[bytes, Entry]]) -> None:
+        """Put the entries in, in archive order."""
+        # This loop runs once for each entry of the image: hence the local names.
+        folders, real, layer = self.folders, self.real, self.layer
+        known = folders.get
+        for path, entry in entries:
+            parent, _, name = path.rpartition(b"/")
+            folder = known(parent)
+            if folder is None:
+                folder = self._enter(parent, entry.mtime)
+            if (
+                real and parent in real
+            ):  # a symlink led here: the name in the header is not the path
+                entry.flags |= REWRITE
+                path = join(real[parent], name)
+            kind = entry.kind
+            children = folder.children
+            if folder.entry is not None and folder.entry.xattrs and folder.layer == layer:
+                self._inherit(folder, entry)
+            existing = children.get(name)
+            if existing is None:
+                if kind == DIR:
+                    if path:
+                        self._make(folder, name, path, entry)
+                    else:
+                        self._set_root(entry)
+                elif kind == LINK:
+                    self._link(folder, name, path, entry)
+                elif kind != _IMPLIES:
+                    children[name] = entry
+            elif kind == DIR:
+                if type(existing) is Directory:
+                    if existing.layer == layer and existing.entry is not None:
+                        self.warn("duplicate-path", path)
+                    existing = self._mine(folder, name, existing)
+                    existing.entry, existing.layer = entry, layer
+                    folders[path] = existing
+                else:
+                    self._displace(existing, path)
+                    self._make(folder, name, path, entry)
+            elif kind == LINK:
+                self._link(folder, name, path, entry)
+            elif kind != _IMPLIES:
+                self._displace(existing, path)
+                children[name] = entry
+
+    def _make(self, parent: Directory, name: bytes, path: bytes, entry: Entry) -> None:
+        new = Directory(entry, self.layer, entry.mtime, self.epoch)
+        new.inherits = bool(entry.flags & INHERITS)
+        parent.children[name] = new
+        self.folders[path] = new
+
+    def _set_root(self, entry: Entry) -> None:
+        root = self.tree.root
+        if root.entry is not None and root.layer == self.layer:
+            self.warn("duplicate-path", b"")
+        root.entry, root.layer = entry, self.layer
+
+    def _inherit(self, folder: Directory, entry: Entry) -> None:
+        if folder.default_acl:
+            entry.flags |= INHERITS
+
+    def _displace(self, existing: Node, path: bytes) -> None:
+        """Note that another entry takes the place of `existing`."""
+        if type(existing) is Directory:
+            if existing.layer == self.layer and existing.entry is not None:
+                self.warn("duplicate-path", path)
+        elif self.tree.state(existing).layer == self.layer:  # type: ignore[arg-type]
+            self.warn("duplicate-path", path)
+        if type(existing) is Directory or existing.kind == SYM:  # type: ignore[union-attr]
+            # Paths that led through it lead elsewhere now.
+            self.folders.clear()
+            self.folders[b""] = self.tree.root
+            self.real.clear()
+
+    def _link(self, folder: Directory, name: bytes, path: bytes, entry: Entry) -> None:
+        """A5: bind the name to the file that the link names, which takes the link's attributes.
+
+        Source: layer.md "Hardlinks"; that the last header counts is what engines do: link(2),
+        then chown(2), chmod(2) and utimensat(2) on the one inode.
+        """
+        tree = self.tree
+        link: bytes = entry.target  # type: ignore[assignment]
+        try:
+            found = self._resolve(paths.clean(link))
+        except ArchiveError as error:
+            raise error.within(f"{show(path)}: hard link to {show(link)}") from None
+        existing = folder.children.get(name)
+        if type(found) is not Entry:
+            what = "is no file" if found else "does not exist"
+            raise self.fail(path, f"hard link to {show(link)}, which {what} at this point")
+        if existing is found and self._resolved == path:
+            raise self.fail(path, "a hard link to itself")
+        if existing is not None:
+            self._displace(existing, path)
+        now = tree.state(found)
+        mtime = now.mtime if now.kind == SYM else entry.mtime
+        names = dict(now.xattrs)
+        names.update(entry.xattrs)
+        if now.layer != self.layer:
+            self.warn("link-to-lower", path)
+        if (entry.owner, mtime, entry.xattrs) != (now.owner, now.mtime, now.xattrs):
+            self.warn("link-header-differs", path)
+        tree.stamps[found] = now.restamped(
+            self.layer, entry.owner, mtime, tuple(sorted(names.items()))
+        )
+        folder.children[name] = found
+
+    def _resolve(self, path: bytes) -> Node | None:
+        """Return what `path` leads to, following symlinks in its directories, inside the root."""
+        stack: list[tuple[bytes, Directory]] = [(b"", self.tree.root)]
+        parts = deque(path.split(b"/")) if path else deque()
+        hops = 0
+        while parts:
+            name = parts.popleft()
+            if name in (b"", b"."):
+                continue
+            if name == b"..":
+                if len(stack) > 1:
+                    stack.pop()
+                continue
+            node = stack[-1][1].children.get(name)
+            if not parts:
+                self._resolved = join(stack[-1][0], name)
+                return node
+            if type(node) is Directory:
+                stack.append((join(stack[-1][0], name), node))
+            elif type(node) is Entry and node.kind == SYM:
+                hops += 1
+                if hops > MAX_HOPS:
+                    raise ArchiveError("too many symbolic links")
+                target: bytes = node.target  # type: ignore[assignment]
+                if target.startswith(b"/"):
+                    del stack[1:]
+                parts.extendleft(reversed(target.split(b"/")))
+            else:
+                return None
+        return stack[-1][1]
+
+    def _enter(self, path: bytes, mtime: int) -> Directory:
+        """A2: return the directory for an entry whose parent the layer has not mentioned so far.
+
+        A missing one is made. A symlink of this layer is followed, inside the root; a symlink or
+        file of a lower layer gives way to a new directory, as overlay shows it. O(new components).
+        """
+        todo = []
+        while path not in self.folders:
+            path, _, name = path.rpartition(b"/")
+            todo.append(name)
+        folder = self.folders[path]
+        while todo:
+            name = todo.pop()
+            place = join(self.real.get(path, path), name)
+            path = join(path, name)
+            child = folder.children.get(name)
+            if type(child) is Entry and child.kind == SYM and self._is_new(child):
+                folder, place = self._follow(place, mtime)
+            else:
+                folder = self._step(folder, name, place, mtime)
+            self.folders[path] = folder
+            if place != path:
+                self.real[path] = place
+        return folder
+
+    def _is_new(self, entry: Entry) -> bool:
+        return self.tree.state(entry).layer == self.layer
+
+    def _step(self, folder: Directory, name: bytes, place: bytes, mtime: int) -> Directory:
+        """Return the child directory `name`, made if there is none."""
+        child = folder.children.get(name)
+        self.mentioned[place] = None
+        if type(child) is Directory:
+            return self._mine(folder, name, child)
+        if child is not None:
+            assert type(child) is Entry  # noqa: S101
+            if self._is_new(child):
+                raise self.fail(place, "a file of the same layer is in the way")
+            self.warn(
+                "through-lower-symlink" if child.kind == SYM else "file-becomes-directory", place
+            )
+        new = Directory(None, self.layer, mtime, self.epoch)
+        new.inherits = folder.layer == self.layer and folder.default_acl
+        folder.children[name] = new
+        self.implied.append(place)
+        return new
+
+    def _follow(self, path: bytes, mtime: int) -> tuple[Directory, bytes]:
+        """Return the directory that the symlinks of this layer at `path` lead to, and its path."""
+        stack: list[tuple[bytes, Directory]] = [(b"", self.tree.root)]
+        parts = deque(path.split(b"/"))
+        hops = 0
+        while parts:
+            name = parts.popleft()
+            if name in (b"", b"."):
+                continue
+            if name == b"..":
+                if len(stack) > 1:
+                    stack.pop()
+                continue
+            parent, folder = stack[-1]
+            child = folder.children.get(name)
+            if type(child) is Entry and child.kind == SYM and self._is_new(child):
+                hops += 1
+                if hops > MAX_HOPS:
+                    raise self.fail(path, "too many symbolic links")
+                target: bytes = child.target  # type: ignore[assignment]
+                if target.startswith(b"/"):
+                    del stack[1:]
+                parts.extendleft(reversed(target.split(b"/")))
+            else:
+                place = join(parent, name)
+                stack.append((place, self._step(folder, name, place, mtime)))
+        return stack[-1][1], stack[-1][0]
+
+    # ------------------------------------------------------------ what engines disagree about
+
+    def _note_disputes(self) -> None:
+        """Warn of what this layer does on which engines part."""
+        tree = self.tree
+        for path in [*self.mentioned, *self._mentioned_by_whiteouts()]:
+            node = tree.find(path)
+            # Overlay resets an existing directory that the layer mentions without its own entry.
+            if type(node) is Directory and node.layer < self.layer:
+                self.warn("implicit-base-directory", path)
+        for hidden in self.changes.whiteouts:
+            node = tree.find(hidden.path)
+            if type(node) is Directory or (
+                type(node) is Entry and self._is_new(node) and tree.state(node).data < hidden.offset
+            ):
+                self.warn("whiteout-and-entry", hidden.path)
+        if self.changes.opaques:
+            self._note_opaques(Cover(hidden.path for hidden in self.changes.opaques))
+
+    def _mentioned_by_whiteouts(self) -> Iterator[bytes]:
+        seen = set(self.mentioned)
+        changes = self.changes
+        for path in [
+            *(hidden.path for hidden in changes.whiteouts),
+            *(join(hidden.path, b"?") for hidden in changes.opaques),
+        ]:
+            for parent in paths.ancestors(path):
+                if parent in seen:
+                    break
+                seen.add(parent)
+                yield parent
+
+    def _note_opaques(self, opaque: Cover) -> None:
+        for path in self.implied:
+            # docker's vfs deletes it again, containerd gives it the mode of what it hides.
+            if opaque.below(path):
+                self.warn("whiteout-and-entry", path)
+        for hidden in self.changes.whiteouts:
+            if opaque.below(hidden.path):
+                self.warn("ghost-whiteout", hidden.path)
+
+
+#: The kind of an entry that stands for a whiteout: it only makes its directories.
+_IMPLIES = 0
+
+
+def _by_offset(item: tuple[bytes, Entry]) -> int:
+    return item[1].data
