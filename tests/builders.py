@@ -114,6 +114,9 @@ def Sparse(
 ) -> Member:
     """Return a sparse file in PAX form 0.0, 0.1 or 1.0, or in the old GNU form (`S`).
 
+    GNU tar puts another name, `DIR/GNUSparseFile.PID/NAME`, into the header of 0.1 and 1.0: set
+    `path` with `replace` for that.
+
     Source: the manual of GNU tar, "Storing Sparse Files" and "Old GNU Format".
     """
     spans = [(offset, len(data)) for offset, data in extents]
@@ -134,7 +137,6 @@ def Sparse(
     if version == "0.1":
         return replace(
             member,
-            path=b"GNUSparseFile.1/" + path,
             records=(
                 (b"GNU.sparse.size", b"%d" % size),
                 (b"GNU.sparse.numblocks", b"%d" % len(spans)),
@@ -146,7 +148,6 @@ def Sparse(
         table = b"".join(b"%d\n" % number for number in (len(spans), *sum(spans, ())))
         return replace(
             member,
-            path=b"GNUSparseFile.1/" + path,
             data=_padded(table) + packed,
             records=(
                 (b"GNU.sparse.major", b"1"),

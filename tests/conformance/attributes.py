@@ -330,6 +330,15 @@ FILES = (
         for n, version in ((2, "0.0"), (3, "0.1"), (4, "1.0"))
     ),
     case(
+        "s04b",
+        "a sparse file whose header has the name that GNU tar gives it",
+        LOWER,
+        [
+            replace(Sparse(b"n", 900, [(5, b"x")], "1.0"), path=b"GNUSparseFile.77/n"),
+            replace(Sparse(b"o", 900, [(5, b"x")], "0.1"), path=b"d/GNUSparseFile.77/o"),
+        ],
+    ),
+    case(
         "s05",
         "a sparse file with a link",
         LOWER,

@@ -1,0 +1,119 @@
+"""Squash in memory and hold the result against the model, in every respect that it knows."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import squasher
+from tests import model
+from tests.builders import END, archive, sha256
+
+
+def squash(source: bytes, keep: int) -> tuple[squasher.SquashReport, bytes]:
+    """Return the report and the archive that squashing all but the `keep` lowest layers gives."""
+    destination = io.BytesIO()
+    report = squasher.squash_archive(io.BytesIO(source), destination, keep_layers=keep)
+    return report, destination.getvalue()
+
+
+def layers_of(image: bytes) -> list[bytes]:
+    """Return the uncompressed layers of an archive, which must agree with its config."""
+    members = {b"/".join(entry.path): entry for entry in model.read(image)}
+    assert len(members) == len(model.read(image)), "a member twice"
+    (item,) = json.loads(members[b"manifest.json"].data)
+    config: dict[str, Any] = json.loads(members[item["Config"].encode()].data)
+    blobs = [members[name.encode()].data for name in item["Layers"]]
+    layers = [gzip.decompress(b) if b.startswith(b"\x1f\x8b") else b for b in blobs]
+    assert config["rootfs"]["diff_ids"] == ["sha256:" + sha256(layer) for layer in layers]
+    return layers
+
+
+def check(layers: Sequence[bytes], keep: int, form: str = "v25") -> squasher.SquashReport:
+    """Squash `layers` above the `keep` lowest ones and require all that the rules say."""
+    report, image = squash(archive(layers, form=form), keep)
+    result = layers_of(image)
+    assert result[:keep] == list(layers[:keep]), "a kept layer differs"
+    if len(layers) - keep <= 1:
+        assert result == list(layers), "nothing to merge, and yet it was"
+        return report
+    assert len(result) == keep + 1
+    check_merged(layers, keep, result[keep])
+    return report
+
+
+def check_merged(layers: Sequence[bytes], keep: int, merged: bytes) -> None:
+    """Require of a merged layer that it shows the same tree and says nothing needlessly."""
+    before = model.apply(layers)
+    after = model.apply([*layers[:keep], merged])
+    assert comparable(after, after, keep) == comparable(before, after, keep)
+    entries = model.read(merged)
+    for entry in entries:
+        assert entry.kind != "opaque"
+        assert entry.typeflag in b"\x000123456"
+    assert merged.endswith(END)
+    assert len(merged) % 512 == 0
+    said = [(b"/".join(e.path), "whiteout" if e.kind == "whiteout" else "entry") for e in entries]
+    assert len({path for path, _ in said}) == len(said), "a path twice"
+    expected = model.expected_merge(layers, keep)
+    assert sorted(said) == sorted(expected)
+    if any(warning.kind == "default-acl" for warning in before.warnings):
+        check_parents(entries)
+    else:
+        assert said == expected, "the order differs"
+    check_links(entries)
+    check_whiteouts(entries)
+
+
+def comparable(tree: model.Tree, after: model.Tree, keep: int) -> dict[bytes, model.Record]:
+    """Return the listing, without the times of directories that the merged layer only implies.
+
+    Engines give those the time of unpacking, before squashing and after.
+    """
+    records = model.listing(tree)
+    for path, node in model.walk(after.root):
+        name = b"/".join(path)
+        if node.kind == "dir" and node.layer == keep and not node.explicit and name in records:
+            records[name] = replace(records[name], mtime_ns=0)
+    return records
+
+
+def check_parents(entries: Sequence[model.Entry]) -> None:
+    """Require that a directory comes before its whiteouts, and names come sorted otherwise.
+
+    Children may come before a directory that has a default ACL.
+    """
+    with_acl = {e.path for e in entries if model.ACL_DEFAULT in e.xattrs}
+    seen: set[model.Path] = set()
+    explicit = {e.path for e in entries if e.kind == "dir"}
+    for entry in entries:
+        parent = entry.path[:-1]
+        if entry.path and parent in explicit - with_acl:
+            assert parent in seen
+        seen.add(entry.path)
+
+
+def check_links(entries: Sequence[model.Entry]) -> None:
+    """Require that links lead to an earlier entry and repeat all of its attributes."""
+    earlier: dict[model.Path, model.Entry] = {}
+    for entry in entries:
+        if entry.kind == "hardlink":
+            target = earlier[tuple(entry.target.split(b"/"))]
+            assert target.kind not in ("hardlink", "dir")
+            for name in ("mode", "uid", "gid", "mtime", "xattrs"):
+                if (name, target.kind) != ("mode", "symlink"):
+                    assert getattr(entry, name) == getattr(target, name)
+        earlier[entry.path] = entry
+
+
+def check_whiteouts(entries: Sequence[model.Entry]) -> None:
+    """Require that whiteouts are plain empty files that are all alike."""
+    for entry in entries:
+        if entry.kind == "whiteout":
+            fields = (entry.typeflag, entry.mode, entry.uid, entry.gid, entry.mtime, entry.data)
+            assert fields == (b"0", 0o600, 0, 0, 0, b"")
+            assert not entry.xattrs

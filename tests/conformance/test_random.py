@@ -1,0 +1,31 @@
+"""Random images, squashed at every base, against the model. More with `--random-images N`."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests import model
+from tests.builders import layer
+from tests.conformance.check import check
+from tests.generator import random_image
+
+
+def test_a_random_image_shows_the_same_tree_at_every_base(seed: int) -> None:
+    layers = random_image(seed)
+    for keep in range(len(layers) + 1):
+        report = check(layers, keep, ("legacy", "v25", "podman")[seed % 3])
+        if keep < len(layers) - 1:
+            noted = {(w.kind, w.layer, w.path) for w in report.warnings}
+            assert noted == {(w.kind, w.layer, w.path) for w in model.apply(layers).warnings}
+
+
+@pytest.mark.parametrize("kind", ["whiteout", "opaque", "hardlink", "symlink", "char", "fifo"])
+def test_random_images_hold_all_that_matters(kind: str) -> None:
+    entries = [e for seed in range(30) for tar in random_image(seed) for e in model.read(tar)]
+    assert sum(entry.kind == kind for entry in entries) >= 5
+
+
+def test_random_images_are_the_same_for_the_same_seed() -> None:
+    assert random_image(7) == random_image(7)
+    assert random_image(7) != random_image(8)
+    assert all(len(tar) % 512 == 0 or tar != layer() for tar in random_image(7))
