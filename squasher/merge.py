@@ -9,8 +9,9 @@ The rules, with k the first squashed layer, D a directory of the final tree, b w
 at the same path:
 
 M1  D is written if (a) a squashed layer has its entry; (b) squashed layers made it without an
-    entry, unless b is a symlink, which is then left as overlay engines left it; (c) a base name
-    below it has to be written again.
+    entry, unless it took the place of the symlink b (then engines go on to part as they did: a
+    directory on overlay, the link's target elsewhere); (c) a base name below it has to be written
+    again.
 M2  Every name of the base directory b that D lacks gets one whiteout, after D's own entry.
 M3  Opaque whiteouts never survive; M2 says the same explicitly. (The specification prefers that;
     overlay engines forget `.wh.d` beside `d/`, and ignore an opaque whiteout at the root.)
@@ -242,7 +243,7 @@ class Draft:
         elif parent is None:
             return  # the root is written only for its own entry
         elif node.layer >= self.first:
-            over_link = type(base) is Entry and base.kind == SYM
+            over_link = base is not None and node.over is base
             folder.reason = _LAZY if over_link or parent.reason == _LAZY else _NEW
         elif folder.path in self._carriers:
             folder.reason = _CARRIES

@@ -11,7 +11,7 @@ those that moby, containers/storage, containerd and umoci refused when tried.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from squasher.errors import ArchiveError
 
@@ -108,6 +108,15 @@ def ancestors(path: bytes) -> list[bytes]:
         found.append(path)
         path = path.rpartition(b"/")[0]
     return found
+
+
+def new_ancestors(path: bytes, seen: set[bytes]) -> Iterator[bytes]:
+    """Yield the directories above `path` that are not in `seen`, nearest first, and add them."""
+    path = path.rpartition(b"/")[0]
+    while path and path not in seen:
+        seen.add(path)
+        yield path
+        path = path.rpartition(b"/")[0]
 
 
 class Cover:

@@ -15,7 +15,7 @@ archive/tar.go, containers/storage pkg/archive, umoci oci/layer/tar_extract.go.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -30,9 +30,9 @@ from squasher.tarstream import (
     REWRITE,
     SYM,
     Changeset,
+    Dispute,
     Entry,
     Hidden,
-    Dispute,
 )
 
 #: Symbolic links followed in one path; Linux gives up after 40, the engines' own resolver at 255.
@@ -46,9 +46,10 @@ class Directory:
     mtime    of the entry that implied it; engines use the time of unpacking
     epoch    the fork of the tree that may change it
     inherits whether a default ACL applied to it when its own layer was unpacked
+    over     the symlink of a lower layer whose place it took without an entry of its own
     """
 
-    __slots__ = ("children", "entry", "epoch", "inherits", "layer", "mtime")
+    __slots__ = ("children", "entry", "epoch", "inherits", "layer", "mtime", "over")
 
     def __init__(self, entry: Entry | None, layer: int, mtime: int, epoch: int) -> None:
         self.entry = entry
@@ -56,12 +57,14 @@ class Directory:
         self.mtime = mtime
         self.epoch = epoch
         self.inherits = False
+        self.over: Entry | None = None
         self.children: dict[bytes, Node] = {}
 
     def copy(self, epoch: int) -> Directory:
         """Return the directory as the fork `epoch` may change it."""
         new = Directory(self.entry, self.layer, self.mtime, epoch)
         new.inherits = self.inherits
+        new.over = self.over
         new.children = self.children.copy()
         return new
 
@@ -154,7 +157,9 @@ class _Application:
         self.real: dict[bytes, bytes] = {}
         #: Directories that the layer touches, own entry or not, by real path.
         self.mentioned: dict[bytes, None] = {}
-        self.implied: list[bytes] = []
+        self.implied: list[tuple[bytes, int]] = []
+        #: What opaque whiteouts have hidden.
+        self.hidden: dict[bytes, dict[bytes, Node]] = {}
         self._resolved = b""
 
     def run(self) -> None:
@@ -198,6 +203,7 @@ class _Application:
             if folder is None:
                 continue
             if name is None:
+                self.hidden[parent] = folder.children
                 folder.children = {}
             else:
                 folder.children.pop(name, None)
@@ -213,12 +219,14 @@ class _Application:
             parent, _, name = hidden.path.rpartition(b"/")
             if self._lower(parent, hidden, known, missing):
                 yield parent, name
+            else:
+                self.warn("ghost-whiteout", hidden.path)
 
     def _lower_opaques(
         self, known: dict[bytes, Directory | None], missing: list[tuple[bytes, Entry]]
     ) -> Iterator[Hidden]:
         for hidden in self.changes.opaques:
-            if not hidden.path:
+            if not hidden.path and self.tree.root.children:
                 self.warn("root-opaque", b"")
             if self._lower(hidden.path, hidden, known, missing):
                 yield hidden
@@ -294,7 +302,7 @@ class _Application:
             parent, _, name = path.rpartition(b"/")
             folder = known(parent)
             if folder is None:
-                folder = self._enter(parent, entry.mtime)
+                folder = self._enter(parent, entry)
             if (
                 real and parent in real
             ):  # a symlink led here: the name in the header is not the path
@@ -317,18 +325,16 @@ class _Application:
                     children[name] = entry
             elif kind == DIR:
                 if type(existing) is Directory:
-                    if existing.layer == layer and existing.entry is not None:
-                        self.warn("duplicate-path", path)
                     existing = self._mine(folder, name, existing)
                     existing.entry, existing.layer = entry, layer
                     folders[path] = existing
                 else:
-                    self._displace(existing, path)
+                    self._displace(existing)
                     self._make(folder, name, path, entry)
             elif kind == LINK:
                 self._link(folder, name, path, entry)
             elif kind != _IMPLIES:
-                self._displace(existing, path)
+                self._displace(existing)
                 children[name] = entry
 
     def _make(self, parent: Directory, name: bytes, path: bytes, entry: Entry) -> None:
@@ -339,21 +345,14 @@ class _Application:
 
     def _set_root(self, entry: Entry) -> None:
         root = self.tree.root
-        if root.entry is not None and root.layer == self.layer:
-            self.warn("duplicate-path", b"")
         root.entry, root.layer = entry, self.layer
 
     def _inherit(self, folder: Directory, entry: Entry) -> None:
         if folder.default_acl:
             entry.flags |= INHERITS
 
-    def _displace(self, existing: Node, path: bytes) -> None:
-        """Note that another entry takes the place of `existing`."""
-        if type(existing) is Directory:
-            if existing.layer == self.layer and existing.entry is not None:
-                self.warn("duplicate-path", path)
-        elif self.tree.state(existing).layer == self.layer:  # type: ignore[arg-type]
-            self.warn("duplicate-path", path)
+    def _displace(self, existing: Node) -> None:
+        """Prepare for another entry in the place of `existing`."""
         if type(existing) is Directory or existing.kind == SYM:  # type: ignore[union-attr]
             # Paths that led through it lead elsewhere now.
             self.folders.clear()
@@ -379,15 +378,19 @@ class _Application:
         if existing is found and self._resolved == path:
             raise self.fail(path, "a hard link to itself")
         if existing is not None:
-            self._displace(existing, path)
+            self._displace(existing)
         now = tree.state(found)
         mtime = now.mtime if now.kind == SYM else entry.mtime
         names = dict(now.xattrs)
         names.update(entry.xattrs)
         if now.layer != self.layer:
             self.warn("link-to-lower", path)
-        if (entry.owner, mtime, entry.xattrs) != (now.owner, now.mtime, now.xattrs):
+        start = 1 if now.kind == SYM else 0  # the kernel ignores a symlink's mode
+        said = (entry.owner[start:], entry.mtime, entry.xattrs)
+        if said != (now.owner[start:], now.mtime, now.xattrs):
             self.warn("link-header-differs", path)
+        if now.kind == SYM and entry.xattrs:
+            self.warn("symlink-xattr", path)
         tree.stamps[found] = now.restamped(
             self.layer, entry.owner, mtime, tuple(sorted(names.items()))
         )
@@ -424,7 +427,7 @@ class _Application:
                 return None
         return stack[-1][1]
 
-    def _enter(self, path: bytes, mtime: int) -> Directory:
+    def _enter(self, path: bytes, entry: Entry) -> Directory:
         """A2: return the directory for an entry whose parent the layer has not mentioned so far.
 
         A missing one is made. A symlink of this layer is followed, inside the root; a symlink or
@@ -441,9 +444,9 @@ class _Application:
             path = join(path, name)
             child = folder.children.get(name)
             if type(child) is Entry and child.kind == SYM and self._is_new(child):
-                folder, place = self._follow(place, mtime)
+                folder, place = self._follow(place, entry)
             else:
-                folder = self._step(folder, name, place, mtime)
+                folder = self._step(folder, name, place, entry)
             self.folders[path] = folder
             if place != path:
                 self.real[path] = place
@@ -452,26 +455,28 @@ class _Application:
     def _is_new(self, entry: Entry) -> bool:
         return self.tree.state(entry).layer == self.layer
 
-    def _step(self, folder: Directory, name: bytes, place: bytes, mtime: int) -> Directory:
-        """Return the child directory `name`, made if there is none."""
+    def _step(self, folder: Directory, name: bytes, place: bytes, entry: Entry) -> Directory:
+        """Return the child directory `name`, made for `entry` if there is none."""
         child = folder.children.get(name)
         self.mentioned[place] = None
         if type(child) is Directory:
             return self._mine(folder, name, child)
+        new = Directory(None, self.layer, entry.mtime, self.epoch)
+        new.inherits = folder.layer == self.layer and folder.default_acl
         if child is not None:
             assert type(child) is Entry  # noqa: S101
             if self._is_new(child):
                 raise self.fail(place, "a file of the same layer is in the way")
-            self.warn(
-                "through-lower-symlink" if child.kind == SYM else "file-becomes-directory", place
-            )
-        new = Directory(None, self.layer, mtime, self.epoch)
-        new.inherits = folder.layer == self.layer and folder.default_acl
+            if child.kind == SYM:
+                new.over = child
+                self.warn("through-lower-symlink", place)
+            else:
+                self.warn("file-becomes-directory", place)
         folder.children[name] = new
-        self.implied.append(place)
+        self.implied.append((place, entry.data))
         return new
 
-    def _follow(self, path: bytes, mtime: int) -> tuple[Directory, bytes]:
+    def _follow(self, path: bytes, entry: Entry) -> tuple[Directory, bytes]:
         """Return the directory that the symlinks of this layer at `path` lead to, and its path."""
         stack: list[tuple[bytes, Directory]] = [(b"", self.tree.root)]
         parts = deque(path.split(b"/"))
@@ -496,27 +501,30 @@ class _Application:
                 parts.extendleft(reversed(target.split(b"/")))
             else:
                 place = join(parent, name)
-                stack.append((place, self._step(folder, name, place, mtime)))
+                stack.append((place, self._step(folder, name, place, entry)))
         return stack[-1][1], stack[-1][0]
 
     # ------------------------------------------------------------ what engines disagree about
 
     def _note_disputes(self) -> None:
         """Warn of what this layer does on which engines part."""
-        tree = self.tree
+        tree, changes = self.tree, self.changes
         for path in [*self.mentioned, *self._mentioned_by_whiteouts()]:
             node = tree.find(path)
             # Overlay resets an existing directory that the layer mentions without its own entry.
             if type(node) is Directory and node.layer < self.layer:
                 self.warn("implicit-base-directory", path)
-        for hidden in self.changes.whiteouts:
-            node = tree.find(hidden.path)
-            if type(node) is Directory or (
-                type(node) is Entry and self._is_new(node) and tree.state(node).data < hidden.offset
-            ):
-                self.warn("whiteout-and-entry", hidden.path)
-        if self.changes.opaques:
-            self._note_opaques(Cover(hidden.path for hidden in self.changes.opaques))
+        hidden = [gone.path for gone in changes.whiteouts]
+        emptied = [gone.path for gone in changes.opaques]
+        for names in (changes.paths, hidden, emptied):
+            if len(set(names)) < len(names):  # docker and podman refuse the layer
+                for path, count in Counter(names).items():
+                    if count > 1:
+                        self.warn("duplicate-path", path)
+        if hidden:
+            self._note_whiteouts(hidden, emptied)
+        if emptied:
+            self._note_opaques()
 
     def _mentioned_by_whiteouts(self) -> Iterator[bytes]:
         seen = set(self.mentioned)
@@ -525,20 +533,52 @@ class _Application:
             *(hidden.path for hidden in changes.whiteouts),
             *(join(hidden.path, b"?") for hidden in changes.opaques),
         ]:
-            for parent in paths.ancestors(path):
-                if parent in seen:
-                    break
-                seen.add(parent)
+            for parent in paths.new_ancestors(path, seen):
                 yield parent
 
-    def _note_opaques(self, opaque: Cover) -> None:
-        for path in self.implied:
+    def _note_whiteouts(self, hidden: list[bytes], emptied: list[bytes]) -> None:
+        """Warn of names that the layer both hides and brings: engines go by order, or refuse.
+
+        All agree on a whiteout that comes before a file of the same name.
+        """
+        changes = self.changes
+        above: set[bytes] = set()
+        for path in (*changes.paths, *hidden, *emptied):
+            for _ in paths.new_ancestors(path, above):
+                pass
+        both = above.intersection(hidden) | set(emptied).intersection(hidden)
+        last = {gone.path: gone.offset for gone in changes.whiteouts}
+        for path, entry in zip(changes.paths, changes.entries, strict=True):
+            if path in last and (entry.kind == DIR or entry.data < last[path]):
+                both.add(path)
+        for path in sorted(both):
+            self.warn("whiteout-and-entry", path)
+
+    def _note_opaques(self) -> None:
+        """Warn of what is new below an opaque whiteout and not read alike."""
+        changes = self.changes
+        tops = [gone.path for gone in changes.opaques if gone.path]
+        opaque = Cover(tops)
+        for gone in changes.whiteouts:
+            if opaque.below(gone.path):  # overlay lists it
+                self.warn("ghost-whiteout", gone.path)
+        last = {gone.path: gone.offset for gone in changes.opaques}
+        for path, offset in self.implied:
             # docker's vfs deletes it again, containerd gives it the mode of what it hides.
-            if opaque.below(path):
+            if any(
+                top in last
+                and (offset < last[top] or _has(self.hidden.get(top, {}), path[len(top) :]))
+                for top in (*paths.ancestors(path), b"")
+            ):
                 self.warn("whiteout-and-entry", path)
-        for hidden in self.changes.whiteouts:
-            if opaque.below(hidden.path):
-                self.warn("ghost-whiteout", hidden.path)
+
+
+def _has(children: dict[bytes, Node], path: bytes) -> bool:
+    """Tell whether there is something at `path`, below a directory with these children."""
+    for name in path.strip(b"/").split(b"/"):
+        node = children.get(name)
+        children = node.children if type(node) is Directory else {}
+    return node is not None
 
 
 #: The kind of an entry that stands for a whiteout: it only makes its directories.

@@ -8,6 +8,7 @@ engine; trees are read below /proc/PID/root, where the mounts of an engine's nam
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -81,7 +82,7 @@ class Place:
         try:
             yield str(folder)
         finally:
-            self.call("rm", "-r", str(folder))
+            shutil.rmtree(folder)
 
 
 class Loader(Protocol):
