@@ -96,7 +96,8 @@ class Squashed:
     after: tuple[LayerReport, ...]
     entries: int
     whiteouts: int
-    gone: int
+    overwritten: int
+    deleted: int
     provided: int
     notices: tuple[str, ...]
     warnings: tuple[Dispute, ...]
@@ -194,23 +195,25 @@ def _squash(
     for done in scan(image, kept, spool, lambda n: progress("read", n, total)):
         if merging:
             if len(scans) == kept:
-                tree = lower.fork()
+                tree = lower.fork(kept)
             try:
                 tree.apply(done.changes)
             except SquasherError as error:
                 raise error.within(f"layer {len(scans) + 1} of {len(image.layers)}") from None
-        entries_before += done.changes.count if len(scans) >= kept else 0
+        entries_before += len(done.changes.entries) if len(scans) >= kept else 0
         scans.append(done)
     before = _layer_reports(image, scans)
     image = replace(image, layers=tuple(done.layer for done in scans))
     if not merging:
         return Squashed(
-            image, image.config.image_id, kept, False, before, before, 0, 0, 0, 0,
+            image, image.config.image_id, kept, False, before, before, 0, 0, 0, 0, 0,
             _idle(options), (),
         )  # fmt: skip
     draft = Draft(lower, tree, kept)
     plan = draft.plan(same_content(draft.doubtful, scans), [done.changes.size for done in scans])
     warnings = (*lower.warnings, *tree.warnings)
+    overwritten = tree.overwritten
+    deleted = max(0, entries_before - draft.survivors - overwritten)
     del draft, lower, tree
     layer = _new_layer(image, kept, plan, _contents(plan, scans, spool), progress)
     result, notices = _new_image(image, kept, layer, options)
@@ -225,7 +228,8 @@ def _squash(
         (*before[:kept], report),
         plan.entries,
         plan.whiteouts,
-        max(0, entries_before - entries - plan.provided),
+        overwritten,
+        deleted,
         plan.provided,
         notices,
         warnings,

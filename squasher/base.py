@@ -49,6 +49,7 @@ def keep(image: Image, count: int) -> int:
         raise BaseNotFoundError(
             f"cannot keep {count} layers, {image.name} has {len(image.layers)}",
             where="--keep-layers",
+            image=image,
         )
     return count
 
@@ -59,7 +60,9 @@ def _keep_below_rows(image: Image, count: int) -> int:
     table = rows(image.config)
     if count > len(table):
         raise BaseNotFoundError(
-            f"{image.name} has {len(table)} history rows, not {count}", where=f"-f {count}"
+            f"{image.name} has {len(table)} history rows, not {count}",
+            where=f"-f {count}",
+            image=image,
         )
     return sum(row.layer is not None for row in table[: len(table) - count])
 
@@ -81,6 +84,7 @@ def _keep_up_to(image: Image, prefix: str, base: str) -> int | None:
         f"{len(hits)} layers of {image.name} fit",
         where=f"-f {base}",
         hint=f"name one by its chain ID: {choices}",
+        image=image,
     )
 
 
@@ -100,10 +104,13 @@ def _hex(digest: Digest | None) -> str:
 
 def _not_found(image: Image, base: str) -> BaseNotFoundError:
     if normalise_tag(base) is None or _HEX.fullmatch(base):
-        return BaseNotFoundError(f"no layer of {image.name} is called so", where=f"-f {base}")
+        return BaseNotFoundError(
+            f"no layer of {image.name} is called so", where=f"-f {base}", image=image
+        )
     return BaseNotFoundError(
         "no layer is called so, and a saved image does not know its base's name",
         where=f"-f {base}",
         hint="give the last layer to keep by its chain ID from the table, the number of newest"
         " history rows to squash, or --keep-layers",
+        image=image,
     )

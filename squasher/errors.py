@@ -7,7 +7,10 @@ that an error passes through adds its own place in front with `within`.
 
 from __future__ import annotations
 
-from typing import ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+
+if TYPE_CHECKING:
+    from squasher.image import Image
 
 _E = TypeVar("_E", bound="SquasherError")
 
@@ -60,9 +63,18 @@ class DigestMismatchError(ArchiveError):
 
 
 class BaseNotFoundError(SquasherError, LookupError):
-    """The base, image or platform asked for is not there, or is ambiguous."""
+    """The base, image or platform asked for is not there, or is ambiguous.
+
+    `image` is the image that was searched, so that its layers can be shown.
+    """
 
     exit_code = 4
+
+    def __init__(
+        self, what: str, *, where: str = "", hint: str = "", image: Image | None = None
+    ) -> None:
+        super().__init__(what, where=where, hint=hint)
+        self.image = image
 
 
 class UnsupportedImageError(SquasherError, ValueError):

@@ -324,6 +324,12 @@ class Draft:
                 folder.parent.carried |= folder.carried
         return _Assembly(self._final, sizes).plan(self._items, provided)
 
+    @property
+    def survivors(self) -> int:
+        """Entries of the squashed layers that are still seen, provided by the base or not."""
+        own = sum(folder.reason == _OWN for folder in self._folders)
+        return own + sum(type(x) is _Item and not self._is_base_name(x) for x in self._items)
+
     @staticmethod
     def _is_base_name(item: _Item) -> bool:
         base = item.folder.base

@@ -214,6 +214,8 @@ def number(field: bytes) -> int:
 
 #: In nanoseconds. Engines show times outside 1970 to 2262 as 1970.
 _YEAR_2262 = 1 << 63
+#: POSIX and GNU; any other header is V7.
+_MAGICS = (b"ustar\x0000", b"ustar  \x00")
 #: A path that begins so may not be clean.
 _DOUBTFUL = (b".", b"/", b"")
 
@@ -320,7 +322,7 @@ def owner(mode: int, uid: int, gid: int) -> Owner:
 def _prefix(tail: bytes) -> bytes:
     """Return the prefix in header bytes 257 to 511, checking device numbers as Go does."""
     magic = tail[:8]
-    if magic not in (b"ustar\x0000", b"ustar  \x00"):
+    if magic not in _MAGICS:
         return b""  # V7 has neither prefix nor device numbers
     number(tail[72:80])
     number(tail[80:88])
@@ -445,8 +447,9 @@ class _Headers:
         if size < 0 and flag not in _DATALESS:
             raise ArchiveError("negative size")
         target: Target = link if flag in (LINK, SYM) else None
-        if flag in (CHR, BLK):
-            target = (number(block[329:337]), number(block[337:345]))
+        if flag in (CHR, BLK):  # V7 headers have no place for device numbers
+            v7 = block[257:265] not in _MAGICS
+            target = (0, 0) if v7 else (number(block[329:337]), number(block[337:345]))
         data = offset + BLOCK
         lead = data - self.start if self.start >= 0 else BLOCK
         entry = Entry(

@@ -87,9 +87,12 @@ class Tree:
         #: header. Keys are all entries that ever had a second name.
         self.stamps: dict[Entry, Entry] = {}
         self.warnings: list[Dispute] = []
+        #: Entries applied since the fork that a later one has replaced.
+        self.overwritten = 0
+        self.first = 0
 
-    def fork(self) -> Tree:
-        """Return a tree that goes on from here; this one must not be changed any more.
+    def fork(self, first: int) -> Tree:
+        """Return a tree that goes on from here with layer `first`; this one must not change.
 
         O(hard links); directories are copied when the fork first changes them.
         """
@@ -97,6 +100,7 @@ class Tree:
         new.root = self.root
         new.epoch = self.epoch + 1
         new.stamps = self.stamps.copy()
+        new.first = first
         return new
 
     def state(self, entry: Entry) -> Entry:
@@ -298,6 +302,7 @@ class _Application:
         # This loop runs once for each entry of the image: hence the local names.
         folders, real, layer = self.folders, self.real, self.layer
         known = folders.get
+        first, overwritten = self.tree.first, 0
         for path, entry in entries:
             parent, _, name = path.rpartition(b"/")
             folder = known(parent)
@@ -313,6 +318,8 @@ class _Application:
             if folder.entry is not None and folder.entry.xattrs and folder.layer == layer:
                 self._inherit(folder, entry)
             existing = children.get(name)
+            if existing is not None and existing.layer >= first and kind != _IMPLIES:
+                overwritten += type(existing) is Entry or existing.entry is not None  # type: ignore[union-attr]
             if existing is None:
                 if kind == DIR:
                     if path:
@@ -336,6 +343,7 @@ class _Application:
             elif kind != _IMPLIES:
                 self._displace(existing)
                 children[name] = entry
+        self.tree.overwritten += overwritten
 
     def _make(self, parent: Directory, name: bytes, path: bytes, entry: Entry) -> None:
         new = Directory(entry, self.layer, entry.mtime, self.epoch)
@@ -533,8 +541,7 @@ class _Application:
             *(hidden.path for hidden in changes.whiteouts),
             *(join(hidden.path, b"?") for hidden in changes.opaques),
         ]:
-            for parent in paths.new_ancestors(path, seen):
-                yield parent
+            yield from paths.new_ancestors(path, seen)
 
     def _note_whiteouts(self, hidden: list[bytes], emptied: list[bytes]) -> None:
         """Warn of names that the layer both hides and brings: engines go by order, or refuse.

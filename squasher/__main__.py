@@ -1,0 +1,5 @@
+"""`python -m squasher` is `squash`."""
+
+from squasher.cli import main
+
+main()

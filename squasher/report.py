@@ -1,0 +1,137 @@
+"""What a person reads: tables, sizes, warnings in words. Text in, text out; no terminal here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from squasher._core import LayerReport, Squashed, SquashReport, count_kinds
+from squasher.image import Image, rows
+from squasher.paths import show
+from squasher.tarstream import Dispute
+
+#: Why engines part, and what the squashed image holds. `{n}` stands for "n times".
+_DISPUTES = {
+    "default-acl": "a directory has a default ACL, which engines pass on to what they unpack later",
+    "duplicate-path": "a path comes twice in one layer, which docker and podman refuse; the last"
+    " one counts",
+    "file-becomes-directory": "an entry lies below a file of a lower layer, which becomes a"
+    " directory",
+    "ghost-whiteout": "a whiteout hides nothing, and overlay engines list its name; it is gone",
+    "implicit-base-directory": "a layer changes a directory without an entry for it, and overlay"
+    " engines reset owner and mode; they are kept",
+    "link-header-differs": "a hard link's header differs from its file's; the last one counts",
+    "link-to-lower": "a hard link leads to a lower layer, which overlay engines refuse; the file"
+    " is repeated",
+    "odd-mtime": "a time lies outside 1970 to 2262, which engines show as 1970; it is passed on",
+    "overlay-xattr": "an overlay xattr, which overlay engines obey; it is passed on",
+    "root-opaque": "an opaque whiteout at the root, which overlay engines ignore; it hides all"
+    " below",
+    "symlink-xattr": "a symlink has xattrs, which some engines refuse; they are passed on",
+    "through-lower-symlink": "an entry lies below a symlink of a lower layer, which overlay"
+    " engines replace by a directory",
+    "whiteout-and-entry": "a layer both hides a name and brings it, which engines read"
+    " differently; what it brings stays",
+    "whiteout-device": "a device 0:0, which overlay engines take for a whiteout; it is passed on",
+}
+
+#: Rows of a table that are shown when nobody asked for all.
+_ROWS_MAX = 40
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as people read it, in powers of 1000 as docker has them."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 999.95 or unit == "GB":
+            return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    raise AssertionError
+
+
+def text(value: str) -> str:
+    """Return text from an image for one line of a terminal: nothing in it can control it."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "replace").decode("ascii")
+        for char in " ".join(value.split())
+    )
+
+
+def cut(value: str, width: int) -> str:
+    """Return `value` in at most `width` columns."""
+    return value if len(value) <= width else value[: max(0, width - 1)] + "…"
+
+
+def summary(report: SquashReport, width: int, *, verbose: bool = False) -> str:
+    """Return the report that follows squashing, for a terminal `width` columns wide."""
+    lines: list[str] = []
+    for squashed, manifest in zip(report.images, report.manifests, strict=True):
+        lines += _one(squashed, str(manifest), width, verbose)
+    lines.append(f"archive    {size(report.size)} in {report.seconds:.1f} s")
+    return "\n".join(lines)
+
+
+def _one(squashed: Squashed, manifest: str, width: int, verbose: bool) -> Iterator[str]:
+    before, after = squashed.before, squashed.after
+    if squashed.merged:
+        yield "before"
+        yield from _layers(before, width, squashed.kept)
+        yield "after"
+        yield from _layers(after, width, squashed.kept)
+        saved = squashed.size_before - squashed.size_after
+        percent = 100 * saved / squashed.size_before if squashed.size_before else 0
+        yield (
+            f"size       {size(squashed.size_before)} -> {size(squashed.size_after)}"
+            f" ({percent:.0f} % saved)"
+        )
+        yield (
+            f"went       {squashed.overwritten:,} overwritten, {squashed.deleted:,} deleted,"
+            f" {squashed.provided:,} already in the base"
+        )
+    for notice in squashed.notices:
+        yield f"notice     {notice}"
+    yield from disputes(squashed.warnings, verbose=verbose)
+    yield f"tags       {', '.join(map(text, squashed.image.tags)) or 'none'}"
+    yield f"image      {squashed.image.config.image_id}"
+    yield f"manifest   {manifest}"
+
+
+def _layers(layers: Sequence[LayerReport], width: int, kept: int) -> Iterator[str]:
+    for i, layer in enumerate(layers[:_ROWS_MAX]):
+        what = text(layer.created_by) or "(squashed)"
+        mark = "=" if i < kept else " "
+        row = f" {mark} {layer.digest.hex[:12]}  {size(layer.size):>9}  {layer.entries:>9,}  {what}"
+        yield cut(row, width)
+    if len(layers) > _ROWS_MAX:
+        yield f"   ... and {len(layers) - _ROWS_MAX} more"
+
+
+def disputes(warnings: Iterable[Dispute], *, verbose: bool = False) -> Iterator[str]:
+    """Yield the warnings in words: a line for each kind, or with `verbose` for each place."""
+    warnings = list(warnings)
+    for kind, count in sorted(count_kinds(warnings).items()):
+        places = [warning for warning in warnings if warning.kind == kind]
+        first = places[0]
+        more = f" and {count - 1} more" if count > 1 else ""
+        where = f"layer {first.layer + 1}, {show(first.path)}{more}"
+        yield f"warning    {kind}: {_DISPUTES[kind]}: {where}"
+        if verbose and count > 1:
+            for place in places:
+                yield f"           layer {place.layer + 1}, {show(place.path)}"
+
+
+def choices(image: Image, width: int) -> str:
+    """Return the table of history rows and layers: what `-f` could have been."""
+    table = rows(image.config)
+    chain = image.chain_ids
+    history = image.config.history or ()
+    lines = ["rows above  last layer kept (chain ID)  size       created by"]
+    for number, row in zip(range(len(table), 0, -1), table, strict=True):
+        entry = history[row.history] if row.history is not None else None
+        made = text(entry.created_by) if entry else "(no history)"
+        if row.layer is None:
+            line = f"{number - 1:>10}  {'':24}  {'':9}  {made}"
+        else:
+            stored = size(image.layers[row.layer].blob.size)
+            line = f"{number - 1:>10}  {chain[row.layer].hex[:24]}  {stored:>9}  {made}"
+        lines.append(cut(line, width))
+    return "\n".join(lines)
