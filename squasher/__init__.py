@@ -17,12 +17,14 @@ from squasher._core import (
     Options,
     Squashed,
     SquashReport,
+    compare,
     open_archive,
     squash,
     squash_archive,
     write,
 )
 from squasher._version import __version__
+from squasher.compare import Difference
 from squasher.digest import Digest
 from squasher.errors import (
     ArchiveError,
@@ -43,6 +45,7 @@ __all__ = [
     "Archive",
     "ArchiveError",
     "BaseNotFoundError",
+    "Difference",
     "Digest",
     "DigestMismatchError",
     "DocumentError",
@@ -60,6 +63,7 @@ __all__ = [
     "UnsupportedImageError",
     "UsageError",
     "__version__",
+    "compare",
     "open_archive",
     "squash",
     "squash_archive",

@@ -14,6 +14,7 @@ from typing import Literal
 
 from squasher import base as bases
 from squasher import reader, spec, writer
+from squasher.compare import Difference, differences
 from squasher.content import Content, Hole, Part
 from squasher.digest import Digest
 from squasher.errors import SquasherError, UsageError
@@ -210,7 +211,9 @@ def _squash(
             _idle(options), (),
         )  # fmt: skip
     draft = Draft(lower, tree, kept)
-    plan = draft.plan(same_content(draft.doubtful, scans), [done.changes.size for done in scans])
+    plan = draft.plan(
+        same_content(draft.doubtful, scans, scans), [done.changes.size for done in scans]
+    )
     warnings = (*lower.warnings, *tree.warnings)
     overwritten = tree.overwritten
     deleted = max(0, entries_before - draft.survivors - overwritten)
@@ -408,6 +411,30 @@ def write(
     written = writer.lay_out(tuple(images))
     writer.write(written, destination, lambda n: progress("write", n, written.size))
     return written
+
+
+def compare(
+    before: Image,
+    after: Image,
+    *,
+    tmp_dir: str | os.PathLike[str] | None = None,
+    progress: Progress = _silent,
+) -> tuple[Difference, ...]:
+    """Return where the root filesystems of two images differ, by path; () if they are the same.
+
+    Both are read whole and checked; compressed layers are unpacked to temporary files. Time
+    O(bytes), memory O(entries). Raises ArchiveError, OutputError.
+    """
+    total = sum(layer.blob.size for image in (before, after) for layer in image.layers)
+    spool = Spool(tmp_dir)
+    try:
+        sides = [
+            tuple(scan(image, 0, spool, lambda n: progress("read", n, total)))
+            for image in (before, after)
+        ]
+        return differences(*sides)
+    finally:
+        spool.close()
 
 
 def squash_archive(

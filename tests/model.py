@@ -436,7 +436,7 @@ def apply_layer(tree: Tree, entries: Sequence[Entry], layer: int) -> None:
         else:
             made = apply_entry(tree, entry, layer)
         for path in made:
-            late = any(last_opaque.get(above, -1) > index for above in prefixes(path[:-1]))
+            late = any(last_opaque.get(above, -1) > index for above in [(), *prefixes(path[:-1])])
             if path in hidden or late:
                 # Some engines keep the hidden directory's attributes or delete the new one.
                 tree.warn("whiteout-and-entry", layer, path)
