@@ -73,10 +73,8 @@ def summary(report: SquashReport, width: int, *, verbose: bool = False) -> str:
 def _one(squashed: Squashed, manifest: str, width: int, verbose: bool) -> Iterator[str]:
     before, after = squashed.before, squashed.after
     if squashed.merged:
-        yield "before"
-        yield from _layers(before, width, squashed.kept)
-        yield "after"
-        yield from _layers(after, width, squashed.kept)
+        yield from _layers("before", before, width)
+        yield from _layers("after", after, width, squashed.kept)
         saved = squashed.size_before - squashed.size_after
         percent = 100 * saved / squashed.size_before if squashed.size_before else 0
         yield (
@@ -95,14 +93,19 @@ def _one(squashed: Squashed, manifest: str, width: int, verbose: bool) -> Iterat
     yield f"manifest   {manifest}"
 
 
-def _layers(layers: Sequence[LayerReport], width: int, kept: int) -> Iterator[str]:
+def _layers(
+    title: str, layers: Sequence[LayerReport], width: int, kept: int | None = None
+) -> Iterator[str]:
+    """Yield a table of layers, lowest first; `kept` is given for those of the result."""
+    yield f"{title:<15}       size    entries  created by"
     for i, layer in enumerate(layers[:_ROWS_MAX]):
-        what = text(layer.created_by) or "(squashed)"
-        mark = "=" if i < kept else " "
-        row = f" {mark} {layer.digest.hex[:12]}  {size(layer.size):>9}  {layer.entries:>9,}  {what}"
+        what = text(layer.created_by) or "-"
+        if kept is not None:
+            what = f"kept: {what}" if i < kept else "squashed"
+        row = f"  {layer.digest.hex[:12]}  {size(layer.size):>9}  {layer.entries:>9,}  {what}"
         yield cut(row, width)
     if len(layers) > _ROWS_MAX:
-        yield f"   ... and {len(layers) - _ROWS_MAX} more"
+        yield f"  ... and {len(layers) - _ROWS_MAX} more"
 
 
 def disputes(warnings: Iterable[Dispute], *, verbose: bool = False) -> Iterator[str]:
@@ -124,7 +127,7 @@ def choices(image: Image, width: int) -> str:
     table = rows(image.config)
     chain = image.chain_ids
     history = image.config.history or ()
-    lines = ["rows above  last layer kept (chain ID)  size       created by"]
+    lines = ["rows above  last layer kept (chain ID)       size  created by"]
     for number, row in zip(range(len(table), 0, -1), table, strict=True):
         entry = history[row.history] if row.history is not None else None
         made = text(entry.created_by) if entry else "(no history)"
