@@ -12,17 +12,8 @@ Layers are always counted and listed from the lowest up. Nothing is printed; err
 `SquasherError` and carry the exit code that the command gives them.
 """
 
-from squasher._core import (
-    LayerReport,
-    Options,
-    Squashed,
-    SquashReport,
-    compare,
-    open_archive,
-    squash,
-    squash_archive,
-    write,
-)
+from squasher._core import SquashReport, compare, open_archive, squash_archive, write
+from squasher._squash import LayerReport, Options, Squashed, squash
 from squasher._version import __version__
 from squasher.compare import Difference
 from squasher.digest import Digest
@@ -33,12 +24,12 @@ from squasher.errors import (
     DocumentError,
     EngineError,
     OutputError,
+    PolicyError,
     SquasherError,
     UnsupportedImageError,
     UsageError,
 )
-from squasher.image import Image, Layer
-from squasher.reader import Archive
+from squasher.image import Archive, Image, Layer
 from squasher.spec import HistoryEntry, ImageConfig
 
 __all__ = [
@@ -57,6 +48,7 @@ __all__ = [
     "LayerReport",
     "Options",
     "OutputError",
+    "PolicyError",
     "SquashReport",
     "Squashed",
     "SquasherError",

@@ -2,116 +2,31 @@
 
 from __future__ import annotations
 
-import datetime
-import hashlib
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from squasher import base as bases
-from squasher import reader, spec, writer
+from squasher import daemon, reader, store, writer
+from squasher._squash import Options, Progress, Squashed, silent, squash
 from squasher.compare import Difference, differences
-from squasher.content import Content, Hole, Part
+from squasher.content import Content
 from squasher.digest import Digest
-from squasher.errors import SquasherError, UsageError
-from squasher.image import Blob, Image, Layer, rows
-from squasher.merge import Draft, MergePlan, Span, Zeros
-from squasher.reader import Archive, Source, Spool
-from squasher.scan import Scan, extract, same_content, scan
-from squasher.spec import HistoryEntry, ImageConfig
+from squasher.errors import ArchiveError, PolicyError, SquasherError, UsageError
+from squasher.image import Archive, Image
+from squasher.location import Location, parse_location
+from squasher.paths import show
+from squasher.scan import scan
+from squasher.spool import Spool
 from squasher.tarstream import Dispute
-from squasher.tree import Tree
-from squasher.writer import Destination
+from squasher.writer import Form, Written
 
-#: Called with the phase ("spool", "read", "hash", "write"), the bytes done just now, and the
-#: bytes that the phase will take in all (0 where nobody knows). May be called from any thread.
-Progress = Callable[[str, int, int], None]
-
-
-def _silent(phase: str, done: int, total: int) -> None:
-    """Report nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What squashing is asked to do, besides the image.
-
-    base, keep_layers   at most one of them: what `-f` and `--keep-layers` take; neither: all
-    tags                None keeps those of the image, () drops them
-    message             comment of the new history row; None stands for the default
-    history             "keep" or "drop", as the option
-    created             "source", "now", or a time as RFC 3339 or epoch seconds
-    """
-
-    base: str | None = None
-    keep_layers: int | None = None
-    tags: tuple[str, ...] | None = None
-    message: str | None = None
-    history: Literal["keep", "drop"] = "keep"
-    created: str = "source"
-
-    def __post_init__(self) -> None:
-        if self.base is not None and self.keep_layers is not None:
-            raise UsageError("-f and --keep-layers exclude each other")
-        for tag in self.tags or ():
-            if spec.normalise_tag(tag) is None:
-                raise UsageError(f"{tag!r} is no image name", where="--tag")
-
-
-@dataclass(frozen=True, slots=True)
-class LayerReport:
-    """A layer before or after: bytes as stored, entries (whiteouts included), who made it."""
-
-    diff_id: Digest
-    digest: Digest
-    size: int
-    entries: int
-    created_by: str
-
-
-@dataclass(frozen=True, slots=True)
-class Squashed:
-    """A squashed image and what became of it.
-
-    image        the result; the source itself, tags apart, if there was nothing to squash
-    source_id    image ID of the source
-    kept         number of layers kept byte for byte
-    merged       False if there was nothing to squash
-    before, after   its layers, lowest first
-    entries, whiteouts   what the new layer holds
-    overwritten, deleted, provided   entries of the squashed layers that went: replaced by a
-                 later one, removed, already in the base
-    notices      lines that a person should read
-    warnings     what engines disagree about
-    """
-
-    image: Image
-    source_id: Digest
-    kept: int
-    merged: bool
-    before: tuple[LayerReport, ...]
-    after: tuple[LayerReport, ...]
-    entries: int
-    whiteouts: int
-    overwritten: int
-    deleted: int
-    provided: int
-    notices: tuple[str, ...]
-    warnings: tuple[Dispute, ...]
-
-    @property
-    def size_before(self) -> int:
-        """Bytes of all layers of the source, as stored."""
-        return sum(layer.size for layer in self.before)
-
-    @property
-    def size_after(self) -> int:
-        """Bytes of all layers of the result, as stored."""
-        return sum(layer.size for layer in self.after)
+#: A path, a binary file object, or what `parse_location` returns.
+Source = str | os.PathLike[str] | BinaryIO | Location
+Destination = Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +34,19 @@ class SquashReport:
     """What one call did.
 
     manifests   manifest digest of each image, in the order of `images`
-    size        bytes of the archive
+    notices     about the archive as a whole
+    size        bytes of the result
     seconds     wall time
+    loaded      what the daemon said, if it took the result
     """
 
     images: tuple[Squashed, ...]
     manifests: tuple[Digest, ...]
+    notices: tuple[str, ...]
+    form: Form
     size: int
     seconds: float
+    loaded: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[Dispute, ...]:
@@ -139,277 +59,56 @@ def open_archive(
     source: Source,
     *,
     tmp_dir: str | os.PathLike[str] | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Iterator[Archive]:
-    """Open an archive: a path, or a binary file object; its images can be read inside the block.
+    """Open an archive or layout; its images can be read inside the block.
 
     What cannot seek is copied to a temporary file first. O(members of the archive). Raises
-    ArchiveError, UnsupportedImageError, OutputError (no room for the copy).
+    ArchiveError, UnsupportedImageError, BaseNotFoundError (a reference that is not there),
+    EngineError, OutputError (no room for the copy).
     """
     spool = Spool(tmp_dir)
     try:
-        file, size, name = reader.open_source(source, spool, lambda n: progress("spool", n, 0))
-        yield reader.read_archive(file, size, name)
+        yield _open(source, spool, progress)
     finally:
         spool.close()
 
 
-def squash(
-    image: Image,
-    base: str | None = None,
-    *,
-    options: Options | None = None,
-    spool: Spool | None = None,
-    progress: Progress = _silent,
-) -> Squashed:
-    """Return `image` with everything above the base merged into one layer.
+def _open(source: Source, spool: Spool, progress: Progress) -> Archive:
+    def spooled(count: int) -> None:
+        progress("spool", count, 0)
 
-    `base` is short for `Options(base=...)`. Every layer is read once and checked against its
-    digests; the new layer is a plan over the old ones and is read once for its digest. Content is
-    compared with the base where headers agree. Time O(bytes), memory O(entries). `spool` takes
-    compressed layers; by default temporary files that live as long as the result.
-
-    Raises UsageError, BaseNotFoundError, ArchiveError (also DigestMismatchError), OutputError.
-    """
-    options = options or Options(base=base)
-    rows(image.config)  # raises if there are more rows than layers
-    if options.keep_layers is not None:
-        kept = bases.keep(image, options.keep_layers)
-    elif options.base is not None:
-        kept = bases.resolve(image, options.base)
-    else:
-        kept = 0
-    return _squash(image, kept, options, spool or Spool(), progress)
-
-
-def _squash(
-    image: Image, kept: int, options: Options, spool: Spool, progress: Progress
-) -> Squashed:
-    tags = image.tags if options.tags is None else tuple(map(_with_tag, options.tags))
-    image = replace(image, tags=tags)
-    total = sum(layer.blob.size for layer in image.layers)
-    merging = len(image.layers) - kept > 1
-    lower = Tree()
-    tree = lower
-    scans: list[Scan] = []
-    entries_before = 0
-    for done in scan(image, kept, spool, lambda n: progress("read", n, total)):
-        if merging:
-            if len(scans) == kept:
-                tree = lower.fork(kept)
-            try:
-                tree.apply(done.changes)
-            except SquasherError as error:
-                raise error.within(f"layer {len(scans) + 1} of {len(image.layers)}") from None
-        entries_before += len(done.changes.entries) if len(scans) >= kept else 0
-        scans.append(done)
-    before = _layer_reports(image, scans)
-    image = replace(image, layers=tuple(done.layer for done in scans))
-    if not merging:
-        return Squashed(
-            image, image.config.image_id, kept, False, before, before, 0, 0, 0, 0, 0,
-            _idle(options), (),
-        )  # fmt: skip
-    draft = Draft(lower, tree, kept)
-    plan = draft.plan(
-        same_content(draft.doubtful, scans, scans), [done.changes.size for done in scans]
-    )
-    warnings = (*lower.warnings, *tree.warnings)
-    overwritten = tree.overwritten
-    deleted = max(0, entries_before - draft.survivors - overwritten)
-    del draft, lower, tree
-    layer = _new_layer(image, kept, plan, _contents(plan, scans, spool), progress)
-    result, notices = _new_image(image, kept, layer, options)
-    entries = plan.entries + plan.whiteouts
-    report = LayerReport(layer.diff_id, layer.diff_id, plan.size, entries, "")
-    return Squashed(
-        result,
-        image.config.image_id,
-        kept,
-        True,
-        before,
-        (*before[:kept], report),
-        plan.entries,
-        plan.whiteouts,
-        overwritten,
-        deleted,
-        plan.provided,
-        notices,
-        warnings,
-    )
-
-
-def _with_tag(name: str) -> str:
-    return spec.normalise_tag(name) or name
-
-
-def _idle(options: Options) -> tuple[str, ...]:
-    """Return the line that says that there was nothing to squash, naming options without effect."""
-    idle = [
-        flag
-        for flag, used in (
-            ("--message", options.message is not None),
-            ("--history", options.history != "keep"),
-            ("--created", options.created != "source"),
-        )
-        if used
-    ]
-    text = "nothing to squash: at most one layer lies above the base; the image is passed through"
-    return (f"{text} ({', '.join(idle)} had nothing to do)" if idle else text,)
-
-
-def _layer_reports(image: Image, scans: Sequence[Scan]) -> tuple[LayerReport, ...]:
-    made_by = {
-        row.layer: image.config.history[row.history].created_by
-        for row in rows(image.config)
-        if row.layer is not None and row.history is not None and image.config.history
-    }
-    return tuple(
-        LayerReport(
-            done.layer.diff_id,
-            done.layer.blob.digest or done.layer.diff_id,
-            done.layer.blob.size,
-            done.changes.count,
-            made_by.get(i, ""),
-        )
-        for i, done in enumerate(scans)
-    )
-
-
-# ---------------------------------------------------------------- the new layer
-
-
-def _contents(plan: MergePlan, scans: Sequence[Scan], spool: Spool) -> dict[int, Content]:
-    """Return the layers that the plan takes bytes from."""
-    ranges: dict[int, list[tuple[int, int]]] = {}
-    for piece in plan.pieces:
-        if type(piece) is Span:
-            ranges.setdefault(piece.source, []).append((piece.start, piece.stop))
-    return {source: extract(scans[source], spans, spool) for source, spans in ranges.items()}
-
-
-def _new_layer(
-    image: Image, kept: int, plan: MergePlan, contents: dict[int, Content], progress: Progress
-) -> Layer:
-    content = Content(tuple(_parts(plan, contents)))
-    assert content.size == plan.size  # noqa: S101
-    tar_hash = hashlib.sha256()
-    for window in content.windows():
-        tar_hash.update(window)
-        progress("hash", len(window), plan.size)
-    digest = Digest(tar_hash.hexdigest())
-    docker = image.layers[kept].blob.media_type.startswith("application/vnd.docker.")
-    return Layer(digest, Blob(content, spec.DOCKER_LAYER if docker else spec.OCI_LAYER, digest))
-
-
-def _parts(plan: MergePlan, contents: dict[int, Content]) -> Iterator[Part]:
-    literals: list[bytes] = []
-    for piece in plan.pieces:
-        if type(piece) is bytes:
-            literals.append(piece)
-            continue
-        if literals:
-            yield b"".join(literals)
-            literals = []
-        if type(piece) is Span:
-            yield from contents[piece.source].slice(piece.start, piece.stop)
-        else:
-            assert type(piece) is Zeros  # noqa: S101
-            yield Hole(piece.count)
-    yield b"".join(literals)
-
-
-# ---------------------------------------------------------------- the new config
-
-
-def _new_image(
-    image: Image, kept: int, layer: Layer, options: Options
-) -> tuple[Image, tuple[str, ...]]:
-    """Return `image` with `layer` in place of those above the lowest `kept`, and notices."""
-    config = image.config
-    notices = []
-    created = _created(options.created)
-    history = None
-    if config.history is not None:
-        message = options.message
-        if message is None:
-            message = _default_message(image, kept)
-        row = spec.history_entry(created or config.created, message)
-        history = _history(config, kept, row, options.history)
-        if history is None:
-            history = config.history
-            notices.append("the history tells of fewer layers than are kept: it gets no new row")
-    if f'"{spec.BUILDKIT_CACHE}"'.encode() in config.raw:
-        notices.append(f"{spec.BUILDKIT_CACHE} is removed from the config: its layers are no more")
-    diff_ids = [*config.diff_ids[:kept], layer.diff_id]
-    new = spec.edit_config(config, diff_ids, history, created)
-    layers = (*image.layers[:kept], layer)
-    return replace(image, config=new, layers=layers), tuple(notices)
-
-
-def _default_message(image: Image, kept: int) -> str:
-    source = image.config.image_id
-    if kept:
-        return f"merge {source} to {image.chain_ids[kept - 1]}"
-    return f"create new from {source}"
-
-
-def _history(
-    config: ImageConfig, kept: int, new: HistoryEntry, how: Literal["keep", "drop"]
-) -> tuple[HistoryEntry, ...] | None:
-    """Return the rows after squashing; None if the kept layers have too few to tell them apart."""
-    table = config.history or ()
-    layers = {row.history: row.layer for row in rows(config) if row.history is not None}
-    if sum(layer is not None for layer in layers.values()) < kept:
-        return None
-    squashed = [i for i, layer in layers.items() if layer is not None and layer >= kept]
-    if how == "drop":
-        return (*table[: squashed[0] if squashed else len(table)], new)
-    emptied = (spec.emptied(row) if i in squashed else row for i, row in enumerate(table))
-    return (*emptied, new)
-
-
-def _created(option: str) -> str | None:
-    """Return the time that the option asks for; None for that of the source.
-
-    Raises UsageError for a text that is no time.
-    """
-    if option == "source":
-        return None
-    where = "--created"
-    if option == "now":
-        option = os.environ.get("SOURCE_DATE_EPOCH", "")
-        where = "SOURCE_DATE_EPOCH"
-        if not option:
-            return _rfc3339(datetime.datetime.now(datetime.timezone.utc))
-    try:
-        if option.isascii() and option.isdigit():
-            return _rfc3339(datetime.datetime.fromtimestamp(int(option), datetime.timezone.utc))
-        if where == "--created":
-            moment = datetime.datetime.fromisoformat(option.upper().replace("Z", "+00:00"))
-            if moment.tzinfo is not None:
-                return option
-    except (ValueError, OverflowError, OSError):
-        pass
-    raise UsageError(f"{option!r} is no time", where=where, hint="give RFC 3339 or epoch seconds")
-
-
-def _rfc3339(moment: datetime.datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")
-
-
-# ---------------------------------------------------------------- all in one
+    if not isinstance(source, Location):
+        found, name = store.open_store(source, spool, spooled)
+        return reader.read(found, name)
+    if source.kind == "docker-daemon":
+        with daemon.export(source.path) as stream:
+            found, _ = store.open_store(stream, spool, spooled)
+        return reader.read(found, f"docker-daemon:{source.path}")
+    if (source.kind == "oci") != os.path.isdir(source.path) and os.path.exists(source.path):
+        what = "is a file" if source.kind == "oci" else "is a folder"
+        hint = "oci-archive: takes files, oci: takes folders"
+        raise ArchiveError(what, where=source.path, hint=hint)
+    found, name = store.open_store(source.path, spool, spooled)
+    archive = reader.read(found, name)
+    return reader.select(archive, source.ref) if source.ref else archive
 
 
 def write(
-    images: Iterable[Image], destination: Destination, *, progress: Progress = _silent
-) -> writer.Written:
-    """Write images to one archive: a path, or a binary file object.
+    images: Iterable[Image],
+    destination: Destination,
+    *,
+    form: Form = "docker",
+    progress: Progress = silent,
+) -> Written:
+    """Write images to one archive or layout.
 
-    A file appears complete or not at all. Raises OutputError, ArchiveError.
+    A file appears complete or not at all. Raises OutputError, ArchiveError, UsageError.
     """
-    written = writer.lay_out(tuple(images))
-    writer.write(written, destination, lambda n: progress("write", n, written.size))
+    archive = Archive("", tuple(images))
+    target = _Target.of(destination, form)
+    written = writer.lay_out(archive, target.form, retag=True, ref=target.ref)
+    target.write(written, None, Spool(), progress)
     return written
 
 
@@ -418,7 +117,7 @@ def compare(
     after: Image,
     *,
     tmp_dir: str | os.PathLike[str] | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> tuple[Difference, ...]:
     """Return where the root filesystems of two images differ, by path; () if they are the same.
 
@@ -429,12 +128,15 @@ def compare(
     spool = Spool(tmp_dir)
     try:
         sides = [
-            tuple(scan(image, 0, spool, lambda n: progress("read", n, total)))
+            tuple(scan(image, 0, spool, lambda n: progress("compare", n, total)))
             for image in (before, after)
         ]
         return differences(*sides)
     finally:
         spool.close()
+
+
+# ---------------------------------------------------------------- all in one
 
 
 def squash_archive(
@@ -447,48 +149,241 @@ def squash_archive(
     message: str | None = None,
     history: Literal["keep", "drop"] = "keep",
     created: str = "source",
+    compress: str = "auto",
+    form: Form | None = None,
+    image: str = "",
+    platform: str = "",
+    max_size: int | None = None,
+    strict: Collection[str] | None = None,
+    verify: bool = False,
+    load: bool = False,
     tmp_dir: str | os.PathLike[str] | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> SquashReport:
-    """Squash all images of an archive into a new one; `destination` None writes nothing.
+    """Squash the images of an archive into a new one; `destination` None writes none.
 
-    The arguments are the options of the command (see Options). Source and destination may be the
-    same file. Raises every SquasherError that `open_archive`, `squash` and `write` raise.
+    The arguments are the options of the command (see Options). `form` None stands for "docker",
+    or what the destination implies. `strict` lists kinds of warning that are errors, () stands
+    for all. `load` hands the result to the daemon. Source and destination may be the same file.
+    Raises every SquasherError that `open_archive`, `squash` and `write` raise, and PolicyError for
+    `strict` and `verify`.
     """
     begin = time.monotonic()
+    target = _Target.of(destination, form)
+    if load:
+        target = target.and_load()
+    if target.tags and tags is not None:
+        raise UsageError("the output names the image, and so do the tags", where="--tag")
+    if target.tags:
+        tags = target.tags
     options = Options(
-        base, keep_layers, None if tags is None else tuple(tags), message, history, created
+        base,
+        keep_layers,
+        None if tags is None else tuple(tags),
+        message,
+        history,
+        created,
+        compress,
+        max_size,
     )
-    _created(created)
-    with open_archive(source, tmp_dir=tmp_dir, progress=progress) as archive:
-        if options.tags is not None and len(archive.images) > 1:
-            raise UsageError(
-                f"the archive holds {len(archive.images)} images, tags fit one", where="--tag"
-            )
-        spool = Spool(tmp_dir)
-        try:
-            done = tuple(
-                _within(archive.name, image, options, spool, progress) for image in archive.images
-            )
-            written = writer.lay_out([result.image for result in done])
-            if destination is not None:
-                write([result.image for result in done], destination, progress=progress)
-        finally:
-            spool.close()
-    return SquashReport(done, written.manifests, written.size, time.monotonic() - begin)
-
-
-def _within(
-    name: str, image: Image, options: Options, spool: Spool, progress: Progress
-) -> Squashed:
+    spool = Spool(tmp_dir)
     try:
-        return squash(image, options=options, spool=spool, progress=progress)
+        whole = _open(source, spool, progress)
+        archive = reader.select(whole, image, platform) if image or platform else whole
+        if (options.tags is not None or target.ref) and len(archive.images) > 1:
+            raise UsageError(
+                f"the archive holds {len(archive.images)} images, a name fits one",
+                where="--tag",
+                hint="choose one with --image or --platform",
+            )
+        done = [
+            _one(archive.name, each, whole.images, options, target.form, spool, progress)
+            for each in archive.images
+        ]
+        if strict is not None:
+            _check_strict(archive.name, done, strict)
+        result = replace(archive, images=tuple(squashed.image for squashed in done))
+        written = writer.lay_out(
+            result, target.form, retag=options.tags is not None, ref=target.ref
+        )
+        check = _Check(archive, done, spool, progress) if verify else None
+        loaded = target.write(written, check, spool, progress)
+        return SquashReport(
+            tuple(done),
+            written.manifests,
+            archive.notices + target.notices,
+            target.form,
+            written.size,
+            time.monotonic() - begin,
+            loaded,
+        )
+    finally:
+        spool.close()
+
+
+def _one(
+    name: str,
+    image: Image,
+    others: Sequence[Image],
+    options: Options,
+    form: Form,
+    spool: Spool,
+    progress: Progress,
+) -> Squashed:
+    """Squash one image of the archive `name`."""
+
+    def fetch(text: str) -> Sequence[bases.Base] | None:
+        return _fetch(text, spool, progress)
+
+    try:
+        return squash(
+            image,
+            options=options,
+            others=others,
+            fetch=fetch,
+            spool=spool,
+            progress=progress,
+            zstd=form == "oci",
+        )
     except UsageError:
         raise
     except SquasherError as error:
         raise error.within(name) from None
 
 
-def count_kinds(warnings: Iterable[Dispute]) -> Counter[str]:
-    """Return how often each kind of warning occurs."""
-    return Counter(warning.kind for warning in warnings)
+def _fetch(text: str, spool: Spool, progress: Progress) -> Sequence[bases.Base] | None:
+    """Return the images of the archive or transport `text` as bases; None if it is neither."""
+    location = parse_location(text)
+    if location.kind == "docker-daemon":
+        return (daemon.base(location.path),)
+    if location.kind == "stream" or (location.kind == "path" and not os.path.exists(text)):
+        return None
+    source = text if location.kind == "path" else location
+    return [bases.of_image(image) for image in _open(source, spool, progress).images]
+
+
+def _check_strict(name: str, done: Iterable[Squashed], kinds: Collection[str]) -> None:
+    for squashed in done:
+        for warning in squashed.warnings:
+            if not kinds or warning.kind in kinds:
+                raise PolicyError(
+                    f"engines disagree about layer {warning.layer + 1}: {warning.kind}",
+                    where=f"{name}: --strict",
+                )
+
+
+# ---------------------------------------------------------------- where the result goes
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """A destination, the form that it takes, and what it says of the image's name."""
+
+    destination: str | os.PathLike[str] | BinaryIO | None
+    form: Form
+    folder: str = ""
+    load: bool = False
+    ref: str = ""
+    tags: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, destination: Destination | None, form: Form | None) -> _Target:
+        """Return the target that `destination` names. Raises UsageError for contradictions."""
+        if not isinstance(destination, Location):
+            return cls(destination, form or "docker", notices=_suffix_notice(destination))
+        kind = destination.kind
+        implied: Form = "oci" if kind in ("oci", "oci-archive") else "docker"
+        if kind in ("path", "stream"):
+            raise UsageError("give a path or a file object", where=destination.path)
+        if form not in (None, implied):
+            raise UsageError(f"{kind}: is not --format {form}", where="--format")
+        if kind == "docker-daemon":
+            return cls(None, implied, load=True, tags=(destination.path,))
+        if kind == "docker-archive":
+            tags = (destination.ref,) if destination.ref else ()
+            return cls(destination.path, implied, tags=tags)
+        if kind == "oci":
+            return cls(None, implied, folder=destination.path, ref=destination.ref)
+        return cls(destination.path, implied, ref=destination.ref)
+
+    def and_load(self) -> _Target:
+        """Return the target that also loads the result."""
+        if self.form != "docker":
+            raise UsageError("the daemon takes --format docker", where="--load")
+        return replace(self, load=True)
+
+    def write(
+        self, written: Written, check: _Check | None, spool: Spool, progress: Progress
+    ) -> tuple[str, ...]:
+        """Write everywhere; return what the daemon said."""
+
+        def wrote(count: int) -> None:
+            progress("write", count, written.size)
+
+        if check is not None and (self.load or not isinstance(self.destination, str | os.PathLike)):
+            check.archive(spool.store(writer.chunks(written, lambda count: None)))
+        if self.folder:
+            writer.write_layout(written, self.folder, wrote)
+        elif self.destination is not None:
+            path_check = check.path if check is not None else None
+            writer.write(written, self.destination, wrote, path_check)
+        if self.load:
+            return daemon.load(writer.chunks(written, wrote))
+        return ()
+
+
+def _suffix_notice(destination: object) -> tuple[str, ...]:
+    if isinstance(destination, str | os.PathLike):
+        name = writer.outer_compression(os.fspath(destination)).name
+        if name == "gzip":
+            return (
+                "the archive is compressed with gzip: docker loads it, podman before 5 does not",
+            )
+        if name:
+            return ("the archive is compressed with zstd: docker before 29 does not load it",)
+    return ()
+
+
+class _Check:
+    """`verify`: reads the result back and compares it with the source. Raises PolicyError."""
+
+    def __init__(
+        self, source: Archive, done: Sequence[Squashed], spool: Spool, progress: Progress
+    ) -> None:
+        self._source = source
+        self._done = done
+        self._spool = spool
+        self._progress = progress
+
+    def path(self, path: str) -> None:
+        """Check the archive at `path`."""
+        found, _ = store.open_store(path, self._spool, lambda count: None)
+        self._result(found)
+
+    def archive(self, content: Content) -> None:
+        """Check the archive in `content`."""
+        self._result(store.TarStore(content))
+
+    def _result(self, found: store.TarStore | store.FolderStore) -> None:
+        try:
+            result = reader.read(found, "the result")
+            images = {image.config.image_id: image for image in result.images}
+            for before, squashed in zip(self._source.images, self._done, strict=True):
+                after = images.get(squashed.image.config.image_id)
+                if after is None:
+                    raise PolicyError("an image is missing")
+                self._image(before, after, squashed)
+        except SquasherError as error:
+            raise PolicyError(str(error), where="not verified") from None
+
+    def _image(self, before: Image, after: Image, squashed: Squashed) -> None:
+        kept = squashed.kept
+        for i, (one, two) in enumerate(zip(squashed.before[:kept], after.layers, strict=False)):
+            if one.diff_id != two.diff_id or one.digest != two.blob.digest:
+                raise PolicyError(f"kept layer {i + 1} is not the same")
+        for difference in compare(
+            before, after, tmp_dir=self._spool.folder, progress=self._progress
+        ):
+            what = ", ".join(difference.what)
+            raise PolicyError(f"{show(difference.path)} differs: {what}")

@@ -1,16 +1,16 @@
-"""What the user's `-f` means: at which layer an image is split.
-
-All functions return the number of layers to keep, counted from the lowest.
-"""
+"""What the user's `-f` means: at which layer an image is split."""
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from squasher.digest import Digest
 from squasher.errors import BaseNotFoundError, UsageError
 from squasher.image import Image, rows
-from squasher.spec import normalise_tag
+from squasher.spec import normalise_tag, same_name
 
 _ROWS = re.compile(r"[0-9]{1,5}")
 _HEX = re.compile(r"(?:sha256:)?([0-9a-fA-F]{1,64})")
@@ -18,12 +18,48 @@ _HEX = re.compile(r"(?:sha256:)?([0-9a-fA-F]{1,64})")
 _PREFIX_MIN = 6
 
 
-def resolve(image: Image, base: str) -> int:
-    """Return how many layers of `image` the text `base` keeps.
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Where an image is split: the number of layers to keep, counted from the lowest.
+
+    `rows` is the number of history rows that belong to the base, where the base itself says so.
+    """
+
+    kept: int
+    rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A base as its own image tells it: layers and the texts of its history rows, lowest first."""
+
+    diff_ids: tuple[Digest, ...]
+    history: tuple[str, ...] = ()
+
+
+#: Returns what the archive or transport that a text names holds; None if it names none.
+Fetch = Callable[[str], Sequence[Base] | None]
+
+
+def of_image(image: Image) -> Base:
+    """Return `image` as a base."""
+    return Base(
+        tuple(layer.diff_id for layer in image.layers),
+        tuple(row.text for row in image.config.history or ()),
+    )
+
+
+def resolve(
+    image: Image, base: str, others: Sequence[Image] = (), fetch: Fetch = lambda text: None
+) -> Split:
+    """Return where the text `base` splits `image`.
 
     1. one to five decimal digits: all but those of the newest that many history rows
     2. a digest or a unique prefix of one: of a layer's diff_id, its blob, its chain ID, its
-       folder in an archive of docker before 25; that layer is the last one kept
+       folder in an archive of docker before 25; that layer is the last one kept; or the image ID
+       of another image of the same archive
+    3. the name of another image of the same archive: `others`
+    4. what `fetch` makes of it: an archive, a layout or a daemon's image that is the base
 
     Raises UsageError for an empty text or 0, BaseNotFoundError if nothing or too much fits.
     """
@@ -32,17 +68,49 @@ def resolve(image: Image, base: str) -> int:
             "the base is empty", where="-f", hint="leave -f out to merge all layers into one"
         )
     if _ROWS.fullmatch(base):
-        return _keep_below_rows(image, int(base))
+        return Split(_keep_below_rows(image, int(base)))
     match = _HEX.fullmatch(base)
-    if match and (len(match[1]) >= _PREFIX_MIN or base.startswith("sha256:")):
+    if match and len(match[1]) >= _PREFIX_MIN:
         kept = _keep_up_to(image, match[1].lower(), base)
         if kept is not None:
-            return kept
-    raise _not_found(image, base)
+            return Split(kept)
+        named = [x for x in others if x.config.image_id.hex.startswith(match[1].lower())]
+        if named:
+            return _on_top_of(image, [of_image(x) for x in named], base)
+    named = [x for x in others if any(same_name(tag, base) for tag in x.tags)]
+    if named:
+        return _on_top_of(image, [of_image(x) for x in named], base)
+    fetched = fetch(base)
+    if fetched is not None:
+        return _on_top_of(image, fetched, base)
+    raise _not_found(image, base, others)
 
 
-def keep(image: Image, count: int) -> int:
-    """Check that `image` has `count` layers to keep. Raises UsageError, BaseNotFoundError."""
+def _on_top_of(image: Image, bases: Sequence[Base], base: str) -> Split:
+    """Return where the one of `bases` that `image` is built on ends.
+
+    Raises BaseNotFoundError, naming the first layer that differs.
+    """
+    own = of_image(image)
+    for each in bases:
+        count = len(each.diff_ids)
+        if own.diff_ids[:count] == each.diff_ids:
+            rows_known = each.history and own.history[: len(each.history)] == each.history
+            return Split(count, len(each.history) if rows_known else None)
+    other = bases[0].diff_ids
+    pairs = zip(own.diff_ids, other, strict=False)
+    differs = next((i for i, (a, b) in enumerate(pairs) if a != b), None)
+    if differs is None:
+        what = f"it has {len(other)} layers, {image.name} has {len(own.diff_ids)}"
+    else:
+        what = f"layer {differs + 1} is {own.diff_ids[differs]} here and {other[differs]} there"
+    raise BaseNotFoundError(
+        f"is not the base of {image.name}: {what}", where=f"-f {base}", image=image
+    )
+
+
+def keep(image: Image, count: int) -> Split:
+    """Return the split that keeps `count` layers. Raises UsageError, BaseNotFoundError."""
     if count < 0:
         raise UsageError(f"{count} is no number of layers", where="--keep-layers")
     if count > len(image.layers):
@@ -51,7 +119,7 @@ def keep(image: Image, count: int) -> int:
             where="--keep-layers",
             image=image,
         )
-    return count
+    return Split(count)
 
 
 def _keep_below_rows(image: Image, count: int) -> int:
@@ -102,15 +170,24 @@ def _hex(digest: Digest | None) -> str:
     return digest.hex if digest is not None else ""
 
 
-def _not_found(image: Image, base: str) -> BaseNotFoundError:
+def _not_found(image: Image, base: str, others: Sequence[Image]) -> BaseNotFoundError:
+    where = f"-f {base}"
+    names = [tag for other in others for tag in other.tags if other is not image]
+    digests = [digest.hex[:24] for digest in image.chain_ids]
+    near = difflib.get_close_matches(base.removeprefix("sha256:"), names + digests, 3)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
     if normalise_tag(base) is None or _HEX.fullmatch(base):
         return BaseNotFoundError(
-            f"no layer of {image.name} is called so", where=f"-f {base}", image=image
+            f"no layer of {image.name} is called so",
+            where=where,
+            hint=f"{hint}give one of the chain IDs below",
+            image=image,
         )
+    app = image.tags[0] if image.tags else "app"
     return BaseNotFoundError(
-        "no layer is called so, and a saved image does not know its base's name",
-        where=f"-f {base}",
-        hint="give the last layer to keep by its chain ID from the table, the number of newest"
-        " history rows to squash, or --keep-layers",
+        "no layer and no file is called so, and a saved image does not know its base's name",
+        where=where,
+        hint=f"{hint}give one of the chain IDs below, -f docker-daemon:{base}, or"
+        f" `docker save {app} {base} | squash --image {app} -f {base}`",
         image=image,
     )

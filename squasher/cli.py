@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -14,12 +15,20 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 import click
 
 from squasher._version import __version__
-from squasher.errors import BaseNotFoundError, OutputError, SquasherError, UsageError
+from squasher.errors import (
+    ArchiveError,
+    BaseNotFoundError,
+    OutputError,
+    SquasherError,
+    UsageError,
+)
+from squasher.location import Location, parse_location
+from squasher.spec import normalise_tag
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from squasher._core import Progress
+    from squasher._squash import Progress
 
 
 class _Interrupted(BaseException):
@@ -43,18 +52,18 @@ def run(arguments: Sequence[str]) -> int:
     except _Interrupted as interrupted:
         _say(f"interrupted by {signal.Signals(interrupted.number).name}")
         return 128 + interrupted.number
-    except BrokenPipeError:  # stderr is gone: nobody is left to tell
-        return OutputError.exit_code
     finally:
         restore()
 
 
 def _run(arguments: Sequence[str]) -> int:
     if not arguments and sys.stdin is not None and sys.stdin.isatty():
-        click.echo(command.get_help(click.Context(command, info_name="squash")), err=True)
+        _tell(command.get_help(click.Context(command, info_name="squash")))
         return UsageError.exit_code
     try:
-        command.main(args=list(arguments), prog_name="squash", standalone_mode=False)
+        # Not command.main(): that turns a closed stderr into exit code 1.
+        with command.make_context("squash", list(arguments)) as context:
+            command.invoke(context)
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.ClickException as error:
@@ -65,7 +74,7 @@ def _run(arguments: Sequence[str]) -> int:
         if error.image is not None:
             from squasher import report
 
-            click.echo(report.choices(error.image, _width()), err=True)
+            _tell(report.choices(error.image, _width()))
         return error.exit_code
     except SquasherError as error:
         _say(str(error))
@@ -76,7 +85,13 @@ def _run(arguments: Sequence[str]) -> int:
 def _say(message: str) -> None:
     from squasher.report import text
 
-    click.echo(f"squash: {text(message)}", err=True)
+    _tell(f"squash: {text(message)}")
+
+
+def _tell(message: str) -> None:
+    """Print to stderr; that nobody reads it is no failure."""
+    with contextlib.suppress(OSError):
+        click.echo(message, err=True)
 
 
 def _take_signals() -> Callable[[], None]:
@@ -119,8 +134,9 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
     "--from-layer",
     "base",
     metavar="BASE",
-    help="The last layer to keep: a digest or a prefix of one (diff_id, blob, chain ID, folder), or"
-    " the number of newest history rows to squash. Left out: all layers become one.",
+    help="The base, which is kept: the number of newest history rows to squash, a digest or a"
+    " prefix of one (diff_id, blob, chain ID, folder), another image of the archive, or an"
+    " archive or transport. Left out: all layers become one.",
 )
 @click.option(
     "--keep-layers", type=int, metavar="K", help="Keep the oldest K layers; instead of -f."
@@ -131,7 +147,8 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
     "--output-path",
     "output",
     metavar="OUT",
-    help="Where the archive goes; - or left out: stdout, unless that is a terminal.",
+    help="Where the result goes: a path, - or a transport. Left out: stdout, unless that is a"
+    " terminal.",
 )
 @click.option(
     "-t",
@@ -158,6 +175,38 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
     help="Time of the result: that of the input, the clock (or SOURCE_DATE_EPOCH), or RFC 3339 or"
     " epoch seconds.",
 )
+@click.option(
+    "--compress",
+    metavar="auto|none|gzip[:LEVEL]|zstd[:LEVEL]",
+    default="auto",
+    show_default=True,
+    help="How the new layer is stored; auto: as the newest one was.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["docker", "oci"]),
+    help="An archive that every loader takes (docker, the default), or an OCI layout.",
+)
+@click.option("--image", "name", metavar="NAME", help="Pick one image of an archive.")
+@click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Pick the images of a platform.")
+@click.option("--load", "--load-image", "load", is_flag=True, help="Load it into the daemon.")
+@click.option(
+    "-c",
+    "--cleanup",
+    is_flag=True,
+    help="With a docker-daemon: input and --load: remove the source image, by its ID.",
+)
+@click.option("--verify", is_flag=True, help="Read the result back and prove that it is right.")
+@click.option("--report", "report_to", metavar="FILE", help="Report as JSON, or Markdown (.md).")
+@click.option(
+    "--strict",
+    is_flag=False,
+    flag_value="",
+    metavar="[=KIND,...]",
+    help="Fail for images on which engines disagree, of any or of some kinds.",
+)
+@click.option("--max-size", type=int, metavar="BYTES", help="Refuse images that unpack to more.")
 @click.option("--dry-run", is_flag=True, help="Plan and report, write nothing.")
 @click.option(
     "--tmp-dir",
@@ -170,78 +219,149 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def command(
     image: str | None,
-    base: str | None,
-    keep_layers: int | None,
     output: str | None,
     tags: tuple[str, ...],
     no_tag: bool,
-    message: str | None,
-    history: str,
-    created: str,
+    name: str | None,
+    load: bool,
+    cleanup: bool,
+    report_to: str | None,
+    strict: str | None,
     dry_run: bool,
-    tmp_dir: str | None,
     quiet: bool,
     verbose: bool,
     no_progress: bool,
+    platform: str | None,
+    **options: Any,
 ) -> None:
     r"""Squash the layers of a container image above BASE into one.
 
-    IMAGE is an archive as `docker save` writes it: a file, or - (or nothing) for stdin.
+    IMAGE is an archive as `docker save` writes it, an OCI archive or layout: a path, a transport
+    (docker-archive:, oci-archive:, oci:, docker-daemon:), or - (or nothing) for stdin.
 
     \b
-    squash -f <base-layer> image.tar -o out.tar
-    docker save app | squash -f <base-layer> | docker load
+    squash -f <base> image.tar -o out.tar
+    docker save app | squash -f <base> | docker load
 
-    Exit codes: 0 done, 2 usage, 3 no sound image archive, 4 base not found, 5 not supported,
-    6 output not written.
+    Exit codes: 0 done, 1 not verified or --strict, 2 usage, 3 no sound image, 4 base or image not
+    found, 5 not supported, 6 output not written, 7 engine.
     """
-    if tags and no_tag:
-        raise UsageError("--tag and --no-tag exclude each other")
-    if quiet and verbose:
-        raise UsageError("--quiet and --verbose exclude each other")
+    _exclude(("--tag", tags), ("--no-tag", no_tag))
+    _exclude(("--quiet", quiet), ("--verbose", verbose))
+    _exclude(("--dry-run", dry_run), ("--load", load))
     source = _source(image)
-    destination = None if dry_run else _destination(output)
+    daemon_name = _daemon_name(image)
+    if cleanup and not (load and daemon_name):
+        raise UsageError("needs a docker-daemon: input and --load", where="--cleanup")
+    destination = None if dry_run else _destination(output, load, options["form"])
+    if report_to == "-" and destination is not None and not isinstance(destination, str | Location):
+        raise UsageError("stdout takes the archive already", where="--report -")
     from squasher import _core, report
 
-    bar = _Bar() if sys.stderr.isatty() and not quiet and not no_progress else None
+    before = _source_id(daemon_name) if cleanup else ""
+    shown = sys.stderr is not None and sys.stderr.isatty() and not quiet and not no_progress
+    bar = _Bar() if shown else None
     try:
         done = _core.squash_archive(
             source,
             destination,
-            base=base,
-            keep_layers=keep_layers,
             tags=() if no_tag else tags or None,
-            message=message,
-            history="drop" if history == "drop" else "keep",
-            created=created,
-            tmp_dir=tmp_dir,
+            image=name or "",
+            platform=platform or "",
+            strict=None if strict is None else report.kinds(strict),
+            load=load,
             progress=bar or _narrate(verbose),
+            **options,
         )
     finally:
         if bar is not None:
             bar.close()
+    if report_to is not None:
+        _write_report(report_to, report.render(done, markdown=report_to.endswith(".md")))
     if not quiet:
-        click.echo(report.summary(done, _width(), verbose=verbose), err=True)
+        _tell(report.summary(done, _width(), verbose=verbose))
+    if cleanup:
+        _clean_up(before, [str(each.image.config.image_id) for each in done.images])
 
 
-def _source(image: str | None) -> str | BinaryIO:
-    if image is not None and image != "-":
-        return image
+def _exclude(*options: tuple[str, object]) -> None:
+    """Raise UsageError if more than one of the options is used."""
+    used = [name for name, value in options if value]
+    if len(used) > 1:
+        raise UsageError(f"{' and '.join(used)} exclude each other")
+
+
+def _source(image: str | None) -> str | BinaryIO | Location:
+    location = parse_location(image if image is not None else "-")
+    if location.kind == "path":
+        if not os.path.exists(location.path) and normalise_tag(location.path):
+            raise ArchiveError(
+                "no such file",
+                where=location.path,
+                hint=f"for an image of the docker daemon: docker-daemon:{location.path}",
+            )
+        return location.path
+    if location.kind != "stream":
+        return location
     if sys.stdin is None or sys.stdin.isatty():
-        raise UsageError("stdin is a terminal", where="IMAGE", hint="name an archive, or pipe one")
+        what = "closed" if sys.stdin is None else "a terminal"
+        raise UsageError(f"stdin is {what}", where="IMAGE", hint="name an archive, or pipe one")
     return sys.stdin.buffer
 
 
-def _destination(output: str | None) -> str | BinaryIO:
-    if output is not None and output != "-":
-        if output.endswith((".tar.gz", ".tgz", ".tar.zst")):
-            raise UsageError("compressed archives cannot be written", where=f"-o {output}")
-        return output
+def _daemon_name(image: str | None) -> str:
+    location = parse_location(image or "-")
+    return location.path if location.kind == "docker-daemon" else ""
+
+
+def _destination(
+    output: str | None, load: bool, form: str | None
+) -> str | BinaryIO | Location | None:
+    if output == "":
+        raise UsageError("the name is empty", where="-o")
+    location = parse_location(output if output is not None else "-")
+    if location.kind == "path":
+        return location.path
+    if location.kind != "stream":
+        return location
+    if load and output is None:
+        return None
     if sys.stdout is None or sys.stdout.isatty():
+        what = "closed" if sys.stdout is None else "a terminal"
         raise UsageError(
-            "stdout is a terminal", where="-o", hint="name a file with -o, or redirect it"
+            f"stdout is {what}", where="-o", hint="name a file with -o, or redirect it"
         )
-    return sys.stdout.buffer
+    # Unbuffered: what a broken pipe leaves in a buffer is complained about at exit.
+    return getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
+
+
+def _write_report(path: str, text: str) -> None:
+    if path == "-":
+        click.echo(text, nl=False)
+        return
+    try:
+        with open(path, "w", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise OutputError(f"cannot be written: {error.strerror}", where=path) from None
+
+
+def _source_id(name: str) -> str:
+    from squasher import daemon
+
+    return daemon.image_id(name)
+
+
+def _clean_up(before: str, after: Sequence[str]) -> None:
+    """Remove the source image, unless it is the new one; a refusal is a warning."""
+    from squasher import daemon
+
+    if before in after or any(daemon.image_id(identity) == before for identity in after):
+        return
+    try:
+        daemon.remove(before)
+    except SquasherError as error:
+        _say(f"warning: the source image stays: {error}")
 
 
 def _narrate(verbose: bool) -> Progress:
@@ -250,6 +370,7 @@ def _narrate(verbose: bool) -> Progress:
         "spool": "copying the input to a temporary file",
         "read": "reading and checking the layers",
         "hash": "hashing the new layer",
+        "compare": "comparing the result with the source",
         "write": "writing the archive",
     }
     said: set[str] = set()
@@ -257,7 +378,7 @@ def _narrate(verbose: bool) -> Progress:
     def narrate(phase: str, done: int, total: int) -> None:
         if verbose and phase not in said:
             said.add(phase)
-            click.echo(f"squash: {words[phase]}", err=True)
+            _tell(f"squash: {words[phase]}")
 
     return narrate
 

@@ -32,7 +32,7 @@ def differences(before: Sequence[Scan], after: Sequence[Scan]) -> tuple[Differen
     ours, theirs = dict(left.walk()), dict(right.walk())
     our_groups, their_groups = _groups(left, ours), _groups(right, theirs)
     found: dict[bytes, tuple[str, ...]] = {}
-    pairs: dict[tuple[Entry, Entry], bytes] = {}
+    pairs: dict[tuple[Entry, Entry], list[bytes]] = {}
     for path in sorted(ours.keys() | theirs.keys()):
         one, two = ours.get(path), theirs.get(path)
         if one is None or two is None:
@@ -46,11 +46,11 @@ def differences(before: Sequence[Scan], after: Sequence[Scan]) -> tuple[Differen
         if type(one) is Entry and type(two) is Entry and one.kind == two.kind == REG:
             x, b = left.state(one), right.state(two)
             if x.size == b.size != 0:
-                pairs[x, b] = path
+                pairs.setdefault((x, b), []).append(path)
     same = same_content(pairs, before, after)
-    for pair, path in pairs.items():
+    for pair, places in pairs.items():
         if pair not in same:
-            found[path] = (*found.get(path, ()), "content")
+            found |= {path: (*found.get(path, ()), "content") for path in places}
     return tuple(Difference(path, what) for path, what in sorted(found.items()))
 
 

@@ -1,22 +1,35 @@
-"""Compressed streams: told by their first bytes, never by a name or a media type."""
+"""Compressed streams: told by their first bytes, never by a name or a media type.
+
+Reading and writing are left to libraries: zlib, lzma and bz2 of the standard library, zstd of
+the standard library since Python 3.14 and of its backport (the extra `zstd`) before.
+"""
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
+import sys
 import zlib
-from collections.abc import Iterator
-from typing import BinaryIO
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, BinaryIO
 
-from squasher.errors import ArchiveError, UnsupportedImageError
+from squasher.errors import ArchiveError, UnsupportedImageError, UsageError
 
 _MAGIC = {
     b"\x1f\x8b\x08": "gzip",
     b"\x28\xb5\x2f\xfd": "zstd",
     b"\xfd7zXZ\x00": "xz",
-    b"BZh": "bzip2",
+    **{b"BZh%d1AY&SY" % level: "bzip2" for level in range(1, 10)},
 }
 #: Decompressed bytes at once; bounds memory on a bomb.
 _WINDOW = 1 << 20
+
+#: What can be written, with the levels that the libraries know.
+_LEVELS = {"gzip": range(10), "zstd": range(1, 20)}
+_DEFAULT_LEVEL = {"gzip": 6, "zstd": 3}
 
 
 def sniff(head: bytes) -> str:
@@ -32,21 +45,129 @@ def sniff(head: bytes) -> str:
     return ""
 
 
-def decompress(name: str, raw: BinaryIO) -> Iterator[bytes]:
-    """Yield the decompressed bytes of `raw`, all members of it, up to 1 MiB at a time.
+def _zstd() -> ModuleType:
+    """Return the zstd module. Raises UnsupportedImageError with the line that installs it."""
+    try:
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
+            from backports import zstd
+    except ImportError:
+        raise UnsupportedImageError(
+            "zstd needs the extra `zstd`", hint="pip install 'image-squasher[zstd]'"
+        ) from None
+    return zstd
 
-    Raises ArchiveError if it is damaged or ends early, UnsupportedImageError for a compression
-    that cannot be read here.
+
+def decompress(name: str, raw: BinaryIO) -> Iterator[bytes]:
+    """Yield the decompressed bytes of `raw`, all members or frames of it, up to 1 MiB at a time.
+
+    Raises ArchiveError if it is damaged or ends early, UnsupportedImageError for zstd without its
+    library.
     """
-    if name != "gzip":
-        raise UnsupportedImageError(f"{name} compression is not supported")
-    with gzip.GzipFile(fileobj=raw, mode="rb") as stream:
-        while window := _read(stream):
+    failures: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error, lzma.LZMAError)
+    stream: Any
+    if name == "gzip":
+        stream = cast("BinaryIO", gzip.GzipFile(fileobj=raw, mode="rb"))
+    elif name == "xz":
+        stream = lzma.LZMAFile(raw)
+    elif name == "bzip2":
+        stream = bz2.BZ2File(raw)
+    else:
+        zstd = _zstd()
+        failures += (zstd.ZstdError,)
+        stream = zstd.ZstdFile(raw)
+    with stream:
+        while True:
+            try:
+                window = stream.read(_WINDOW)
+            except ArchiveError:  # of the reader below
+                raise
+            except failures as error:
+                raise ArchiveError(f"damaged {name} data: {error}") from None
+            if not window:
+                return
             yield window
 
 
-def _read(stream: gzip.GzipFile) -> bytes:
-    try:
-        return stream.read(_WINDOW)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ArchiveError(f"damaged gzip data: {error}") from None
+@dataclass(frozen=True, slots=True)
+class Compression:
+    """How a new layer is to be stored: name ("" for not compressed) and level."""
+
+    name: str
+    level: int = 0
+
+    @property
+    def suffix(self) -> str:
+        """What the media type of such a layer ends in."""
+        return f"+{self.name}" if self.name else ""
+
+
+def parse_compression(text: str) -> Compression | None:
+    """Return what `--compress` asks for; None for auto. Raises UsageError."""
+    if text == "auto":
+        return None
+    if text == "none":
+        return Compression("")
+    name, colon, level = text.partition(":")
+    levels = _LEVELS.get(name)
+    if levels is None:
+        raise UsageError(
+            f"{text!r} is not known", where="--compress", hint="auto, none, gzip or zstd[:LEVEL]"
+        )
+    if not colon:
+        return Compression(name, _DEFAULT_LEVEL[name])
+    if not level.isascii() or not level.isdigit() or int(level) not in levels:
+        raise UsageError(
+            f"{level!r} is no level of {name}",
+            where="--compress",
+            hint=f"{levels.start} to {levels.stop - 1}",
+        )
+    return Compression(name, int(level))
+
+
+def default(name: str) -> Compression:
+    """Return the compression `name` at its usual level."""
+    return Compression(name, _DEFAULT_LEVEL.get(name, 0))
+
+
+def compress(how: Compression, windows: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield `windows` compressed. The same input and library give the same bytes.
+
+    gzip without time or name and with the OS byte "unknown"; zstd always with workers, because
+    their number does not change the bytes but their absence does. Raises UnsupportedImageError.
+    """
+    if not how.name:
+        yield from windows
+    elif how.name == "gzip":
+        yield from _gzip(how.level, windows)
+    else:
+        zstd = _zstd()
+        parameters = zstd.CompressionParameter
+        options = {
+            parameters.compression_level: how.level,
+            parameters.nb_workers: 2,
+            parameters.checksum_flag: 1,
+        }
+        compressor = zstd.ZstdCompressor(options=options)
+        for window in windows:
+            yield compressor.compress(window)
+        yield compressor.flush()
+
+
+def _gzip(level: int, windows: Iterable[bytes]) -> Iterator[bytes]:
+    yield b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
+    deflate = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
+    crc = size = 0
+    for window in windows:
+        crc, size = zlib.crc32(window, crc), size + len(window)
+        yield deflate.compress(window)
+    yield deflate.flush()
+    yield crc.to_bytes(4, "little") + (size & 0xFFFFFFFF).to_bytes(4, "little")
+
+
+def version(name: str) -> str:
+    """Return the library that compresses `name`, with its version."""
+    if name == "gzip":
+        return f"zlib {zlib.ZLIB_RUNTIME_VERSION}"
+    return f"zstd {_zstd().zstd_version}" if name == "zstd" else ""

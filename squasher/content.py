@@ -10,7 +10,7 @@ import io
 import os
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import BinaryIO, Protocol
@@ -81,11 +81,9 @@ class StreamFile:
 
 def open_file(stream: BinaryIO) -> File:
     """Return `stream`, which must be seekable, with random access."""
-    try:
-        stream.fileno()
-    except (OSError, AttributeError):
-        return StreamFile(stream)
-    return DescriptorFile(stream) if hasattr(os, "pread") else StreamFile(stream)
+    # Other objects may have a descriptor too, but of what they decode, as gzip.open does.
+    plain = isinstance(getattr(stream, "raw", stream), io.FileIO)
+    return DescriptorFile(stream) if plain and hasattr(os, "pread") else StreamFile(stream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +174,12 @@ def _read(part: Part, at: int, size: int) -> bytes:
 
 
 class ContentReader(io.RawIOBase):
-    """Content as a binary stream, for libraries that want one."""
+    """Content as a binary stream, for libraries that want one; `progress` hears of each piece."""
 
-    def __init__(self, content: Content) -> None:
+    def __init__(self, content: Content, progress: Callable[[int], None] | None = None) -> None:
         super().__init__()
         self._content = content
+        self._progress = progress
         self._at = 0
 
     def readable(self) -> bool:
@@ -192,4 +191,6 @@ class ContentReader(io.RawIOBase):
         data = self._content.read_at(self._at, len(buffer))
         buffer[: len(data)] = data
         self._at += len(data)
+        if self._progress is not None:
+            self._progress(len(data))
         return len(data)

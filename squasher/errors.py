@@ -37,6 +37,12 @@ class SquasherError(Exception):
         return f"{text}; {self.hint}" if self.hint else text
 
 
+class PolicyError(SquasherError):
+    """The image or the result is not what was asked for: `strict`, `verify`, a threshold."""
+
+    exit_code = 1
+
+
 class UsageError(SquasherError, ValueError):
     """Options that make no sense, alone or together."""
 

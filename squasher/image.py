@@ -70,6 +70,44 @@ class Image:
         return self.tags[0] if self.tags else str(self.config.image_id)
 
 
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A place of an index that points at an image: the position of that, and the descriptor."""
+
+    image: int
+    pointer: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """An index inside an index: its own document, and the descriptor that leads to it."""
+
+    children: tuple[Leaf | Branch, ...]
+    pointer: dict[str, Any]
+    document: dict[str, Any]
+
+
+Node = Leaf | Branch
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What an archive holds.
+
+    name      for messages
+    images    those that are complete, each once
+    tree      how its index leads to them; () where it has none
+    document  the index itself
+    notices   what was left out, in words
+    """
+
+    name: str
+    images: tuple[Image, ...]
+    tree: tuple[Node, ...] = ()
+    document: dict[str, Any] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+
 def chain_ids(diff_ids: Sequence[Digest]) -> tuple[Digest, ...]:
     """Return the chain ID of each prefix of `diff_ids`. O(layers)."""
     found: list[Digest] = []

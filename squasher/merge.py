@@ -65,14 +65,7 @@ class Span:
     stop: int
 
 
-@dataclass(frozen=True, slots=True)
-class Zeros:
-    """A run of zero bytes, as in a sparse file."""
-
-    count: int
-
-
-Piece = Span | Zeros | bytes
+Piece = Span | bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,12 +409,8 @@ class _Assembly:
         end = min(stop, self._sizes[source])  # the padding of a layer's last block may be missing
         self._pieces.append(Span(source, start, end))
         self._size += end - start
-        self._zeros(stop - end)
-
-    def _zeros(self, count: int) -> None:
-        if count:
-            self._pieces.append(Zeros(count))
-            self._size += count
+        if stop > end:
+            self._literal(bytes(stop - end))
 
     def _literal(self, data: bytes) -> None:
         self._pieces.append(data)
@@ -464,15 +453,7 @@ class _Assembly:
                 link=target if entry.kind == SYM else b"",  # type: ignore[arg-type]
                 device=target if entry.kind in (CHR, BLK) else (0, 0),  # type: ignore[arg-type]
                 xattrs=entry.xattrs,
+                sparse=entry.sparse,
             )
         )
-        fragments = entry.sparse
-        if fragments is None:
-            self._span(entry.source, entry.data, entry.data + (entry.size + 511 & -512))
-            return
-        at, data = 0, entry.data
-        for offset, length in fragments:
-            self._zeros(offset - at)
-            self._span(entry.source, data, data + length)
-            at, data = offset + length, data + length
-        self._zeros(entry.size - at + -entry.size % BLOCK)
+        self._span(entry.source, entry.data, entry.data + (entry.stored + 511 & -512))

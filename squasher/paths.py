@@ -19,6 +19,8 @@ WHITEOUT_PREFIX = b".wh."
 OPAQUE_NAME = b".wh..wh..opq"
 AUFS_PREFIX = b".wh..wh."
 
+#: Linux PATH_MAX without its NUL: no engine can create a longer path.
+PATH_MAX = 4095
 #: Linux NAME_MAX; a whiteout may name a file of that length (`.wh.` + 255 bytes is legal).
 NAME_MAX = 255
 
@@ -55,8 +57,10 @@ def clean(name: bytes) -> bytes:
     """Return the layer path that the tar name `name` stands for; the root is `b""`.
 
     O(len(name)). Raises ArchiveError for a name that leaves the root (engines clamp it or refuse)
-    or has a component too long for any Linux filesystem.
+    or is too long for Linux, as a whole or in one component.
     """
+    if len(name) > PATH_MAX:
+        raise ArchiveError(f"the name is longer than {PATH_MAX} bytes")
     parts: list[bytes] = []
     for part in name.split(b"/"):
         if part in (b"", b"."):

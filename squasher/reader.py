@@ -1,355 +1,448 @@
-"""From an archive to images: what `docker save` wrote, before docker 25 and since.
+"""From an archive or a layout to images.
 
-A seekable archive is read where it lies; a pipe is copied once to a temporary file without a
-name. Nothing here reads layers: their bytes are checked when they are walked (`squash`) or
-written through.
+Two kinds of documents lead to them: docker's `manifest.json`, and the index of an OCI layout. An
+archive may have either, or both over the same blobs. Nothing here reads layers: their bytes are
+checked when they are scanned; only where the two kinds contradict each other, layers decide.
 """
 
 from __future__ import annotations
 
-import os
-import posixpath
+import hashlib
 import re
-import stat
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from squasher import spec
-from squasher.compression import sniff
-from squasher.content import Content, Extent, File, open_file
+from squasher.compression import decompress, sniff
+from squasher.content import Content, ContentReader
 from squasher.digest import Digest, check
-from squasher.errors import ArchiveError, OutputError, SquasherError, UnsupportedImageError
-from squasher.image import Blob, Image, Layer
-from squasher.paths import clean, show
-from squasher.spec import Descriptor, Manifest
-from squasher.tarstream import DIR, LINK, REG, SYM, Member, members
+from squasher.errors import (
+    ArchiveError,
+    BaseNotFoundError,
+    SquasherError,
+    UnsupportedImageError,
+)
+from squasher.image import Archive, Blob, Branch, Image, Layer, Leaf, Node
+from squasher.spec import Descriptor
+from squasher.store import FolderStore, Store, TarStore, document, names
 
-#: Links from member to member that are followed; docker writes one.
-_LINKS_MAX = 8
+#: Indexes inside indexes that are followed; real ones have two levels.
+_DEPTH_MAX = 8
 
-Source = str | os.PathLike[str] | BinaryIO
-
-
-@dataclass(frozen=True, slots=True)
-class Archive:
-    """What an archive holds: its images, in the order of its manifest.json; `name` for messages."""
-
-    name: str
-    images: tuple[Image, ...]
-
-
-class Spool:
-    """Temporary files without a name, in `folder`; they vanish when they are closed.
-
-    `folder` None stands for $TMPDIR, else /var/tmp: /tmp is often memory.
-    """
-
-    def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
-        self.folder = os.fspath(folder) if folder is not None else _default_folder()
-        self._files: list[BinaryIO] = []
-
-    def file(self) -> BinaryIO:
-        """Return a new empty file. Raises OutputError."""
-        try:
-            new = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115
-        except OSError as error:
-            raise self.failed(error) from None
-        self._files.append(new)
-        return new
-
-    def copy(self, chunks: Iterable[bytes]) -> BinaryIO:
-        """Return a new file that holds `chunks`. Raises OutputError."""
-        new = self.file()
-        written = 0
-        for chunk in chunks:
-            try:
-                new.write(chunk)
-            except OSError as error:
-                raise self.failed(error, written) from None
-            written += len(chunk)
-        try:
-            new.flush()
-        except OSError as error:
-            raise self.failed(error, written) from None
-        return new
-
-    def failed(self, error: OSError, written: int = 0) -> OutputError:
-        """Return what to say when a temporary file cannot be written."""
-        got = f" after {written} bytes" if written else ""
-        return OutputError(
-            f"cannot hold temporary data{got}: {error.strerror}",
-            where=self.folder,
-            hint="choose another folder with --tmp-dir, or give a file instead of a pipe",
-        )
-
-    def close(self) -> None:
-        """Remove everything."""
-        while self._files:
-            self._files.pop().close()
+_BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
+_FOLDER = re.compile(r"([0-9a-f]{64})/layer\.tar")
+_ATTESTATION = ("vnd.docker.reference.type", "attestation-manifest")
+_SQUASHFS = b"hsqs"
 
 
-def _default_folder() -> str:
-    if os.environ.get("TMPDIR"):
-        return os.environ["TMPDIR"]
-    return "/var/tmp" if os.path.isdir("/var/tmp") else tempfile.gettempdir()  # noqa: S108
+def read(store: TarStore | FolderStore, name: str) -> Archive:
+    """Return what `store`, called `name` in messages, holds. O(its documents).
 
-
-def open_source(
-    source: Source, spool: Spool, progress: Callable[[int], None]
-) -> tuple[File, int, str]:
-    """Return `source` with random access, its size, and its name for messages.
-
-    What cannot seek is copied to `spool`, with `progress(bytes)` for each piece. Raises
-    ArchiveError.
-    """
-    if isinstance(source, str | os.PathLike):
-        name = os.fspath(source)
-        try:
-            stream: BinaryIO = open(source, "rb")  # noqa: SIM115
-        except OSError as error:
-            raise ArchiveError(f"cannot be read: {error.strerror}", where=name) from None
-        spool._files.append(stream)
-    else:
-        stream = source
-        name = _stream_name(source)
-    try:
-        size = _size(stream)
-    except OSError as error:
-        raise ArchiveError(f"cannot be read: {error.strerror}", where=name) from None
-    if size is None:
-        stream = spool.copy(_chunks(stream, name, progress))
-        size = stream.seek(0, os.SEEK_END)
-    if size == 0:
-        raise ArchiveError("is empty", where=name, hint=_EMPTY_HINT)
-    return open_file(stream), size, name
-
-
-_EMPTY_HINT = "did the command before the pipe fail?"
-
-
-def _stream_name(stream: BinaryIO) -> str:
-    name = getattr(stream, "name", None)
-    return name if isinstance(name, str) and not name.startswith("<") else "stdin"
-
-
-def _size(stream: BinaryIO) -> int | None:
-    """Return the size of a stream that can seek, None for another."""
-    try:
-        mode = os.fstat(stream.fileno()).st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
-            return None
-    except (OSError, AttributeError):
-        pass
-    if not stream.seekable():
-        return None
-    return stream.seek(0, os.SEEK_END)
-
-
-def _chunks(stream: BinaryIO, name: str, progress: Callable[[int], None]) -> Iterable[bytes]:
-    while True:
-        try:
-            chunk = stream.read(1 << 20)
-        except OSError as error:
-            raise ArchiveError(f"cannot be read: {error.strerror}", where=name) from None
-        if not chunk:
-            return
-        progress(len(chunk))
-        yield chunk
-
-
-# ---------------------------------------------------------------- the outer archive
-
-
-class _Members:
-    """The members of an outer archive by name."""
-
-    def __init__(self, file: File, size: int) -> None:
-        self._file = file
-        self._members: dict[str, Member] = {}
-        for member in members(file.read_at, size):
-            if member.kind == DIR:
-                continue
-            try:
-                name = os.fsdecode(clean(member.name))
-            except ArchiveError as error:
-                raise error.within(show(member.name)) from None
-            if name in self._members:  # docker takes the last one, podman the first
-                raise ArchiveError("the member occurs twice", where=show(member.name))
-            self._members[name] = member
-
-    def __contains__(self, name: str) -> bool:
-        return self._key(name) in self._members
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._members)
-
-    @staticmethod
-    def _key(name: str) -> str:
-        return posixpath.normpath(name).lstrip("/")
-
-    def content(self, name: str) -> Content:
-        """Return what the member `name` holds; links lead on, inside the archive."""
-        key = self._key(name)
-        for _ in range(_LINKS_MAX):
-            member = self._members.get(key)
-            if member is None:
-                raise ArchiveError("is not in the archive", where=show(os.fsencode(name)))
-            if member.kind == REG:
-                return Content((Extent(self._file, member.offset, member.size),))
-            target = os.fsdecode(member.target)
-            if member.kind == SYM:
-                key = self._key(posixpath.join(posixpath.dirname(key), target))
-            elif member.kind == LINK:
-                key = self._key(target)
-            else:
-                break
-        raise ArchiveError("is no regular file", where=show(os.fsencode(name)))
-
-    def document(self, name: str) -> bytes:
-        """Return the whole of a member that is a JSON document."""
-        content = self.content(name)
-        if content.size > spec.DOCUMENT_MAX:
-            raise ArchiveError(f"a document of {content.size} bytes", where=show(os.fsencode(name)))
-        return content.read_at(0, content.size)
-
-
-def read_archive(file: File, size: int, name: str) -> Archive:
-    """Return the images of the docker-archive `file`. O(its members); layers are not read.
-
-    Raises ArchiveError if it is none, UnsupportedImageError if it is one of another kind.
+    Raises ArchiveError if it holds no image, UnsupportedImageError if none that can be squashed.
     """
     try:
-        head = file.read_at(0, 512)
-        compression = sniff(head)
-        if compression:
-            raise UnsupportedImageError(
-                f"is compressed with {compression}", hint=f"decompress it first: {compression} -d"
+        docker = _docker_images(store) if "manifest.json" in store else ()
+        found = _Index(store)
+        if "index.json" in store:
+            found.read()
+        if docker:
+            return _settle(name, docker, found)
+        if found.images:
+            return Archive(
+                name, tuple(found.images), found.tree, found.document, tuple(found.notices())
             )
-        if len(head) < 512 or (head[257:262] != b"ustar" and not head[148:156].strip(b" \0")):
-            raise ArchiveError("is no tar archive", hint="give what `docker save` writes")
-        found = _Members(file, size)
-        if "manifest.json" not in found:
-            raise _no_manifest(found)
-        known = tuple(_manifests(found))
-        items = spec.parse_manifest_json(found.document("manifest.json"))
-        if not items:
-            raise ArchiveError("manifest.json names no image")
-        return Archive(name, tuple(_image(found, item, i, known) for i, item in enumerate(items)))
+        if found.problems:
+            raise found.problems[0]
+        raise _no_image(store)
     except SquasherError as error:
         raise error.within(name) from None
 
 
-def _no_manifest(found: _Members) -> SquasherError:
-    """Return what to say of an archive without manifest.json."""
-    if "oci-layout" in found or "index.json" in found:
-        return UnsupportedImageError(
-            "is an OCI archive", hint="`skopeo copy oci-archive:IN docker-archive:OUT` converts it"
-        )
-    if "repositories" in found:
+def _no_image(store: TarStore | FolderStore) -> ArchiveError:
+    """Return what to say of something that holds no image."""
+    if "manifest.json" in store:
+        return ArchiveError("manifest.json names no image")
+    if "index.json" in store:
+        return ArchiveError("index.json names no image that is there")
+    if "repositories" in store:
         return ArchiveError(
             "is an archive of docker before 1.10, without manifest.json",
             hint="save the image again with a newer docker",
         )
-    if any(name.split("/")[0] in ("bin", "etc", "usr") for name in found):
+    if any(name.split("/")[0] in ("bin", "etc", "usr") for name in names(store)):
         return ArchiveError(
             "is a root filesystem, not an image", hint="use `docker save`, not `docker export`"
         )
-    return ArchiveError("has no manifest.json", hint="give what `docker save` writes")
+    return ArchiveError(
+        "holds no image: neither manifest.json nor index.json",
+        hint="give what `docker save` writes, or an OCI layout",
+    )
 
 
-def _manifests(found: _Members) -> Iterator[tuple[Descriptor, Manifest]]:
-    """Yield the manifests that index.json leads to, as far as the archive holds them."""
-    if "index.json" not in found:
-        return
-    todo = list(spec.parse_index(found.document("index.json"), "index.json"))
-    seen = set()
-    while todo:
-        pointer = todo.pop(0)
-        name = _blob_name(pointer.digest)
-        if name not in found or pointer.digest in seen:
-            continue
-        seen.add(pointer.digest)
-        data = found.document(name)
-        check(pointer.digest, Digest.of(data), where=name)
-        document = spec.as_object(spec.load(data, name), name)
-        if spec.field(document, "manifests") is not None:
-            todo += spec.parse_index(data, name)
-        elif spec.field(document, "config") is not None:
-            yield pointer, spec.parse_manifest(data, name)
+# ---------------------------------------------------------------- docker's manifest.json
 
 
-def _blob_name(digest: Digest) -> str:
-    return f"blobs/sha256/{digest.hex}"
+def _docker_images(store: Store) -> tuple[Image, ...]:
+    items = spec.parse_manifest_json(document(store, "manifest.json"))
+    return tuple(_docker_image(store, item, i) for i, item in enumerate(items))
 
 
-_BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
-_FOLDER = re.compile(r"([0-9a-f]{64})/layer\.tar")
-
-
-def _image(
-    found: _Members,
-    item: spec.ManifestItem,
-    position: int,
-    known: Sequence[tuple[Descriptor, Manifest]],
-) -> Image:
-    """Return the image that an element of manifest.json describes."""
+def _docker_image(store: Store, item: spec.ManifestItem, position: int) -> Image:
     where = f"manifest.json[{position}]"
     try:
-        data = found.document(item.config)
+        data = document(store, item.config)
     except ArchiveError as error:
         raise error.within(f"{where}.Config") from None
     named = _BLOB.fullmatch(item.config)
     if named:
         check(Digest(named[1]), Digest.of(data), where=item.config)
     config = spec.parse_config(data, item.config)
-    if config.os == "windows":
-        raise UnsupportedImageError("a Windows image", where=where)
-    if len(item.layers) != len(config.diff_ids):
-        raise ArchiveError(
-            f"{len(item.layers)} layers, but the config has {len(config.diff_ids)}",
-            where=f"{where}.Layers",
-        )
-    pointer, manifest = _manifest_of(config, known)
+    _check_count(len(item.layers), config, f"{where}.Layers")
     layers = []
     for i, (name, diff_id) in enumerate(zip(item.layers, config.diff_ids, strict=True)):
         try:
-            content = found.content(name)
+            content = store.content(name)
         except ArchiveError as error:
             raise error.within(f"{where}.Layers[{i}]") from None
-        layers.append(_layer(name, diff_id, content, manifest.layers[i] if manifest else None))
-    return Image(
-        config,
-        tuple(layers),
-        item.tags,
-        manifest.document if manifest else {},
-        pointer.document if pointer else {},
+        named, folder = _BLOB.fullmatch(name), _FOLDER.fullmatch(name)
+        digest = Digest(named[1]) if named else None
+        layer = _layer(diff_id, content, digest, {}, f"{where}.Layers[{i}]")
+        layers.append(replace(layer, folder=folder[1] if folder else ""))
+    return Image(config, tuple(layers), item.tags)
+
+
+def _check_count(count: int, config: spec.ImageConfig, where: str) -> None:
+    if count != len(config.diff_ids):
+        raise ArchiveError(
+            f"{count} layers, but the config has {len(config.diff_ids)}", where=where
+        )
+    if config.os == "windows":
+        raise UnsupportedImageError("a Windows image", where=where)
+
+
+def _layer(
+    diff_id: Digest, content: Content, digest: Digest | None, pointer: dict[str, Any], where: str
+) -> Layer:
+    head = content.read_at(0, 16)
+    if head.startswith(_SQUASHFS):
+        raise UnsupportedImageError("a squashfs layer", where=where)
+    compression = sniff(head)
+    media_type = pointer.get("mediaType") or spec.OCI_LAYER + (
+        f"+{compression}" if compression else ""
+    )
+    if digest is None and not compression:
+        digest = diff_id
+    return Layer(diff_id, Blob(content, media_type, digest, compression), pointer)
+
+
+# ---------------------------------------------------------------- the OCI index
+
+
+@dataclass
+class _Index:
+    """What an index leads to."""
+
+    store: Store
+    images: list[Image] = field(default_factory=list)
+    tree: tuple[Node, ...] = ()
+    document: dict[str, Any] = field(default_factory=dict)
+    problems: list[SquasherError] = field(default_factory=list)
+    _known: dict[Digest, int] = field(default_factory=dict)
+    _attestations: int = 0
+    _incomplete: int = 0
+    _artifacts: int = 0
+
+    def read(self) -> None:
+        """Follow index.json. Raises ArchiveError, UnsupportedImageError."""
+        where = "index.json"
+        data = document(self.store, where)
+        self.document = spec.as_object(spec.load(data, where), where)
+        pointers = spec.parse_index(data, where)
+        self.tree = tuple(self._nodes(pointers, (), 0))
+
+    def notices(self) -> Iterator[str]:
+        """Yield what was left out."""
+        for count, what in (
+            (self._attestations, "attestations: they would no longer describe the image"),
+            (self._artifacts, "artifacts that are no images, such as signatures"),
+            (self._incomplete, "images whose blobs are not all in the archive"),
+        ):
+            if count:
+                yield f"left out {count} {what}"
+
+    def _nodes(
+        self, pointers: Sequence[Descriptor], tags: tuple[str, ...], depth: int
+    ) -> Iterator[Node]:
+        for pointer in pointers:
+            own = tags_of(pointer.document) or tags
+            annotations = pointer.document.get("annotations") or {}
+            place = pointer.document.get("platform") or {}
+            if annotations.get(_ATTESTATION[0]) == _ATTESTATION[1] or (
+                place.get("os") == place.get("architecture") == "unknown"
+            ):
+                self._attestations += 1
+                continue
+            if pointer.digest in self._known:
+                position = self._known[pointer.digest]
+                self._name(position, own)
+                yield Leaf(position, pointer.document)
+                continue
+            name = _blob_name(pointer.digest)
+            if name not in self.store:
+                self._miss(name)
+                continue
+            data = document(self.store, name)
+            check(pointer.digest, Digest.of(data), where=name)
+            found = spec.as_object(spec.load(data, name), name)
+            if spec.field(found, "manifests") is not None:
+                if depth == _DEPTH_MAX:
+                    raise ArchiveError(f"more than {_DEPTH_MAX} indexes inside each other")
+                children = tuple(self._nodes(spec.parse_index(data, name), own, depth + 1))
+                if children:
+                    yield Branch(children, pointer.document, found)
+                continue
+            try:
+                image = self._image(data, found, name)
+            except UnsupportedImageError as error:
+                self.problems.append(error)
+                continue
+            if image is not None:
+                position = self._known[pointer.digest] = len(self.images)
+                self.images.append(replace(image, tags=own, descriptor=pointer.document))
+                yield Leaf(position, pointer.document)
+
+    def _name(self, position: int, tags: tuple[str, ...]) -> None:
+        image = self.images[position]
+        new = tuple(tag for tag in tags if tag not in image.tags)
+        self.images[position] = replace(image, tags=image.tags + new)
+
+    def _miss(self, name: str) -> None:
+        self._incomplete += 1
+        self.problems.append(ArchiveError("is not in the archive", where=name))
+
+    def _image(self, data: bytes, found: dict[str, Any], where: str) -> Image | None:
+        """Return the image of a manifest; None if it is none or its blobs are not all there."""
+        if spec.field(found, "schemaVersion") == 1:
+            raise UnsupportedImageError("manifest schema 1", where=where)
+        if spec.field(found, "config") is None:
+            self._artifact(spec.field(found, "mediaType"), where)
+            return None
+        manifest = spec.parse_manifest(data, where)
+        kinds = ("", spec.OCI_CONFIG, spec.DOCKER_CONFIG)
+        odd = next((x.media_type for x in manifest.layers if not _is_layer(x.media_type)), None)
+        if manifest.config.media_type not in kinds or odd is not None:
+            self._artifact(odd or manifest.config.media_type, where)
+            return None
+        for i, pointer in enumerate(manifest.layers):
+            if pointer.media_type.endswith("+encrypted"):
+                raise UnsupportedImageError("an encrypted layer", where=f"{where}.layers[{i}]")
+            if "foreign" in pointer.media_type or "nondistributable" in pointer.media_type:
+                raise UnsupportedImageError("a foreign layer", where=f"{where}.layers[{i}]")
+        missing = next((x for x in _blobs(manifest) if x not in self.store), None)
+        if missing is not None:
+            self._miss(missing)
+            return None
+        name = _blob_name(manifest.config.digest)
+        raw = document(self.store, name)
+        _check_size(manifest.config, len(raw), name)
+        check(manifest.config.digest, Digest.of(raw), where=name)
+        config = spec.parse_config(raw, name)
+        _check_count(len(manifest.layers), config, f"{where}.layers")
+        layers = []
+        for i, (pointer, diff_id) in enumerate(zip(manifest.layers, config.diff_ids, strict=True)):
+            content = self.store.content(_blob_name(pointer.digest))
+            _check_size(pointer, content.size, _blob_name(pointer.digest))
+            layers.append(
+                _layer(diff_id, content, pointer.digest, pointer.document, f"{where}.layers[{i}]")
+            )
+        return Image(config, tuple(layers), (), manifest.document)
+
+    def _artifact(self, media_type: Any, where: str) -> None:
+        self._artifacts += 1
+        kind = f" ({media_type})" if isinstance(media_type, str) and media_type else ""
+        self.problems.append(
+            UnsupportedImageError(f"an artifact that is no image{kind}", where=where)
+        )
+
+
+def _is_layer(media_type: str) -> bool:
+    """Tell whether blobs of this type can be layers; content decides how they are compressed.
+
+    Engines take any type that says tar, and none at all.
+    """
+    return not media_type or "tar" in media_type.split("/")[-1]
+
+
+def _blobs(manifest: spec.Manifest) -> Iterator[str]:
+    yield _blob_name(manifest.config.digest)
+    for pointer in manifest.layers:
+        yield _blob_name(pointer.digest)
+
+
+def _check_size(pointer: Descriptor, size: int, where: str) -> None:
+    if pointer.size != size:
+        raise ArchiveError(f"expected {pointer.size} bytes, found {size}", where=where)
+
+
+def _blob_name(digest: Digest) -> str:
+    return f"blobs/sha256/{digest.hex}"
+
+
+def tags_of(pointer: dict[str, Any]) -> tuple[str, ...]:
+    """Return the image name that a descriptor carries, as docker shows it.
+
+    containerd and docker write the full name and, in the other annotation, the bare tag; a bare
+    word there is a reference of a layout and no image name.
+    """
+    annotations = pointer.get("annotations") or {}
+    for key in (spec.IMAGE_NAME, spec.REF_NAME):
+        name = annotations.get(key)
+        if isinstance(name, str) and (":" in name or "/" in name):
+            tag = spec.normalise_tag(name)
+            if tag is not None:
+                return (spec.short_name(tag),)
+    return ()
+
+
+# ---------------------------------------------------------------- where both speak
+
+
+def _settle(name: str, docker: tuple[Image, ...], index: _Index) -> Archive:
+    """Return one view of an archive that has manifest.json and perhaps an index.
+
+    Loaders differ on which they believe. Where they agree, the index adds descriptors, platforms
+    and its shape. Where not, the one whose layers hash to the diff_ids counts, manifest.json
+    first: docker 25.0.0 wrote archives with one of them wrong.
+    """
+    if not index.images:
+        return Archive(name, docker)
+    matches = [_match(image, index.images) for image in docker]
+    if None not in matches:
+        images = list(index.images)
+        for image, position in zip(docker, matches, strict=True):
+            assert position is not None  # noqa: S101
+            images[position] = replace(images[position], tags=image.tags)
+        return Archive(name, tuple(images), index.tree, index.document, tuple(index.notices()))
+    if all(_layers_fit(image) for image in docker):
+        notice = "manifest.json and index.json disagree; manifest.json is used, its layers fit"
+        return Archive(name, docker, notices=(notice,))
+    if all(_layers_fit(image) for image in index.images):
+        notice = "manifest.json and index.json disagree; index.json is used, its layers fit"
+        return Archive(
+            name, tuple(index.images), index.tree, index.document, (*index.notices(), notice)
+        )
+    raise ArchiveError("manifest.json and index.json disagree, and the layers of neither fit")
+
+
+def _match(image: Image, others: Sequence[Image]) -> int | None:
+    """Return which of `others` is the same image over the same blobs."""
+    blobs = [layer.blob.digest for layer in image.layers]
+    for i, other in enumerate(others):
+        same = [layer.blob.digest for layer in other.layers]
+        if other.config.image_id == image.config.image_id and all(
+            one is None or one == two for one, two in zip(blobs, same, strict=True)
+        ):
+            return i
+    return None
+
+
+def _layers_fit(image: Image) -> bool:
+    """Tell whether the layers hash to the diff_ids, in order. O(bytes)."""
+    for layer in image.layers:
+        tar_hash = hashlib.sha256()
+        content = layer.blob.content
+        windows = content.windows()
+        if layer.blob.compression:
+            reader = ContentReader(content)
+            windows = decompress(layer.blob.compression, reader)  # type: ignore[arg-type]
+        try:
+            for window in windows:
+                tar_hash.update(window)
+        except ArchiveError:
+            return False
+        if tar_hash.hexdigest() != layer.diff_id.hex:
+            return False
+    return True
+
+
+# ---------------------------------------------------------------- picking
+
+
+def select(archive: Archive, image: str = "", platform: str = "") -> Archive:
+    """Return `archive` with only the images of that name and that platform, "" for any.
+
+    `image` is a name as docker takes it, a reference of the layout, or an image ID or a prefix of
+    six or more digits of one. Raises BaseNotFoundError if nothing fits.
+    """
+    picked = [
+        i
+        for i, candidate in enumerate(archive.images)
+        if (not image or i in _named(archive, image))
+        and (not platform or spec.same_platform(platform, candidate.config))
+    ]
+    if not picked:
+        there = ", ".join(
+            f"{candidate.name} ({spec.platform(candidate.config)})" for candidate in archive.images
+        )
+        wanted = " for ".join(part for part in (image, platform) if part)
+        raise BaseNotFoundError(
+            f"no image {wanted}", where=archive.name, hint=f"the archive holds {there}"
+        )
+    if len(picked) == len(archive.images):
+        return archive
+    positions = {old: new for new, old in enumerate(picked)}
+    return replace(
+        archive,
+        images=tuple(archive.images[i] for i in picked),
+        tree=tuple(_pruned(archive.tree, positions)),
     )
 
 
-def _manifest_of(
-    config: spec.ImageConfig, known: Sequence[tuple[Descriptor, Manifest]]
-) -> tuple[Descriptor | None, Manifest | None]:
-    """Return the manifest of the image with this config, and what points at it."""
-    for pointer, manifest in known:
-        if manifest.config.digest == config.image_id and len(manifest.layers) == len(
-            config.diff_ids
-        ):
-            return pointer, manifest
-    return None, None
+def _pruned(nodes: Sequence[Node], positions: dict[int, int]) -> Iterator[Node]:
+    for node in nodes:
+        if isinstance(node, Leaf):
+            if node.image in positions:
+                yield replace(node, image=positions[node.image])
+            continue
+        children = tuple(_pruned(node.children, positions))
+        if children:
+            yield replace(node, children=children)
 
 
-def _layer(name: str, diff_id: Digest, content: Content, pointer: Descriptor | None) -> Layer:
-    compression = sniff(content.read_at(0, 16))
-    named = _BLOB.fullmatch(name)
-    digest = Digest(named[1]) if named else None
-    document: dict[str, Any] = {}
-    media_type = spec.OCI_LAYER + (f"+{compression}" if compression else "")
-    if pointer is not None and pointer.digest == digest and pointer.size == content.size:
-        document, media_type = pointer.document, pointer.media_type or media_type
-    if digest is None and not compression:
-        digest = diff_id
-    folder = _FOLDER.fullmatch(name)
-    blob = Blob(content, media_type, digest, compression)
-    return Layer(diff_id, blob, document, folder[1] if folder else "")
+_ID = re.compile(r"(?:sha256:)?([0-9a-f]{6,64})")
+
+
+def _named(archive: Archive, name: str) -> set[int]:
+    """Return the positions of the images that `name` names."""
+    found = {
+        i
+        for i, image in enumerate(archive.images)
+        if any(spec.same_name(tag, name) for tag in image.tags)
+    } | set(_referenced(archive.tree, name))
+    match = _ID.fullmatch(name)
+    if match and not found:
+        found = {
+            i
+            for i, image in enumerate(archive.images)
+            if image.config.image_id.hex.startswith(match[1])
+        }
+    return found
+
+
+def _referenced(nodes: Sequence[Node], name: str) -> Iterator[int]:
+    """Yield the images below the descriptors whose reference in the layout is `name`."""
+    for node in nodes:
+        annotations = node.pointer.get("annotations") or {}
+        if annotations.get(spec.REF_NAME) == name:
+            yield from _leaves(node)
+        elif isinstance(node, Branch):
+            yield from _referenced(node.children, name)
+
+
+def _leaves(node: Node) -> Iterator[int]:
+    if isinstance(node, Leaf):
+        yield node.image
+    else:
+        for child in node.children:
+            yield from _leaves(child)

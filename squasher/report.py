@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
-from squasher._core import LayerReport, Squashed, SquashReport, count_kinds
+from squasher._core import SquashReport
+from squasher._squash import LayerReport, Squashed
+from squasher._version import __version__
+from squasher.errors import UsageError
 from squasher.image import Image, rows
 from squasher.paths import show
+from squasher.spec import platform
 from squasher.tarstream import Dispute
 
 #: Why engines part, and what the squashed image holds. `{n}` stands for "n times".
@@ -63,9 +71,10 @@ def cut(value: str, width: int) -> str:
 
 def summary(report: SquashReport, width: int, *, verbose: bool = False) -> str:
     """Return the report that follows squashing, for a terminal `width` columns wide."""
-    lines: list[str] = []
+    lines = [f"notice     {notice}" for notice in report.notices]
     for squashed, manifest in zip(report.images, report.manifests, strict=True):
         lines += _one(squashed, str(manifest), width, verbose)
+    lines += [f"loaded     {text(line)}" for line in report.loaded]
     lines.append(f"archive    {size(report.size)} in {report.seconds:.1f} s")
     return "\n".join(lines)
 
@@ -111,7 +120,7 @@ def _layers(
 def disputes(warnings: Iterable[Dispute], *, verbose: bool = False) -> Iterator[str]:
     """Yield the warnings in words: a line for each kind, or with `verbose` for each place."""
     warnings = list(warnings)
-    for kind, count in sorted(count_kinds(warnings).items()):
+    for kind, count in sorted(Counter(warning.kind for warning in warnings).items()):
         places = [warning for warning in warnings if warning.kind == kind]
         first = places[0]
         more = f" and {count - 1} more" if count > 1 else ""
@@ -138,3 +147,118 @@ def choices(image: Image, width: int) -> str:
             line = f"{number - 1:>10}  {chain[row.layer].hex[:24]}  {stored:>9}  {made}"
         lines.append(cut(line, width))
     return "\n".join(lines)
+
+
+def kinds(value: str) -> tuple[str, ...]:
+    """Return the kinds of warning in the comma-separated `value`; () for all. Raises UsageError."""
+    found = tuple(kind for kind in value.split(",") if kind)
+    for kind in found:
+        if kind not in _DISPUTES:
+            raise UsageError(
+                f"{kind!r} is no kind of warning", where="--strict", hint=", ".join(_DISPUTES)
+            )
+    return found
+
+
+# ---------------------------------------------------------------- for machines
+
+
+def to_json(report: SquashReport) -> dict[str, Any]:
+    """Return the report as a document; sizes in bytes, layers lowest first.
+
+    `schema` counts up when a key changes its meaning or goes; new keys may come at any time.
+    """
+    return {
+        "schema": 1,
+        "version": __version__,
+        "format": report.form,
+        "archive_size": report.size,
+        "seconds": round(report.seconds, 3),
+        "notices": list(report.notices),
+        "loaded": list(report.loaded),
+        "images": [
+            _image_json(squashed, str(manifest))
+            for squashed, manifest in zip(report.images, report.manifests, strict=True)
+        ],
+    }
+
+
+def _image_json(squashed: Squashed, manifest: str) -> dict[str, Any]:
+    return {
+        "tags": list(squashed.image.tags),
+        "platform": platform(squashed.image.config),
+        "squashed": squashed.merged,
+        "kept_layers": squashed.kept,
+        "source_image_id": str(squashed.source_id),
+        "image_id": str(squashed.image.config.image_id),
+        "manifest_digest": manifest,
+        "size_before": squashed.size_before,
+        "size_after": squashed.size_after,
+        "overwritten": squashed.overwritten,
+        "deleted": squashed.deleted,
+        "provided_by_base": squashed.provided,
+        "entries": squashed.entries,
+        "whiteouts": squashed.whiteouts,
+        "compressor": squashed.compressor,
+        "layers_before": [_layer_json(layer) for layer in squashed.before],
+        "layers_after": [_layer_json(layer) for layer in squashed.after],
+        "notices": list(squashed.notices),
+        "warnings": [
+            {
+                "kind": warning.kind,
+                "layer": warning.layer,
+                "path": warning.path.decode("utf-8", "backslashreplace"),
+            }
+            for warning in squashed.warnings
+        ],
+    }
+
+
+def _layer_json(layer: LayerReport) -> dict[str, Any]:
+    return {
+        "diff_id": str(layer.diff_id),
+        "digest": str(layer.digest),
+        "size": layer.size,
+        "entries": layer.entries,
+        "created_by": layer.created_by,
+    }
+
+
+def render(report: SquashReport, *, markdown: bool) -> str:
+    """Return the report as the text of a file, JSON or Markdown."""
+    if markdown:
+        return _markdown(report)
+    return json.dumps(to_json(report), indent=2) + "\n"
+
+
+def _markdown(report: SquashReport) -> str:
+    lines: list[str] = []
+    for squashed, manifest in zip(report.images, report.manifests, strict=True):
+        name = ", ".join(squashed.image.tags) or str(squashed.image.config.image_id)
+        lines += [f"### {_cell(name)}", ""]
+        if squashed.merged:
+            lines += [
+                f"{size(squashed.size_before)} → **{size(squashed.size_after)}**,"
+                f" {len(squashed.before)} → {len(squashed.after)} layers;"
+                f" {squashed.overwritten:,} entries overwritten, {squashed.deleted:,} deleted,"
+                f" {squashed.provided:,} already in the base",
+                "",
+            ]
+        lines += ["| layer | size | entries | created by |", "|---|--:|--:|---|"]
+        for i, layer in enumerate(squashed.after):
+            made = (
+                _cell(layer.created_by) if i < squashed.kept or not squashed.merged else "squashed"
+            )
+            lines.append(
+                f"| `{layer.digest.hex[:12]}` | {size(layer.size)} | {layer.entries:,} | {made} |"
+            )
+        lines += ["", f"image `{squashed.image.config.image_id}`, manifest `{manifest}`", ""]
+        lines += [f"- {_cell(notice)}" for notice in squashed.notices]
+        lines += [f"- {_cell(line)}" for line in disputes(squashed.warnings)]
+    lines += [f"- {_cell(notice)}" for notice in report.notices]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _cell(value: str) -> str:
+    """Return text from an image so that Markdown shows it as it is."""
+    return re.sub(r"([\\`*_{}\[\]<>()#+!|~-])", r"\\\1", text(value))

@@ -10,18 +10,20 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import accumulate, pairwise
+from operator import itemgetter
 
 from squasher.compression import decompress
-from squasher.content import Content, ContentReader, Extent, Hole, Part, open_file
+from squasher.content import Content, ContentReader, Hole, Part
 from squasher.digest import Digest, check
-from squasher.errors import DigestMismatchError, SquasherError
+from squasher.errors import ArchiveError, DigestMismatchError, SquasherError
 from squasher.image import Image, Layer
 from squasher.merge import Pair
-from squasher.reader import Spool
+from squasher.spool import Spool
 from squasher.tarstream import Changeset, Entry, LayerWalk
 
 #: More threads would only wait for each other: walking holds the interpreter.
@@ -50,18 +52,26 @@ class _Cancelled(Exception):  # noqa: N818
     """Another layer failed: this one no longer matters."""
 
 
-def scan(image: Image, first: int, spool: Spool, progress: Progress) -> Iterator[Scan]:
+def scan(
+    image: Image,
+    first: int,
+    spool: Spool,
+    progress: Progress,
+    max_size: int | None = None,
+) -> Iterator[Scan]:
     """Yield the layers of `image`, lowest first, each once its bytes have been checked.
 
     Layers from `first` on are unpacked to `spool` if they are compressed. O(bytes). Raises
-    ArchiveError and DigestMismatchError, naming the layer.
+    ArchiveError and DigestMismatchError, naming the layer, and ArchiveError if all layers unpack
+    to more than `max_size` bytes.
     """
     cancelled = threading.Event()
+    unpacked = [0] * len(image.layers)
 
     def work(index: int) -> Scan:
         try:
             return _scan_layer(
-                image.layers[index], index, spool if index >= first else None, counted
+                image.layers[index], index, spool if index >= first else None, counted, limited
             )
         except SquasherError as error:
             cancelled.set()
@@ -71,6 +81,11 @@ def scan(image: Image, first: int, spool: Spool, progress: Progress) -> Iterator
         if cancelled.is_set():
             raise _Cancelled
         progress(count)
+
+    def limited(index: int, count: int) -> None:
+        unpacked[index] += count
+        if max_size is not None and sum(unpacked) > max_size:
+            raise ArchiveError(f"the image unpacks to more than {max_size} bytes")
 
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="squasher")
     try:
@@ -91,7 +106,13 @@ def scan(image: Image, first: int, spool: Spool, progress: Progress) -> Iterator
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _scan_layer(layer: Layer, index: int, spool: Spool | None, progress: Progress) -> Scan:
+def _scan_layer(
+    layer: Layer,
+    index: int,
+    spool: Spool | None,
+    progress: Progress,
+    unpacked: Callable[[int, int], None],
+) -> Scan:
     """Read one layer: check its digests, walk its headers, unpack it if `spool` is given."""
     walk = LayerWalk(index)
     blob = layer.blob
@@ -101,6 +122,7 @@ def _scan_layer(layer: Layer, index: int, spool: Spool | None, progress: Progres
         for window in blob.content.windows(_WINDOW):
             tar_hash.update(window)
             walk.feed(window)
+            unpacked(index, len(window))
             progress(len(window))
         digest = diff_id = Digest(tar_hash.hexdigest())
     else:
@@ -111,6 +133,7 @@ def _scan_layer(layer: Layer, index: int, spool: Spool | None, progress: Progres
             for window in decompress(blob.compression, raw):  # type: ignore[arg-type]
                 tar_hash.update(window)
                 walk.feed(window)
+                unpacked(index, len(window))
                 yield window
 
         content = None
@@ -118,9 +141,7 @@ def _scan_layer(layer: Layer, index: int, spool: Spool | None, progress: Progres
             for _ in windows():
                 pass
         else:
-            stream = spool.copy(windows())
-            size = stream.seek(0, os.SEEK_END)
-            content = Content((Extent(open_file(stream), 0, size),))
+            content = spool.store(windows())
         digest, diff_id = Digest(raw.finish()), Digest(tar_hash.hexdigest())
     if blob.digest is not None:
         check(blob.digest, digest, where="blob")
@@ -133,15 +154,13 @@ class _HashedReader(ContentReader):
     """Hashes compressed bytes as a decompressor takes them."""
 
     def __init__(self, content: Content, progress: Progress) -> None:
-        super().__init__(content)
+        super().__init__(content, progress)
         self._hash = hashlib.sha256()
-        self._progress = progress
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         """Fill `buffer` from where the last read ended."""
         count = super().readinto(buffer)
         self._hash.update(memoryview(buffer)[:count])
-        self._progress(count)
         return count
 
     def finish(self) -> str:
@@ -196,31 +215,41 @@ def _steps(size: int) -> Iterator[tuple[int, int]]:
 
 
 def _expanded_equal(x: Entry, b: Entry, upper: _Cursor, lower: _Cursor) -> bool:
-    """Compare two files of which one at least is sparse, holes read as zeros."""
-    left, right = _expanded(x, upper), _expanded(b, lower)
-    one = two = b""
-    while True:
-        one = one or next(left, b"")
-        two = two or next(right, b"")
-        take = min(len(one), len(two))
-        if not take:
-            return not one and not two
-        if one[:take] != two[:take]:
-            return False
-        one, two = one[take:], two[take:]
+    """Compare two files of which one at least is sparse, holes read as zeros.
+
+    O(fragments and their bytes): where both have a hole nothing is looked at.
+    """
+    ours, theirs = _pieces(x), _pieces(b)
+    edges = {edge for at, _, length in ours + theirs for edge in (at, at + length)}
+    for start, stop in pairwise(sorted(edges)):
+        one, two = _stored(ours, start), _stored(theirs, start)
+        if one is None and two is None:
+            continue
+        for step, count in _steps(stop - start):
+            left = bytes(count) if one is None else upper.get(one + step, count)
+            right = bytes(count) if two is None else lower.get(two + step, count)
+            if left != right:
+                return False
+    return True
 
 
-def _expanded(entry: Entry, cursor: _Cursor) -> Iterator[bytes]:
-    fragments = entry.sparse
-    at, data = 0, entry.data
-    for offset, length in chain(
-        ((0, entry.size),) if fragments is None else fragments, ((entry.size, 0),)
-    ):
-        for _, take in _steps(offset - at):
-            yield bytes(take)
-        for step, take in _steps(length):
-            yield cursor.get(data + step, take)
-        at, data = offset + length, data + length
+_Piece = tuple[int, int, int]
+
+
+def _pieces(entry: Entry) -> list[_Piece]:
+    """Return (offset in the file, offset of the data, length) of what is stored, in order."""
+    fragments = ((0, entry.size),) if entry.sparse is None else entry.sparse
+    ends = accumulate((length for _, length in fragments), initial=entry.data)
+    return [(at, data, length) for (at, length), data in zip(fragments, ends, strict=False)]
+
+
+def _stored(pieces: list[_Piece], at: int) -> int | None:
+    """Return where the byte `at` of a file is stored; None in a hole. O(log pieces)."""
+    index = bisect_right(pieces, at, key=itemgetter(0)) - 1
+    if index < 0:
+        return None
+    offset, data, length = pieces[index]
+    return data + at - offset if at < offset + length else None
 
 
 class _Cursor:
@@ -272,10 +301,10 @@ def extract(scan: Scan, ranges: Collection[tuple[int, int]], spool: Spool) -> Co
     cursor = _StreamCursor(scan.layer)
     wanted = sorted(ranges)
     pieces = (cursor.get(a + at, take) for a, b in wanted for at, take in _steps(b - a))
-    file = open_file(spool.copy(pieces))
+    stored = spool.store(pieces)
     parts: list[Part] = []
-    at = stored = 0
+    at = done = 0
     for start, stop in wanted:
-        parts += (Hole(start - at), Extent(file, stored, stop - start))
-        at, stored = stop, stored + stop - start
+        parts += (Hole(start - at), *stored.slice(done, done + stop - start))
+        at, done = stop, done + stop - start
     return Content(parts)

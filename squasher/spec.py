@@ -28,6 +28,7 @@ OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 
 IMAGE_NAME = "io.containerd.image.name"
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -46,7 +47,7 @@ def load(data: bytes, where: str) -> Any:
     if len(data) > DOCUMENT_MAX:
         raise DocumentError(f"a document of {len(data)} bytes", where=where)
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=_no_constant)
+        return json.loads(data.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         what = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise DocumentError(f"no valid JSON: {what}", where=where) from None
@@ -54,6 +55,13 @@ def load(data: bytes, where: str) -> Any:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), -float("inf")):
+        raise ValueError(f"{text} is no number that can be kept")
+    return value
 
 
 def field(value: dict[str, Any], name: str) -> Any:
@@ -147,6 +155,11 @@ class Descriptor:
 def parse_descriptor(value: Any, where: str) -> Descriptor:
     """Read a descriptor. Raises DocumentError."""
     document = as_object(value, where)
+    for key in ("annotations", "platform"):
+        if document.get(key) is not None:
+            for name, text in as_object(document[key], f"{where}.{key}").items():
+                if key == "annotations":
+                    as_text(text, f"{where}.{key}.{name}")
     return Descriptor(
         as_digest(field(document, "digest"), f"{where}.digest"),
         as_size(field(document, "size"), f"{where}.size"),
@@ -407,22 +420,66 @@ _REFERENCE = re.compile(
 )
 
 
+#: Looks like an image ID: no engine takes it for a name.
+_ID = re.compile(r"[0-9a-f]{64}")
+
+
 def normalise_tag(name: str) -> str | None:
     """Return `name` with its tag, `latest` if it has none; None if it is no image name.
 
     Source: distribution/reference (the grammar that docker, containerd and podman share).
     """
     match = _REFERENCE.fullmatch(name)
-    if match is None:
+    if match is None or _ID.fullmatch(name):
         return None
     return name if match["tag"] else f"{name}:latest"
 
 
 def full_name(tag: str) -> str:
     """Return `tag` with registry and namespace, as docker completes short names."""
+    for domain in ("docker.io/", "index.docker.io/"):
+        tag = tag.removeprefix(domain)
     domain, slash, _ = tag.partition("/")
     if not slash:
         return f"docker.io/library/{tag}"
     if "." in domain or ":" in domain or domain == "localhost" or domain != domain.lower():
         return tag
     return f"docker.io/{tag}"
+
+
+def short_name(name: str) -> str:
+    """Return `name` as docker shows it: without the registry and namespace that it would add."""
+    for prefix in ("docker.io/library/", "docker.io/"):
+        if name.startswith(prefix):
+            return name[len(prefix) :]
+    return name
+
+
+def same_name(one: str, other: str) -> bool:
+    """Tell whether docker takes both for the same image name."""
+    names = [normalise_tag(name) for name in (one, other)]
+    return None not in names and full_name(names[0] or "") == full_name(names[1] or "")
+
+
+# ---------------------------------------------------------------- platforms
+
+
+def platform(config: ImageConfig) -> str:
+    """Return OS/ARCH[/VARIANT] of an image."""
+    parts = (config.os or "linux", config.architecture or "unknown", config.variant)
+    return "/".join(part for part in parts if part)
+
+
+def same_platform(wanted: str, config: ImageConfig) -> bool:
+    """Tell whether `config` is for the platform `wanted`; arm64 and arm64/v8 are the same.
+
+    Without a variant any will do. Source: containerd platforms, normalizeArch.
+    """
+    aliases = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
+    system, _, rest = wanted.lower().partition("/")
+    machine, _, variant = rest.partition("/")
+    machine = aliases.get(machine, machine)
+    own = config.variant or ("v8" if config.architecture == "arm64" else "")
+    return (
+        system == (config.os or "linux") and machine == config.architecture and variant in ("", own)
+    )

@@ -839,17 +839,32 @@ def header(
     link: bytes = b"",
     device: tuple[int, int] = (0, 0),
     xattrs: Xattrs = (),
+    sparse: SparseMap | None = None,
 ) -> bytes:
     """Return a header for `path`: ustar, preceded by PAX records for what ustar cannot say.
 
-    `mtime` in nanoseconds. Directories get their slash. The same arguments always give the same
-    bytes. Source: POSIX pax; values are placed as every engine was seen to read them.
+    `mtime` in nanoseconds. Directories get their slash. A `sparse` file gets its map, in the format
+    1.0 of GNU tar, which all engines read; its fragments follow the header as one. The same
+    arguments always give the same bytes. Source: POSIX pax; values are placed as every engine was
+    seen to read them.
     """
     mode, uid, gid = owner
     name = path + b"/" if kind == DIR else path
     seconds, fraction = divmod(mtime, 10**9)
     records: list[tuple[bytes, bytes]] = []
-    if len(name) > 100:
+    data_map = b""
+    if sparse is not None:
+        numbers = [len(sparse), *(value for fragment in sparse for value in fragment)]
+        data_map = b"".join(b"%d\n" % value for value in numbers)
+        data_map += bytes(-len(data_map) % BLOCK)
+        records += [
+            (b"GNU.sparse.major", b"1"),
+            (b"GNU.sparse.minor", b"0"),
+            (b"GNU.sparse.name", name),
+            (b"GNU.sparse.realsize", b"%d" % size),
+        ]
+        size = len(data_map) + sum(length for _, length in sparse)
+    elif len(name) > 100:
         records.append((b"path", name))
     if len(link) > 100:
         records.append((b"linkpath", link))
@@ -874,7 +889,7 @@ def header(
         return block
     body = b"".join(_record(key, value) for key, value in sorted(records))
     extension = _ustar(b"PaxHeader", _PAX, 0o644, 0, 0, len(body))
-    return extension + body + bytes(-len(body) % BLOCK) + block
+    return extension + body + bytes(-len(body) % BLOCK) + block + data_map
 
 
 def _decimal_time(mtime: int) -> bytes:

@@ -1,87 +1,117 @@
-"""From images to an archive that every loader takes.
+"""From images to an archive that every loader takes, or to an OCI layout.
 
-The archive is docker's own since version 25: `manifest.json` for docker and skopeo, and a
+The docker form is docker's own since version 25: `manifest.json` for docker and skopeo, and a
 consistent OCI layout (`oci-layout`, `index.json`, `blobs/`) over the same blobs for containerd
-and podman, which prefer it. Every member is a regular file and stands there once: loaders refuse
-hard links, some symlinks, and disagree about duplicates. Members are sorted, without times and
-owners: equal images give equal archives.
+and podman, which prefer it. The OCI form is the layout alone, with the index tree that the images
+came in. Every member is a regular file and stands there once: loaders refuse hard links, some
+symlinks, and disagree about duplicates. Members are sorted, without times and owners: equal
+images give equal archives.
 
-A file appears under its name complete or not at all.
+What is written appears under its name complete or not at all.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import secrets
+import select
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from squasher import spec
+from squasher.compression import Compression, compress, default
 from squasher.content import Content
 from squasher.digest import Digest
-from squasher.errors import ArchiveError, OutputError
-from squasher.image import Image, Layer
+from squasher.errors import ArchiveError, OutputError, UsageError
+from squasher.image import Archive, Image, Layer, Leaf, Node
+from squasher.reader import tags_of
 from squasher.tarstream import BLOCK, REG, header
 
 Destination = str | os.PathLike[str] | BinaryIO
 Progress = Callable[[int], None]
+Form = Literal["docker", "oci"]
 
 _WINDOW = 1 << 20
 _FLUSH = 8 << 20
+_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What an archive consists of: its members in order, and the manifest digest of each image."""
+    """What is to be written.
 
-    members: tuple[tuple[str, Content], ...]
+    blobs      by digest, each once
+    documents  the other members by name: index.json, oci-layout, perhaps manifest.json
+    index      the index as a document
+    manifests  the manifest digest of each image
+    """
+
+    blobs: dict[Digest, Content]
+    documents: dict[str, bytes]
+    index: dict[str, Any]
     manifests: tuple[Digest, ...]
+
+    @property
+    def members(self) -> list[tuple[str, Content]]:
+        """The members of the archive in their order."""
+        found = {_blob_name(digest): content for digest, content in self.blobs.items()}
+        found |= {name: Content((data,)) for name, data in self.documents.items()}
+        return sorted(found.items())
 
     @property
     def size(self) -> int:
         """Bytes of the whole archive."""
-        return sum(BLOCK + content.size + -content.size % BLOCK for _, content in self.members) + (
-            2 * BLOCK
+        return 2 * BLOCK + sum(
+            len(_header(name, content)) + content.size + -content.size % BLOCK
+            for name, content in self.members
         )
 
 
-def lay_out(images: Sequence[Image]) -> Written:
-    """Return the archive of `images`; shared blobs come once. O(layers)."""
+def lay_out(
+    archive: Archive, form: Form = "docker", *, retag: bool = False, ref: str = ""
+) -> Written:
+    """Return what represents the images of `archive`; blobs that they share come once. O(layers).
+
+    With `retag` the tags of the images count, without it the names in the index tree do, as long
+    as it has any. `ref` is the reference of the only image inside a layout. Raises UsageError
+    where a docker-archive would have one name twice.
+    """
     blobs: dict[Digest, Content] = {}
-    items: list[dict[str, Any]] = []
-    pointers: list[dict[str, Any]] = []
-    manifests: list[Digest] = []
-    for image in images:
-        config = image.config.raw
-        blobs[image.config.image_id] = Content((config,))
+    manifests: list[tuple[Digest, int]] = []
+    for image in archive.images:
+        blobs[image.config.image_id] = Content((image.config.raw,))
         for layer in image.layers:
             blobs[_digest(layer)] = layer.blob.content
-        manifest = spec.dump(_manifest(image)).encode("ascii")
-        digest = Digest.of(manifest)
-        blobs[digest] = Content((manifest,))
-        manifests.append(digest)
-        pointers += _pointers(image, digest, len(manifest))
-        items.append(
-            {
-                "Config": _blob_name(image.config.image_id),
-                "RepoTags": list(image.tags),
-                "Layers": [_blob_name(_digest(layer)) for layer in image.layers],
-            }
-        )
-    index = {"schemaVersion": 2, "mediaType": spec.OCI_INDEX, "manifests": pointers}
-    documents: dict[str, Any] = {
-        "index.json": index,
-        "manifest.json": items,
-        "oci-layout": {"imageLayoutVersion": "1.0.0"},
-    }
-    members = {_blob_name(digest): content for digest, content in blobs.items()}
-    for name, document in documents.items():
-        members[name] = Content((spec.dump(document).encode("ascii"),))
-    return Written(tuple(sorted(members.items())), tuple(manifests))
+        manifests.append(_store(blobs, _manifest(image)))
+    documents = {"oci-layout": _LAYOUT}
+    if form == "docker":
+        _check_names(archive.images)
+        pointers = [
+            pointer
+            for image, (digest, size) in zip(archive.images, manifests, strict=True)
+            for pointer in _named(_pointer(image, image.descriptor, digest, size), image.tags)
+        ]
+        items = [_manifest_item(image) for image in archive.images]
+        documents["manifest.json"] = spec.dump(items).encode("ascii")
+        index: dict[str, Any] = {}
+    else:
+        pointers = list(_oci_pointers(archive, manifests, blobs, retag, ref))
+        index = {key: value for key, value in archive.document.items() if key != "subject"}
+    index = {"schemaVersion": 2, "mediaType": spec.OCI_INDEX} | index | {"manifests": pointers}
+    documents["index.json"] = spec.dump(index).encode("ascii")
+    return Written(blobs, documents, index, tuple(digest for digest, _ in manifests))
+
+
+def _store(blobs: dict[Digest, Content], value: dict[str, Any]) -> tuple[Digest, int]:
+    data = spec.dump(value).encode("ascii")
+    digest = Digest.of(data)
+    blobs[digest] = Content((data,))
+    return digest, len(data)
 
 
 def _digest(layer: Layer) -> Digest:
@@ -93,6 +123,29 @@ def _blob_name(digest: Digest) -> str:
     return f"blobs/sha256/{digest.hex}"
 
 
+def _manifest_item(image: Image) -> dict[str, Any]:
+    """Return the element of manifest.json; a carried-over Parent makes `docker load` fail."""
+    return {
+        "Config": _blob_name(image.config.image_id),
+        "RepoTags": list(image.tags),
+        "Layers": [_blob_name(_digest(layer)) for layer in image.layers],
+    }
+
+
+def _check_names(images: Sequence[Image]) -> None:
+    owners: dict[str, Image] = {}
+    for image in images:
+        for tag in image.tags:
+            if owners.setdefault(tag, image) is not image:
+                platforms = ", ".join(
+                    spec.platform(other.config) for other in images if tag in other.tags
+                )
+                raise UsageError(
+                    f"{tag} names several images ({platforms}), a docker-archive takes one",
+                    hint="choose one with --platform, or write them all with --format oci",
+                )
+
+
 def _manifest(image: Image) -> dict[str, Any]:
     """Return the OCI manifest of `image`: the one it came with, but for what has changed.
 
@@ -101,69 +154,137 @@ def _manifest(image: Image) -> dict[str, Any]:
     config_type = spec.OCI_CONFIG
     if image.manifest:
         config_type = spec.field(image.manifest, "config").get("mediaType", config_type)
-    document = {"schemaVersion": 2, "mediaType": spec.OCI_MANIFEST} | {
+    result = {"schemaVersion": 2, "mediaType": spec.OCI_MANIFEST} | {
         key: value for key, value in image.manifest.items() if key != "subject"
     }
-    document["config"] = spec.descriptor(config_type, image.config.image_id, len(image.config.raw))
-    document["layers"] = [
+    result["config"] = spec.descriptor(config_type, image.config.image_id, len(image.config.raw))
+    result["layers"] = [
         layer.descriptor or spec.descriptor(layer.blob.media_type, _digest(layer), layer.blob.size)
         for layer in image.layers
     ]
-    return document
+    return result
 
 
-def _pointers(image: Image, digest: Digest, size: int) -> Iterator[dict[str, Any]]:
-    """Yield the descriptors of a manifest for the index, one for each tag.
+def _pointer(image: Image, old: dict[str, Any], digest: Digest, size: int) -> dict[str, Any]:
+    """Return the descriptor of a manifest: `old` with the new digest."""
+    media_type = image.manifest.get("mediaType") or spec.OCI_MANIFEST
+    return _moved(old) | spec.descriptor(media_type, digest, size)
+
+
+def _moved(pointer: dict[str, Any]) -> dict[str, Any]:
+    """Return a descriptor without what only fits the bytes that it used to point at."""
+    return {key: value for key, value in pointer.items() if key not in ("data", "urls")}
+
+
+def _named(pointer: dict[str, Any], tags: Sequence[str], ref: str = "") -> Iterator[dict[str, Any]]:
+    """Yield `pointer` under each of `tags` instead of the names it has.
 
     podman and containerd name the image by the annotations, and want the full name in both.
     """
-    media_type = image.manifest.get("mediaType") or spec.OCI_MANIFEST
-    pointer = image.descriptor | spec.descriptor(media_type, digest, size)
+    rest = {key: value for key, value in pointer.items() if key != "annotations"}
     others = {
         key: value
-        for key, value in (image.descriptor.get("annotations") or {}).items()
+        for key, value in (pointer.get("annotations") or {}).items()
         if key not in (spec.IMAGE_NAME, spec.REF_NAME)
     }
-    for tag in image.tags or (None,):
-        names = (
-            {}
-            if tag is None
-            else dict.fromkeys((spec.IMAGE_NAME, spec.REF_NAME), spec.full_name(tag))
-        )
-        annotations = others | names
-        rest = {key: value for key, value in pointer.items() if key != "annotations"}
+    names: list[dict[str, str]] = [
+        dict.fromkeys((spec.IMAGE_NAME, spec.REF_NAME), spec.full_name(tag)) for tag in tags
+    ]
+    if ref:
+        names = [(names[0] if names else {}) | {spec.REF_NAME: ref}]
+    for name in names or [{}]:
+        annotations = others | name
         yield rest | {"annotations": annotations} if annotations else rest
+
+
+def _oci_pointers(
+    archive: Archive,
+    manifests: Sequence[tuple[Digest, int]],
+    blobs: dict[Digest, Content],
+    retag: bool,
+    ref: str,
+) -> Iterator[dict[str, Any]]:
+    """Yield the descriptors of the index, each leading where the old one led."""
+    images = archive.images
+
+    def rebuilt(node: Node) -> dict[str, Any]:
+        if isinstance(node, Leaf):
+            return _pointer(images[node.image], node.pointer, *manifests[node.image])
+        children = [rebuilt(child) for child in node.children]
+        kept = {key: value for key, value in node.document.items() if key != "subject"}
+        digest, size = _store(blobs, kept | {"manifests": children})
+        media_type = node.document.get("mediaType") or spec.OCI_INDEX
+        return _moved(node.pointer) | spec.descriptor(media_type, digest, size)
+
+    tree = archive.tree or tuple(Leaf(i, image.descriptor) for i, image in enumerate(images))
+    named = any(tags_of(node.pointer) for node in tree)
+    seen: set[str] = set()
+    for node in tree:
+        pointer = rebuilt(node)
+        if retag or not named:
+            if pointer["digest"] in seen:  # it was there once for each of its names
+                continue
+            seen.add(pointer["digest"])
+            own = images[_first_image(node)].tags
+            keep = not own and not retag and not ref
+            yield from (pointer,) if keep else _named(pointer, own, ref)
+        else:
+            own = tags_of(pointer)
+            yield from _named(pointer, own) if own else (pointer,)
+
+
+def _first_image(node: Node) -> int:
+    while not isinstance(node, Leaf):
+        node = node.children[0]
+    return node.image
 
 
 # ---------------------------------------------------------------- writing
 
 
-def write(written: Written, destination: Destination, progress: Progress) -> None:
+def write(
+    written: Written,
+    destination: Destination,
+    progress: Progress,
+    verify: Callable[[str], None] | None = None,
+) -> None:
     """Write the archive to a path or a binary file object.
 
     A path that exists and is no regular file (a FIFO, /dev/stdout) is written like a stream; any
     other appears when it is complete, with the mode that the old file had; a symlink is followed.
+    A name that ends in .tar.gz, .tgz or .tar.zst compresses the archive. `verify` is called with
+    the path of the complete file before it takes its name, and prevents that by raising.
+
     Raises OutputError, and ArchiveError if the input has changed meanwhile; then no file is left
     behind and an existing one is untouched.
     """
     if not isinstance(destination, str | os.PathLike):
-        _write_to(destination, written, progress, "output")
+        _put_all(destination, chunks(written, progress), "output")
         return
     name = os.fspath(destination)
+    how = outer_compression(name)
+    data = compress(how, chunks(written, progress))
     with _errors(name):
-        target = os.path.realpath(name)
         try:
-            mode = os.stat(target).st_mode
+            mode = os.stat(name).st_mode
         except FileNotFoundError:
             mode = None
         if mode is not None and stat.S_ISDIR(mode):
             raise OutputError("is a folder", where=name)
         if mode is not None and not stat.S_ISREG(mode):
-            with open(target, "wb", buffering=0) as stream:
-                _write_to(stream, written, progress, name)
+            with open(name, "wb", buffering=0) as stream:
+                _put_all(stream, data, name)
             return
-    with _replacing(target, mode, written.size, name) as stream:
-        _write_to(stream, written, progress, name)
+    size = 0 if how.name else written.size
+    with _replacing(os.path.realpath(name), mode, size, name, verify) as stream:
+        _put_all(stream, data, name)
+
+
+def outer_compression(name: str) -> Compression:
+    """Return how an archive of that name is to be compressed as a whole."""
+    if name.endswith((".tar.gz", ".tgz")):
+        return default("gzip")
+    return default("zstd" if name.endswith(".tar.zst") else "")
 
 
 @contextlib.contextmanager
@@ -178,13 +299,21 @@ def _errors(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _replacing(target: str, mode: int | None, size: int, name: str) -> Iterator[BinaryIO]:
+def _replacing(
+    target: str,
+    mode: int | None,
+    size: int,
+    name: str,
+    verify: Callable[[str], None] | None = None,
+) -> Iterator[BinaryIO]:
     """Give a new file of `size` bytes that takes the name `target` when the block ends well."""
-    folder, base = os.path.split(target)
-    temporary = os.path.join(folder, f".{base[:200]}.{secrets.token_hex(8)}.tmp")
+    folder = os.path.dirname(target)
+    temporary = os.path.join(folder, f".squash-{secrets.token_hex(8)}.tmp")
     with _errors(name):
         # The mode follows the umask; a file of that name, or a symlink, is never taken over.
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        # What was private stays so while it is written.
+        first = 0o666 if mode is None else 0o600
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, first)
     try:
         with _errors(name), os.fdopen(descriptor, "wb", buffering=0) as stream:
             _reserve(descriptor, size)
@@ -192,6 +321,8 @@ def _replacing(target: str, mode: int | None, size: int, name: str) -> Iterator[
             if mode is not None:
                 os.fchmod(descriptor, stat.S_IMODE(mode))
             os.fsync(descriptor)
+        if verify is not None:
+            verify(temporary)
         with _errors(name):
             os.replace(temporary, target)
             _sync_folder(folder)
@@ -220,7 +351,7 @@ def _reserve(descriptor: int, size: int) -> None:
 
     Also what makes writing fast: one allocation (measured: a third less time).
     """
-    if hasattr(os, "posix_fallocate"):
+    if size and hasattr(os, "posix_fallocate"):
         try:
             os.posix_fallocate(descriptor, 0, size)
         except OSError as error:
@@ -229,19 +360,29 @@ def _reserve(descriptor: int, size: int) -> None:
                 raise OSError(error.errno, what) from None
 
 
-def _write_to(stream: BinaryIO, written: Written, progress: Progress, name: str) -> None:
-    flush = _early_flush(stream)
+def chunks(written: Written, progress: Progress) -> Iterator[bytes]:
+    """Yield the bytes of the archive."""
     for member, content in written.members:
-        _put(stream, header(member.encode("ascii"), REG, (0o644, 0, 0), size=content.size), name)
+        yield _header(member, content)
         try:
             for window in content.windows(_WINDOW):
-                _put(stream, window, name)
-                flush(len(window))
+                yield window
                 progress(len(window))
         except ArchiveError as error:
             raise error.within(member) from None
-        _put(stream, bytes(-content.size % BLOCK), name)
-    _put(stream, bytes(2 * BLOCK), name)
+        yield bytes(-content.size % BLOCK)
+    yield bytes(2 * BLOCK)
+
+
+def _header(member: str, content: Content) -> bytes:
+    return header(member.encode("ascii"), REG, (0o644, 0, 0), size=content.size)
+
+
+def _put_all(stream: BinaryIO, chunks: Iterable[bytes], name: str) -> None:
+    flush = _early_flush(stream)
+    for chunk in chunks:
+        _put(stream, chunk, name)
+        flush(len(chunk))
     with _errors(name):
         stream.flush()
 
@@ -275,7 +416,85 @@ def _put(stream: BinaryIO, data: bytes, name: str) -> None:
     """Write all of `data`; a raw stream may take less at once."""
     with _errors(name):
         count = stream.write(data)
-        if count is not None and count < len(data):
-            rest = memoryview(data)[count:]
-            while rest:
-                rest = rest[stream.write(rest) :]
+        if not isinstance(stream, io.RawIOBase):
+            return
+        rest = memoryview(data)
+        while len(rest) > (count or 0):
+            if count is None:  # it would have to wait, but is told not to
+                select.select((), (stream,), ())
+            rest = rest[count or 0 :]
+            count = stream.write(rest)
+
+
+# ---------------------------------------------------------------- the folder of a layout
+
+
+def write_layout(written: Written, folder: str, progress: Progress) -> None:
+    """Add the images to the OCI layout in `folder`, which is made if it is not there.
+
+    Blobs that are there stay; a name that is there leads to the new image afterwards; index.json
+    is replaced last. Raises OutputError, ArchiveError; then the layout is as it was.
+    """
+    made: list[str] = []
+    try:
+        with _errors(folder):
+            blobs = os.path.join(folder, "blobs", "sha256")
+            for path in (folder, os.path.dirname(blobs), blobs):
+                if not os.path.isdir(path):
+                    os.mkdir(path)
+                    made.append(path)
+        for digest, content in written.blobs.items():
+            path = os.path.join(blobs, digest.hex)
+            if os.path.isfile(path) and os.path.getsize(path) == content.size:
+                continue
+            made.append(path)
+            with _replacing(path, None, content.size, path) as stream:
+                _put_all(stream, _counted(content, digest, progress), path)
+        layout = os.path.join(folder, "oci-layout")
+        if not os.path.exists(layout):
+            made.append(layout)
+            with _replacing(layout, None, 0, layout) as stream:
+                _put(stream, written.documents["oci-layout"], layout)
+        index = os.path.join(folder, "index.json")
+        merged = spec.dump(_merged_index(index, written.index)).encode("ascii")
+        with _replacing(index, None, 0, index) as stream:
+            _put(stream, merged, index)
+    except BaseException:
+        for path in reversed(made):
+            with contextlib.suppress(OSError):
+                os.rmdir(path) if os.path.isdir(path) else os.unlink(path)
+        raise
+
+
+def _counted(content: Content, digest: Digest, progress: Progress) -> Iterator[bytes]:
+    try:
+        for window in content.windows(_WINDOW):
+            yield window
+            progress(len(window))
+    except ArchiveError as error:
+        raise error.within(str(digest)) from None
+
+
+def _merged_index(path: str, new: dict[str, Any]) -> dict[str, Any]:
+    """Return the index at `path` with the descriptors of `new`, which take over their names."""
+    try:
+        with open(path, "rb") as stream:
+            data = stream.read(spec.DOCUMENT_MAX + 1)
+    except FileNotFoundError:
+        return new
+    except OSError as error:
+        raise OutputError(f"cannot be read: {error.strerror}", where=path) from None
+    old = spec.as_object(spec.load(data, path), path)
+    names = {_reference(pointer) for pointer in new["manifests"]} - {None}
+    digests = {pointer["digest"] for pointer in new["manifests"] if _reference(pointer) is None}
+    kept = [
+        pointer.document
+        for pointer in spec.parse_index(data, path)
+        if _reference(pointer.document) not in names
+        and not (str(pointer.digest) in digests and _reference(pointer.document) is None)
+    ]
+    return old | {"manifests": kept + new["manifests"]}
+
+
+def _reference(pointer: dict[str, Any]) -> Any:
+    return (pointer.get("annotations") or {}).get(spec.REF_NAME)

@@ -1,0 +1,429 @@
+"""One image: from what is read of it to the squashed image."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from squasher import base as bases
+from squasher import spec
+from squasher.base import Fetch, Split
+from squasher.compression import Compression, compress, default, parse_compression, version
+from squasher.content import Content, Part
+from squasher.digest import Digest
+from squasher.errors import SquasherError, UsageError
+from squasher.image import Blob, Image, Layer, rows
+from squasher.merge import Draft, MergePlan, Span
+from squasher.scan import Scan, extract, same_content, scan
+from squasher.spec import HistoryEntry, ImageConfig
+from squasher.spool import Spool
+from squasher.tarstream import Dispute
+from squasher.tree import Tree
+
+#: Called with the phase ("spool", "read", "hash", "write"), the bytes done just now, and the
+#: bytes that the phase will take in all (0 where nobody knows). May be called from any thread.
+Progress = Callable[[str, int, int], None]
+
+
+def silent(phase: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What squashing is asked to do, besides the image.
+
+    base, keep_layers   at most one of them: what `-f` and `--keep-layers` take; neither: all
+    tags                None keeps those of the image, () drops them
+    message             comment of the new history row; None stands for the default
+    history             "keep" or "drop", as the option
+    created             "source", "now", or a time as RFC 3339 or epoch seconds
+    compress            of the new layer: "auto", "none", "gzip[:LEVEL]", "zstd[:LEVEL]"
+    max_size            refuse images that unpack to more bytes
+    """
+
+    base: str | None = None
+    keep_layers: int | None = None
+    tags: tuple[str, ...] | None = None
+    message: str | None = None
+    history: Literal["keep", "drop"] = "keep"
+    created: str = "source"
+    compress: str = "auto"
+    max_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.base is not None and self.keep_layers is not None:
+            raise UsageError("-f and --keep-layers exclude each other")
+        for tag in self.tags or ():
+            if spec.normalise_tag(tag) is None:
+                raise UsageError(f"{tag!r} is no image name", where="--tag")
+        parse_compression(self.compress)
+        parse_created(self.created)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerReport:
+    """A layer before or after: bytes as stored, entries (whiteouts included), who made it."""
+
+    diff_id: Digest
+    digest: Digest
+    size: int
+    entries: int
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Squashed:
+    """A squashed image and what became of it.
+
+    image        the result; the source itself, tags apart, if there was nothing to squash
+    source_id    image ID of the source
+    kept         number of layers kept byte for byte
+    merged       False if there was nothing to squash
+    before, after   its layers, lowest first
+    entries, whiteouts   what the new layer holds
+    overwritten, deleted, provided   entries of the squashed layers that went: replaced by a
+                 later one, removed, already in the base
+    notices      lines that a person should read
+    warnings     what engines disagree about
+    compressor   the library that compressed the new layer, "" if it is not compressed
+    """
+
+    image: Image
+    source_id: Digest
+    kept: int
+    merged: bool
+    before: tuple[LayerReport, ...]
+    after: tuple[LayerReport, ...]
+    entries: int
+    whiteouts: int
+    overwritten: int
+    deleted: int
+    provided: int
+    notices: tuple[str, ...]
+    warnings: tuple[Dispute, ...]
+    compressor: str = ""
+
+    @property
+    def size_before(self) -> int:
+        """Bytes of all layers of the source, as stored."""
+        return sum(layer.size for layer in self.before)
+
+    @property
+    def size_after(self) -> int:
+        """Bytes of all layers of the result, as stored."""
+        return sum(layer.size for layer in self.after)
+
+
+def squash(
+    image: Image,
+    base: str | None = None,
+    *,
+    options: Options | None = None,
+    others: Sequence[Image] = (),
+    fetch: Fetch = lambda text: None,
+    spool: Spool | None = None,
+    progress: Progress = silent,
+    zstd: bool = True,
+) -> Squashed:
+    """Return `image` with everything above the base merged into one layer.
+
+    `base` is short for `Options(base=...)`; `others` are images that it may name, `fetch` opens
+    what it names outside. Every layer is read once and checked against its digests; the new layer
+    is a plan over the old ones and is read once for its digest. Content is compared with the base
+    where headers agree. Time O(bytes), memory O(entries). `spool` takes compressed layers; by
+    default temporary files that live as long as the result. Without `zstd`, compress="auto" takes
+    gzip instead.
+
+    Raises UsageError, BaseNotFoundError, ArchiveError (also DigestMismatchError), OutputError.
+    """
+    options = options or Options(base=base)
+    rows(image.config)  # raises if there are more rows than layers
+    if options.keep_layers is not None:
+        split = bases.keep(image, options.keep_layers)
+    elif options.base is not None:
+        split = bases.resolve(image, options.base, others, fetch)
+    else:
+        split = Split(0)
+    tags = image.tags if options.tags is None else tuple(map(_with_tag, options.tags))
+    image = replace(image, tags=tags)
+    spool = spool or Spool()
+    if len(image.layers) - split.kept > 1:
+        return _merge(image, split, options, spool, progress, zstd)
+    scans = _scan(image, options, spool, progress)
+    image = replace(image, layers=tuple(done.layer for done in scans))
+    before = _layer_reports(image, scans)
+    notices = (_idle(options), *_odd_layers(image.layers))
+    return Squashed(
+        image, image.config.image_id, split.kept, False, before, before, 0, 0, 0, 0, 0, notices, ()
+    )
+
+
+def _scan(image: Image, options: Options, spool: Spool, progress: Progress) -> tuple[Scan, ...]:
+    """Check all layers; none has to be unpacked."""
+    total, count = sum(layer.blob.size for layer in image.layers), len(image.layers)
+    return tuple(scan(image, count, spool, lambda n: progress("read", n, total), options.max_size))
+
+
+def _merge(
+    image: Image, split: Split, options: Options, spool: Spool, progress: Progress, zstd: bool
+) -> Squashed:
+    kept = split.kept
+    total = sum(layer.blob.size for layer in image.layers)
+    lower = Tree()
+    tree = lower
+    scans: list[Scan] = []
+    entries = 0
+    read = scan(image, kept, spool, lambda n: progress("read", n, total), options.max_size)
+    for done in read:
+        if len(scans) == kept:
+            tree = lower.fork(kept)
+        try:
+            tree.apply(done.changes)
+        except SquasherError as error:
+            raise error.within(f"layer {len(scans) + 1} of {len(image.layers)}") from None
+        entries += len(done.changes.entries) if len(scans) >= kept else 0
+        scans.append(done)
+    image = replace(image, layers=tuple(done.layer for done in scans))
+    before = _layer_reports(image, scans)
+    draft = Draft(lower, tree, kept)
+    plan = draft.plan(
+        same_content(draft.doubtful, scans, scans), [done.changes.size for done in scans]
+    )
+    warnings = (*lower.warnings, *tree.warnings)
+    overwritten = tree.overwritten
+    deleted = max(0, entries - draft.survivors - overwritten)
+    del draft, lower, tree
+    how = parse_compression(options.compress) or _as_before(image, zstd)
+    layer = _new_layer(image, kept, plan, _contents(plan, scans, spool), how, spool, progress)
+    result, notices = _new_image(image, split, layer, options)
+    report = LayerReport(
+        layer.diff_id,
+        layer.blob.digest or layer.diff_id,
+        layer.blob.size,
+        plan.entries + plan.whiteouts,
+        "",
+    )
+    return Squashed(
+        result,
+        image.config.image_id,
+        kept,
+        True,
+        before,
+        (*before[:kept], report),
+        plan.entries,
+        plan.whiteouts,
+        overwritten,
+        deleted,
+        plan.provided,
+        (*notices, *_odd_layers(result.layers)),
+        warnings,
+        version(how.name),
+    )
+
+
+def _odd_layers(layers: Sequence[Layer]) -> Iterator[str]:
+    """Yield notices about layers that an engine is known not to take."""
+    for name in ("xz", "bzip2"):
+        if any(layer.blob.compression == name for layer in layers):
+            yield f"a kept layer is compressed with {name}: containerd does not take it"
+    if any(layer.blob.compression == "zstd" for layer in layers):
+        yield "a layer is compressed with zstd: docker before 23 does not load it"
+
+
+def _as_before(image: Image, zstd: bool) -> Compression:
+    """Return how the newest layer is compressed, as far as that can be written."""
+    name = image.layers[-1].blob.compression
+    if not name or name == "gzip":
+        return default(name)
+    return default("zstd" if name == "zstd" and zstd else "gzip")
+
+
+def _with_tag(name: str) -> str:
+    return spec.normalise_tag(name) or name
+
+
+def _idle(options: Options) -> str:
+    """Return the line that says that there was nothing to squash, naming options without effect."""
+    defaults = Options()
+    idle = [
+        f"--{name}"
+        for name in ("message", "history", "created", "compress")
+        if getattr(options, name) != getattr(defaults, name)
+    ]
+    text = "nothing to squash: at most one layer lies above the base; the image is passed through"
+    return f"{text} ({', '.join(idle)} had nothing to do)" if idle else text
+
+
+def _layer_reports(image: Image, scans: Sequence[Scan]) -> tuple[LayerReport, ...]:
+    made_by = {
+        row.layer: image.config.history[row.history].created_by
+        for row in rows(image.config)
+        if row.layer is not None and row.history is not None and image.config.history
+    }
+    return tuple(
+        LayerReport(
+            done.layer.diff_id,
+            done.layer.blob.digest or done.layer.diff_id,
+            done.layer.blob.size,
+            done.changes.count,
+            made_by.get(i, ""),
+        )
+        for i, done in enumerate(scans)
+    )
+
+
+# ---------------------------------------------------------------- the new layer
+
+
+def _contents(plan: MergePlan, scans: Sequence[Scan], spool: Spool) -> dict[int, Content]:
+    """Return the layers that the plan takes bytes from."""
+    ranges: dict[int, list[tuple[int, int]]] = {}
+    for piece in plan.pieces:
+        if type(piece) is Span:
+            ranges.setdefault(piece.source, []).append((piece.start, piece.stop))
+    return {source: extract(scans[source], spans, spool) for source, spans in ranges.items()}
+
+
+def _new_layer(
+    image: Image,
+    kept: int,
+    plan: MergePlan,
+    contents: dict[int, Content],
+    how: Compression,
+    spool: Spool,
+    progress: Progress,
+) -> Layer:
+    """Return the layer that `plan` describes, stored as `how` says."""
+    content = Content(tuple(_parts(plan, contents)))
+    assert content.size == plan.size  # noqa: S101
+    docker = image.layers[kept].blob.media_type.startswith("application/vnd.docker.")
+    dot = {"": "", "gzip": ".gzip", "zstd": ".zstd"}[how.name]
+    media_type = spec.DOCKER_LAYER + dot if docker else spec.OCI_LAYER + how.suffix
+    tar_hash, blob_hash = hashlib.sha256(), hashlib.sha256()
+
+    def windows() -> Iterator[bytes]:
+        for window in content.windows():
+            tar_hash.update(window)
+            progress("hash", len(window), plan.size)
+            yield window
+
+    def compressed() -> Iterator[bytes]:
+        for chunk in compress(how, windows()):
+            blob_hash.update(chunk)
+            yield chunk
+
+    if how.name:
+        stored = spool.store(compressed())
+    else:
+        stored, blob_hash = content, tar_hash
+        for _ in windows():
+            pass
+    digests = Digest(tar_hash.hexdigest()), Digest(blob_hash.hexdigest())
+    return Layer(digests[0], Blob(stored, media_type, digests[1], how.name))
+
+
+def _parts(plan: MergePlan, contents: dict[int, Content]) -> Iterator[Part]:
+    """Yield the bytes of the new layer as parts of the old ones; literals are joined."""
+    literals: list[bytes] = []
+    for piece in plan.pieces:
+        if type(piece) is bytes:
+            literals.append(piece)
+            continue
+        assert type(piece) is Span  # noqa: S101
+        if literals:
+            yield b"".join(literals)
+            literals = []
+        yield from contents[piece.source].slice(piece.start, piece.stop)
+    yield b"".join(literals)
+
+
+# ---------------------------------------------------------------- the new config
+
+
+def _new_image(
+    image: Image, split: Split, layer: Layer, options: Options
+) -> tuple[Image, tuple[str, ...]]:
+    """Return `image` with `layer` in place of those above the lowest `kept`, and notices."""
+    config, kept = image.config, split.kept
+    notices = []
+    created = parse_created(options.created)
+    history = None
+    if config.history is not None:
+        message = options.message
+        if message is None:
+            message = _default_message(image, kept)
+        row = spec.history_entry(created or config.created, message)
+        history = _history(config, split, row, options.history)
+        if history is None:
+            history = config.history
+            notices.append("the history tells of fewer layers than are kept: it gets no new row")
+    if f'"{spec.BUILDKIT_CACHE}"'.encode() in config.raw:
+        notices.append(f"{spec.BUILDKIT_CACHE} is removed from the config: its layers are no more")
+    diff_ids = [*config.diff_ids[:kept], layer.diff_id]
+    new = spec.edit_config(config, diff_ids, history, created)
+    layers = (*image.layers[:kept], layer)
+    return replace(image, config=new, layers=layers), tuple(notices)
+
+
+def _default_message(image: Image, kept: int) -> str:
+    source = image.config.image_id
+    if kept:
+        return f"merge {source} to {image.chain_ids[kept - 1]}"
+    return f"create new from {source}"
+
+
+def _history(
+    config: ImageConfig, split: Split, new: HistoryEntry, how: Literal["keep", "drop"]
+) -> tuple[HistoryEntry, ...] | None:
+    """Return the rows after squashing; None if the kept layers have too few to tell them apart."""
+    table = config.history or ()
+    layers = {row.history: row.layer for row in rows(config) if row.history is not None}
+    if sum(layer is not None for layer in layers.values()) < split.kept:
+        return None
+    squashed = [i for i, layer in layers.items() if layer is not None and layer >= split.kept]
+    if how == "drop":
+        end = squashed[0] if squashed else len(table)
+        return (*table[: min(end, split.rows if split.rows is not None else end)], new)
+    emptied = (spec.emptied(row) if i in squashed else row for i, row in enumerate(table))
+    return (*emptied, new)
+
+
+#: RFC 3339 as Go's time package reads it; the ranges are checked by datetime.
+_RFC3339 = re.compile(
+    r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(?:\.\d{1,9})?(?:Z|[+-](\d{2}):(\d{2}))", re.ASCII
+)
+
+
+def parse_created(option: str) -> str | None:
+    """Return the time that the option asks for; None for that of the source.
+
+    Raises UsageError for a text that is no time.
+    """
+    if option == "source":
+        return None
+    where = "--created"
+    if option == "now":
+        option = os.environ.get("SOURCE_DATE_EPOCH", "")
+        where = "SOURCE_DATE_EPOCH"
+        if not option:
+            return _rfc3339(datetime.datetime.now(datetime.timezone.utc))
+    match = _RFC3339.fullmatch(option) if where == "--created" else None
+    try:
+        if option.isascii() and option.isdigit():
+            return _rfc3339(datetime.datetime.fromtimestamp(int(option), datetime.timezone.utc))
+        if match and int(match[2] or 0) < 24 and int(match[3] or 0) < 60:
+            datetime.datetime.strptime(match[1], "%Y-%m-%dT%H:%M:%S")
+            return option
+    except (ValueError, OverflowError, OSError):
+        pass
+    raise UsageError(f"{option!r} is no time", where=where, hint="give RFC 3339 or epoch seconds")
+
+
+def _rfc3339(moment: datetime.datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")

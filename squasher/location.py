@@ -1,0 +1,57 @@
+"""What the text of an IMAGE, BASE or OUT names: a path, a stream, or a transport.
+
+Source: containers-transports(5), for the transports and where their references begin.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from squasher.errors import UsageError
+
+Kind = Literal["path", "stream", "docker-archive", "oci-archive", "oci", "docker-daemon"]
+
+_TRANSPORT = re.compile(r"(docker-archive|oci-archive|oci|docker-daemon):(.*)", re.DOTALL)
+_DRIVE = re.compile(r"[A-Za-z]:(?![a-z-]*:)")
+_REFUSED = {
+    "docker://": "skopeo copy {} oci-archive:image.tar",
+    "containers-storage:": "podman save {name} -o image.tar",
+    "dir:": "skopeo copy {} oci-archive:image.tar",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """`path` is a file, a folder, or the name of a daemon's image; `ref` an image inside."""
+
+    kind: Kind
+    path: str
+    ref: str = ""
+
+
+def parse_location(text: str) -> Location:
+    """Return what `text` names. Raises UsageError for transports that need other tools."""
+    if text == "-":
+        return Location("stream", "-")
+    for prefix, instead in _REFUSED.items():
+        if text.startswith(prefix):
+            line = instead.format(text, name=text[len(prefix) :])
+            raise UsageError(
+                f"the transport {prefix} is not supported", where=text, hint=f"`{line}` first"
+            )
+    match = _TRANSPORT.fullmatch(text)
+    if match is None:
+        return Location("path", text)
+    kind, rest = match.groups()
+    if kind == "docker-daemon":
+        if not rest:
+            raise UsageError("names no image", where=text)
+        return Location("docker-daemon", rest)
+    start = 2 if _DRIVE.match(rest) else 0
+    path, _, ref = rest[start:].partition(":")
+    path = rest[:start] + path
+    if not path:
+        raise UsageError("names no path", where=text)
+    return Location(kind, path, ref)  # type: ignore[arg-type]

@@ -1,0 +1,65 @@
+"""Temporary files: what a pipe brought, what had to be unpacked or compressed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from typing import BinaryIO
+
+from squasher.content import Content, Extent, open_file
+from squasher.errors import OutputError
+
+
+class Spool:
+    """Temporary files without a name, in `folder`; private, and gone when they are closed.
+
+    `folder` None stands for $TMPDIR, else /var/tmp: /tmp is often memory.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
+        self.folder = os.fspath(folder) if folder is not None else _default_folder()
+        self._files: list[BinaryIO] = []
+
+    def keep(self, stream: BinaryIO) -> None:
+        """Close `stream` together with the temporary files."""
+        self._files.append(stream)
+
+    def store(self, chunks: Iterable[bytes]) -> Content:
+        """Return what `chunks` bring, copied to a new file. Raises OutputError."""
+        written = 0
+        try:
+            new = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115
+        except OSError as error:
+            raise self._failed(error, 0) from None
+        self.keep(new)
+        for chunk in chunks:
+            try:
+                new.write(chunk)
+            except OSError as error:
+                raise self._failed(error, written) from None
+            written += len(chunk)
+        try:
+            new.flush()
+        except OSError as error:
+            raise self._failed(error, written) from None
+        return Content((Extent(open_file(new), 0, written),))
+
+    def _failed(self, error: OSError, written: int) -> OutputError:
+        got = f" after {written} bytes" if written else ""
+        return OutputError(
+            f"cannot hold temporary data{got}: {error.strerror}",
+            where=self.folder,
+            hint="choose another folder with --tmp-dir, or give a plain file instead of a pipe",
+        )
+
+    def close(self) -> None:
+        """Remove everything."""
+        while self._files:
+            self._files.pop().close()
+
+
+def _default_folder() -> str:
+    if os.environ.get("TMPDIR"):
+        return os.environ["TMPDIR"]
+    return "/var/tmp" if os.path.isdir("/var/tmp") else tempfile.gettempdir()  # noqa: S108

@@ -1,0 +1,223 @@
+"""Where the members of an image lie: an outer tar, or the folder of an OCI layout.
+
+A seekable tar is read where it lies. What cannot seek, or is compressed as a whole, is copied
+once to a temporary file.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import posixpath
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO, Protocol
+
+from squasher import spec
+from squasher.compression import decompress, sniff
+from squasher.content import Content, ContentReader, Extent, open_file
+from squasher.errors import ArchiveError, SquasherError
+from squasher.paths import clean, show
+from squasher.spool import Spool
+from squasher.tarstream import DIR, LINK, REG, SYM, Member, members
+
+#: Links from member to member that are followed; docker writes one.
+_LINKS_MAX = 8
+_CHUNK = 1 << 20
+
+Source = str | os.PathLike[str] | BinaryIO
+Progress = Callable[[int], None]
+
+
+class Store(Protocol):
+    """Named members. Names are as documents spell them."""
+
+    def __contains__(self, name: str) -> bool:
+        """Tell whether there is such a member."""
+        ...
+
+    def content(self, name: str) -> Content:
+        """Return what the member holds. Raises ArchiveError."""
+        ...
+
+
+def document(store: Store, name: str) -> bytes:
+    """Return the whole of a member that is a JSON document. Raises ArchiveError."""
+    content = store.content(name)
+    if content.size > spec.DOCUMENT_MAX:
+        raise ArchiveError(f"a document of {content.size} bytes", where=name)
+    return content.read_at(0, content.size)
+
+
+def _key(name: str) -> str:
+    return posixpath.normpath(name).lstrip("/")
+
+
+class TarStore:
+    """The members of an outer archive."""
+
+    def __init__(self, content: Content) -> None:
+        self._content = content
+        self._members: dict[str, Member] = {}
+        for member in members(content.read_at, content.size):
+            if member.kind == DIR:
+                continue
+            try:
+                name = os.fsdecode(clean(member.name))
+            except ArchiveError as error:
+                raise error.within(show(member.name)) from None
+            if name in self._members:  # docker takes the last one, podman the first
+                raise ArchiveError("the member occurs twice", where=show(member.name))
+            self._members[name] = member
+
+    def __contains__(self, name: str) -> bool:
+        return _key(name) in self._members
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def content(self, name: str) -> Content:
+        """Return what the member holds; links lead on, inside the archive."""
+        key = _key(name)
+        for _ in range(_LINKS_MAX):
+            member = self._members.get(key)
+            if member is None:
+                raise ArchiveError("is not in the archive", where=show(os.fsencode(name)))
+            if member.kind == REG:
+                stop = member.offset + member.size
+                return Content(tuple(self._content.slice(member.offset, stop)))
+            target = os.fsdecode(member.target)
+            if member.kind == SYM:
+                key = _key(posixpath.join(posixpath.dirname(key), target))
+            elif member.kind == LINK:
+                key = _key(target)
+            else:
+                break
+        raise ArchiveError("is no regular file", where=show(os.fsencode(name)))
+
+
+class FolderStore:
+    """The folder of an OCI layout. Its members are named by digests and by the specification."""
+
+    def __init__(self, folder: str, spool: Spool) -> None:
+        self._folder = folder
+        self._spool = spool
+
+    def __contains__(self, name: str) -> bool:
+        return os.path.isfile(os.path.join(self._folder, name))
+
+    def content(self, name: str) -> Content:
+        """Return what the member holds."""
+        try:
+            stream = open(os.path.join(self._folder, name), "rb")  # noqa: SIM115
+        except OSError as error:
+            raise ArchiveError(f"cannot be read: {error.strerror}", where=name) from None
+        self._spool.keep(stream)
+        size = os.fstat(stream.fileno()).st_size
+        return Content((Extent(open_file(stream), 0, size),))
+
+
+# ---------------------------------------------------------------- opening
+
+
+def open_store(
+    source: Source, spool: Spool, progress: Progress
+) -> tuple[TarStore | FolderStore, str]:
+    """Return the members of `source`, and its name for messages.
+
+    What cannot seek is copied to `spool`, with `progress(bytes)` for each piece. O(members).
+    Raises ArchiveError, OutputError (no room for the copy).
+    """
+    if isinstance(source, str | os.PathLike):
+        name = os.fspath(source)
+        if os.path.isdir(name):
+            return FolderStore(name, spool), name
+        try:
+            stream: BinaryIO = open(source, "rb")  # noqa: SIM115
+        except OSError as error:
+            raise ArchiveError(f"cannot be read: {error.strerror}", where=name) from None
+        spool.keep(stream)
+    else:
+        stream = source
+        name = _stream_name(source)
+    try:
+        content = _content(stream, spool, progress)
+        if not content.size:
+            raise ArchiveError("is empty", hint="did the command before the pipe fail?")
+        head = content.read_at(0, 512)
+        if len(head) < 512 or (head[257:262] != b"ustar" and not head[148:156].strip(b" \0")):
+            raise ArchiveError("is no tar archive", hint="give what `docker save` writes")
+        return TarStore(content), name
+    except SquasherError as error:
+        raise error.within(name) from None
+
+
+def _stream_name(stream: BinaryIO) -> str:
+    name = getattr(stream, "name", None)
+    return name if isinstance(name, str) and not name.startswith("<") else "stdin"
+
+
+def _content(stream: BinaryIO, spool: Spool, progress: Progress) -> Content:
+    """Return the archive in `stream`, uncompressed and with random access."""
+    size = _size(stream)
+    if size is not None:
+        content = Content((Extent(open_file(stream), 0, size),))
+        compression = sniff(content.read_at(0, 16))
+        if not compression:
+            return content
+        raw: BinaryIO = ContentReader(content, progress)  # type: ignore[assignment]
+        return spool.store(decompress(compression, raw))
+    piped = _Piped(stream, progress)
+    compression = sniff(piped.head)
+    if compression:
+        return spool.store(decompress(compression, piped))  # type: ignore[arg-type]
+    return spool.store(iter(lambda: piped.read(_CHUNK), b""))
+
+
+def _size(stream: BinaryIO) -> int | None:
+    """Return the size of a stream that can seek, None for another."""
+    try:
+        mode = os.fstat(stream.fileno()).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
+            return None
+    except (OSError, AttributeError):
+        pass
+    try:
+        return stream.seek(0, os.SEEK_END) if stream.seekable() else None
+    except (OSError, ValueError):  # gzip.GzipFile says that it can
+        return None
+
+
+class _Piped(io.RawIOBase):
+    """A stream that cannot seek, with its beginning looked at."""
+
+    def __init__(self, stream: BinaryIO, progress: Progress) -> None:
+        super().__init__()
+        self._stream = stream
+        self._progress = progress
+        self.head = b""
+        while len(self.head) < 16 and (more := self._get(16 - len(self.head))):
+            self.head += more
+        self._rest = self.head
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        data = self._rest[: len(buffer)] or self._get(len(buffer))
+        self._rest = self._rest[len(data) :]
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _get(self, size: int) -> bytes:
+        try:
+            data = self._stream.read(size) or b""
+        except OSError as error:
+            raise ArchiveError(f"cannot be read: {error.strerror}") from None
+        self._progress(len(data))
+        return data
+
+
+def names(store: TarStore | FolderStore) -> Iterable[str]:
+    """Return the names of all members of a tar; those of a folder are not asked for."""
+    return iter(store) if isinstance(store, TarStore) else ()
