@@ -68,9 +68,9 @@ def decompress(name: str, raw: BinaryIO) -> Iterator[bytes]:
     failures: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error, lzma.LZMAError)
     stream: Any
     if name == "gzip":
-        stream = cast("BinaryIO", gzip.GzipFile(fileobj=raw, mode="rb"))
+        stream = gzip.GzipFile(fileobj=raw, mode="rb")
     elif name == "xz":
-        stream = lzma.LZMAFile(raw)
+        stream = lzma.LZMAFile(raw)  # noqa: SIM115  (closed below)
     elif name == "bzip2":
         stream = bz2.BZ2File(raw)
     else:

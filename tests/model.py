@@ -374,6 +374,7 @@ class Node:
     target: bytes = b""
     device: tuple[int, int] = (0, 0)
     children: dict[bytes, Node] = field(default_factory=dict)
+    linked: bool = False  # has been the target of a hard link
     replaced: Node | None = None  # the symlink of a lower layer that an implied directory replaced
 
 
@@ -468,8 +469,6 @@ def apply_whiteouts(tree: Tree, entries: Sequence[Entry], layer: int) -> tuple[s
         if below is None:
             implied.add(index)
         if entry.kind == "opaque":
-            if below is not None:
-                hidden.update(path for path, _ in walk(below, parent) if path != parent)
             if not parent and tree.root.children:
                 tree.warn("root-opaque", layer, ())
         elif parent and (
@@ -484,9 +483,11 @@ def apply_whiteouts(tree: Tree, entries: Sequence[Entry], layer: int) -> tuple[s
             lower_parent = find(tree.root, entry.path[:-1])
             if lower_parent is not None:
                 lower_parent.children.pop(entry.path[-1], None)
-        elif entry.kind == "opaque":
+    for entry in entries:
+        if entry.kind == "opaque":
             lower_dir = find(tree.root, entry.path)
             if lower_dir is not None:
+                hidden.update(path for path, _ in walk(lower_dir, entry.path) if path != entry.path)
                 lower_dir.children.clear()
     return implied, hidden
 
@@ -584,7 +585,7 @@ def link(tree: Tree, entry: Entry, path: Path, layer: int) -> Node:
     if node.kind != "symlink":
         node.mtime = entry.mtime
     node.xattrs = node.xattrs | entry.xattrs
-    node.layer = layer
+    node.layer, node.linked = layer, True
     return node
 
 

@@ -182,6 +182,22 @@ XATTRS = (
         warns="default-acl",
     ),
     case(
+        "x16-again",
+        "a default ACL, and a lower directory that comes again after it and so inherits it",
+        LOWER,
+        [replace(D, xattrs=DEFAULT_ACL), Dir(b"d/sub"), File(b"d/sub/n")],
+        [File(b"z")],
+        warns="default-acl",
+    ),
+    case(
+        "x16-away",
+        "a default ACL in one layer, its child again in another that does not have it",
+        [Dir(b"n", xattrs=DEFAULT_ACL), Dir(b"n/m")],
+        [Dir(b"n/m", mode=0o700)],
+        [File(b"z")],
+        warns="default-acl implicit-base-directory",
+    ),
+    case(
         "x17",
         "an ACL whose mask is not the mode",
         LOWER,
@@ -414,6 +430,13 @@ FILES = (
         [File(b"n"), pax([(b"comment", b"commit")], b"g")],
     ),
     case("k20", "devices with large numbers", LOWER, [Char(b"c", 4095, 1_048_575)]),
+    case(
+        "k22",
+        "without magic there are no device numbers",
+        LOWER,
+        layer(Char(b"n", 5, 1), dialect="v7"),
+        warns="whiteout-device",
+    ),
     case(
         "k21", "an empty file and one of just a block", LOWER, [File(b"e"), File(b"b", b"x" * 512)]
     ),

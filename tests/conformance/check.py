@@ -63,6 +63,7 @@ def check_merged(layers: Sequence[bytes], keep: int, merged: bytes) -> None:
     assert sorted(said) == sorted(expected)
     if any(warning.kind == "default-acl" for warning in before.warnings):
         check_parents(entries)
+        check_default_acls(layers, keep, before, entries)
     else:
         assert said == expected, "the order differs"
     check_links(entries)
@@ -95,6 +96,43 @@ def check_parents(entries: Sequence[model.Entry]) -> None:
         if entry.path and parent in explicit - with_acl:
             assert parent in seen
         seen.add(entry.path)
+
+
+def check_default_acls(
+    layers: Sequence[bytes], keep: int, before: model.Tree, entries: Sequence[model.Entry]
+) -> None:
+    """Require that a default ACL reaches what it reached on overlay engines, and nothing else.
+
+    They unpack each layer alone: what comes after the directory's header in its own layer inherits.
+    """
+    place = {entry.path: at for at, entry in enumerate(entries)}
+    groups = model.groups(before)
+    for entry in entries:
+        if entry.kind != "dir" or model.ACL_DEFAULT not in entry.xattrs:
+            continue
+        folder = model.find(before.root, entry.path)
+        assert folder is not None
+        for name, child in folder.children.items():
+            path = (*entry.path, name)
+            linked = len(groups[child.serial]) > 1 or child.linked
+            if path in place and child.layer >= keep and not linked:
+                inherits = inherits_acl(model.read(layers[child.layer]), path, child.kind)
+                assert inherits in (None, place[path] > place[entry.path]), path
+
+
+def inherits_acl(layer: Sequence[model.Entry], path: model.Path, kind: str) -> bool | None:
+    """Tell whether this layer, unpacked alone, makes `path` while its parent has a default ACL.
+
+    None if it makes it through a symlink: by another name.
+    """
+    has_acl = False
+    made: list[bool] = []
+    for entry in layer:
+        if entry.kind == "dir" and entry.path == path[:-1]:
+            has_acl = model.ACL_DEFAULT in entry.xattrs
+        elif entry.path == path or (kind == "dir" and entry.path[: len(path)] == path):
+            made.append(has_acl)
+    return made[0 if kind == "dir" else -1] if made else None
 
 
 def check_links(entries: Sequence[model.Entry]) -> None:

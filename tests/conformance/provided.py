@@ -40,6 +40,14 @@ CASES = (
         [D, A],
     ),
     case(
+        "d1-disputed-above",
+        "a file comes again as it was in a layer that also whites it out",
+        LOWER,
+        [D, A, Whiteout(b"d/a")],
+        Z,
+        warns="whiteout-and-entry",
+    ),
+    case(
         "d1-opaque",
         "a directory becomes opaque, and all comes back as it was",
         LOWER,

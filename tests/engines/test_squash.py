@@ -13,7 +13,7 @@ import pytest
 
 import squasher
 from tests.engines.archives import docker_archive, entry, folder, layer
-from tests.engines.engines import Docker, Engine, EngineError, Loader, engines
+from tests.engines.engines import Docker, Engine, Loader, engines
 from tests.engines.test_engines import LAYERS, TAG
 from tests.engines.tree import differences
 
@@ -99,6 +99,7 @@ def test_what_any_engine_saved_can_be_squashed(
 
 
 def test_docker_save_squash_docker_load(docker: Docker, tmp_path: Path) -> None:
+    since = time.time_ns()
     docker.load(docker_archive(tmp_path / "image.tar", {TAG: LAYERS}))
     tree, layers = docker.tree(TAG), docker.layer_digests(TAG)
 
@@ -115,7 +116,7 @@ def test_docker_save_squash_docker_load(docker: Docker, tmp_path: Path) -> None:
     assert (save.returncode, squash.returncode, load.returncode) == (0, 0, 0)
 
     assert f"Loaded image: {TAG}" in printed.decode()
-    assert differences(tree, docker.tree(TAG)) == []
+    assert differences(tree, docker.tree(TAG), stamped_since=since) == []
     assert docker.layer_digests(TAG)[:1] == layers[:1]
     assert len(docker.layer_digests(TAG)) == 2
 
@@ -161,49 +162,15 @@ def test_several_images_of_one_archive(engine: Engine, tmp_path: Path) -> None:
     before, after = tmp_path / "before.tar", tmp_path / "after.tar"
     docker_archive(before, images)
     squasher.squash_archive(before, after, keep_layers=0)
+    since = time.time_ns()
 
     assert sorted(engine.load(before)) == sorted(images)
     trees = {tag: engine.tree(tag) for tag in images}
     engine.prune()
     assert sorted(engine.load(after)) == sorted(images)
     for tag in images:
-        assert differences(trees[tag], engine.tree(tag)) == []
+        assert differences(trees[tag], engine.tree(tag), stamped_since=since) == []
         assert len(engine.layer_digests(tag)) == 1
-
-
-@pytest.mark.parametrize("how", ["none", "gzip", "zstd"])
-def test_compressed_layers(loader: Loader, tmp_path: Path, how: str) -> None:
-    before, after = tmp_path / "before.tar", tmp_path / "after.tar"
-    docker_archive(before, {TAG: LAYERS})
-    words = ["--keep-layers=1", f"--compress={how}", str(before), f"--output={after}"]
-    subprocess.run([*SQUASH, *words], check=True)
-    if how == "zstd" and loader.version.startswith("20.10"):
-        # The README says so, and `squash` tells whoever asks for it.
-        with pytest.raises(EngineError):
-            loader.load(after)
-        return
-    (ref,) = loader.load(before)
-    tree = loader.tree(ref)
-    loader.prune()
-    (ref,) = loader.load(after)
-    assert differences(tree, loader.tree(ref)) == []
-
-
-def test_an_oci_archive(engine: Engine, tmp_path: Path) -> None:
-    before, after = tmp_path / "before.tar", tmp_path / "after.tar"
-    docker_archive(before, {TAG: LAYERS})
-    words = ["--keep-layers=1", "--format=oci", str(before), f"--output={after}"]
-    subprocess.run([*SQUASH, *words], check=True)
-    engine.load(before)
-    tree = engine.tree(TAG)
-    engine.prune()
-    if isinstance(engine, Docker):
-        # dockerd with its classic store reads manifest.json alone, which this format has not.
-        with pytest.raises(EngineError, match=r"manifest\.json"):
-            engine.load(after)
-        return
-    assert engine.load(after) == [TAG]
-    assert differences(tree, engine.tree(TAG)) == []
 
 
 def test_more_layers_than_an_engine_allows(engine: Engine, tmp_path: Path) -> None:
