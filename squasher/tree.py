@@ -333,6 +333,8 @@ class _Application:
             elif kind == DIR:
                 if type(existing) is Directory:
                     existing = self._mine(folder, name, existing)
+                    if existing.layer != layer:  # this layer makes it here, when unpacked alone
+                        existing.inherits = bool(entry.flags & INHERITS)
                     existing.entry, existing.layer = entry, layer
                     folders[path] = existing
                 else:
