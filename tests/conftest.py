@@ -17,6 +17,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give every test that asks for a `seed` as many as the option says."""
-    if "seed" in metafunc.fixturenames:
-        metafunc.parametrize("seed", range(metafunc.config.getoption("--random-images")))
+    """Give every test that asks for an `image_seed` as many as the option says."""
+    if "image_seed" in metafunc.fixturenames:
+        metafunc.parametrize("image_seed", range(metafunc.config.getoption("--random-images")))

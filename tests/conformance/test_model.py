@@ -89,8 +89,8 @@ def test_a_merge_written_from_the_model_shows_the_same_tree(case: Case) -> None:
         check_merged(case.layers, keep, naive_merge(case.layers, keep), acls=False)
 
 
-def test_so_does_one_of_a_random_image(seed: int) -> None:
-    layers = random_image(seed)
+def test_so_does_one_of_a_random_image(image_seed: int) -> None:
+    layers = random_image(image_seed)
     for keep in range(len(layers)):
         check_merged(layers, keep, naive_merge(layers, keep), acls=False)
 
