@@ -167,7 +167,8 @@ def squash(
 def _scan(image: Image, options: Options, spool: Spool, progress: Progress) -> tuple[Scan, ...]:
     """Check all layers; none has to be unpacked."""
     total, count = sum(layer.blob.size for layer in image.layers), len(image.layers)
-    return tuple(scan(image, count, spool, lambda n: progress("read", n, total), options.max_size))
+    read = scan(image, count, spool, lambda n: progress("read", n, total), options.max_size)
+    return tuple(done for done, _ in read)
 
 
 def _merge(
@@ -180,21 +181,20 @@ def _merge(
     scans: list[Scan] = []
     entries = 0
     read = scan(image, kept, spool, lambda n: progress("read", n, total), options.max_size)
-    for done in read:
+    for done, changes in read:
         if len(scans) == kept:
             tree = lower.fork(kept)
         try:
-            tree.apply(done.changes)
+            tree.apply(changes)
         except SquasherError as error:
             raise error.within(f"layer {len(scans) + 1} of {len(image.layers)}") from None
-        entries += len(done.changes.entries) if len(scans) >= kept else 0
+        entries += len(changes.entries) if len(scans) >= kept else 0
         scans.append(done)
+        del changes  # its paths are no longer needed
     image = replace(image, layers=tuple(done.layer for done in scans))
     before = _layer_reports(image, scans)
     draft = Draft(lower, tree, kept)
-    plan = draft.plan(
-        same_content(draft.doubtful, scans, scans), [done.changes.size for done in scans]
-    )
+    plan = draft.plan(same_content(draft.doubtful, scans, scans), [done.size for done in scans])
     warnings = (*lower.warnings, *tree.warnings)
     overwritten = tree.overwritten
     deleted = max(0, entries - draft.survivors - overwritten)
@@ -271,7 +271,7 @@ def _layer_reports(image: Image, scans: Sequence[Scan]) -> tuple[LayerReport, ..
             done.layer.diff_id,
             done.layer.blob.digest or done.layer.diff_id,
             done.layer.blob.size,
-            done.changes.count,
+            done.count,
             made_by.get(i, ""),
         )
         for i, done in enumerate(scans)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from squasher.scan import Scan, same_content
-from squasher.tarstream import BLK, CHR, REG, SYM, Entry
+from squasher.tarstream import BLK, CHR, REG, SYM, Changeset, Entry
 from squasher.tree import Directory, Node, Tree
 
 
@@ -22,7 +22,9 @@ class Difference:
     what: tuple[str, ...]
 
 
-def differences(before: Sequence[Scan], after: Sequence[Scan]) -> tuple[Difference, ...]:
+def differences(
+    before: Sequence[tuple[Scan, Changeset]], after: Sequence[tuple[Scan, Changeset]]
+) -> tuple[Difference, ...]:
     """Return where two stacks of layers, lowest first, make different trees, sorted by path.
 
     Directories that no layer has an entry for compare without their time: engines use the time of
@@ -47,17 +49,17 @@ def differences(before: Sequence[Scan], after: Sequence[Scan]) -> tuple[Differen
             x, b = left.state(one), right.state(two)
             if x.size == b.size != 0:
                 pairs.setdefault((x, b), []).append(path)
-    same = same_content(pairs, before, after)
+    same = same_content(pairs, [done for done, _ in before], [done for done, _ in after])
     for pair, places in pairs.items():
         if pair not in same:
             found |= {path: (*found.get(path, ()), "content") for path in places}
     return tuple(Difference(path, what) for path, what in sorted(found.items()))
 
 
-def _tree(scans: Sequence[Scan]) -> Tree:
+def _tree(scans: Sequence[tuple[Scan, Changeset]]) -> Tree:
     tree = Tree()
-    for done in scans:
-        tree.apply(done.changes)
+    for _, changes in scans:
+        tree.apply(changes)
     return tree
 
 

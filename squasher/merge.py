@@ -126,16 +126,17 @@ class _Folder:
 _NONE, _OWN, _NEW, _LAZY, _CARRIES = range(5)
 
 
-class _Item(NamedTuple):
-    """A name that is no directory and that M4 writes."""
+class _Run(NamedTuple):
+    """Names of a directory that M4 writes, none of them a directory, with none between them."""
 
     folder: _Folder
-    name: bytes
-    entry: Entry
+    names: list[bytes]
 
     @property
-    def path(self) -> bytes:
-        return join(self.folder.path, self.name)
+    def entries(self) -> Iterator[tuple[bytes, Entry]]:
+        """The names with what they lead to."""
+        children = self.folder.node.children
+        return ((name, children[name]) for name in self.names)  # type: ignore[misc]
 
 
 class Draft:
@@ -152,7 +153,7 @@ class Draft:
         self._base = base
         self._final = final
         self._folders: list[_Folder] = []
-        self._items: list[_Item | _Folder] = []
+        self._items: list[_Run | _Folder] = []
         self._provided: set[Entry] = set()
         self._candidates: dict[Entry, Entry] = {}
         self._questions: dict[Pair, Entry] = {}
@@ -205,22 +206,27 @@ class Draft:
     ) -> Iterator[_Folder]:
         # Runs once for each name of every directory that changed: hence the local names.
         children, stamps, first = folder.node.children, self._final.stamps, self.first
-        whole, add = self._whole, self._items.append
+        whole = self._whole
+        run: list[bytes] = []
         for name in names:
             node = children[name]
             if type(node) is Directory:
                 lower = below.get(name)
                 if node is not lower or whole:
+                    if run:
+                        self._items.append(_Run(folder, run))
+                        run = []
                     yield _Folder(join(folder.path, name), node, lower, folder)
                 continue
             assert type(node) is Entry  # noqa: S101
             state = stamps.get(node, node) if stamps else node
             if state.layer >= first:
-                item = _Item(folder, name, node)
-                add(item)
+                run.append(name)
                 lower = below.get(name)
                 if type(lower) is Entry:
-                    self._propose(item, state, lower)
+                    self._propose(folder, name, node, state, lower)
+        if run:
+            self._items.append(_Run(folder, run))
 
     def _decide(self, folder: _Folder) -> None:
         """M1, for one directory."""
@@ -256,16 +262,18 @@ class Draft:
 
     # ------------------------------------------------------------ D0 to D3: what to leave out
 
-    def _propose(self, item: _Item, state: Entry, lower: Entry) -> None:
-        """Note that the base may provide `item`, as `lower` at the same path."""
+    def _propose(
+        self, folder: _Folder, name: bytes, entry: Entry, state: Entry, lower: Entry
+    ) -> None:
+        """Note that the base may provide `entry`, as `lower` at the same path."""
         agree = (
-            item.folder.solid
+            folder.solid
             and state.same_attributes(self._base.state(lower))
-            and item.path not in self._disputed
+            and not (self._disputed and join(folder.path, name) in self._disputed)
         )
-        known = self._candidates.setdefault(item.entry, lower if agree else _NOTHING)
+        known = self._candidates.setdefault(entry, lower if agree else _NOTHING)
         if known is not lower or not agree:
-            self._candidates[item.entry] = _NOTHING
+            self._candidates[entry] = _NOTHING
 
     def _doubtful(self) -> tuple[Pair, ...]:
         """Settle what headers can settle; return the pairs whose content decides."""
@@ -293,8 +301,9 @@ class Draft:
 
     def _final_names(self) -> Iterator[tuple[bytes, Node]]:
         for item in self._items:
-            if type(item) is _Item:
-                yield item.path, item.entry
+            if type(item) is _Run:
+                for name, entry in item.entries:
+                    yield join(item.folder.path, name), entry
 
     # ------------------------------------------------------------ M3, M5 to M7: the plan
 
@@ -307,10 +316,12 @@ class Draft:
         for folder in self._folders:
             folder.live, folder.carried = bool(folder.gone), False
         for item in self._items:
-            if type(item) is _Item and item.entry not in provided:
-                item.folder.live = True
-                if item.entry.layer < self.first and self._is_base_name(item):
-                    item.folder.carried = True
+            if type(item) is _Run:
+                folder = item.folder
+                for name, entry in item.entries:
+                    if entry not in provided:
+                        folder.live = True
+                        folder.carried |= self._is_base_name(folder, name, entry)
         for folder in reversed(self._folders):
             if folder.parent is not None:
                 folder.parent.live |= folder.live or folder.written
@@ -321,12 +332,19 @@ class Draft:
     def survivors(self) -> int:
         """Entries of the squashed layers that are still seen, provided by the base or not."""
         own = sum(folder.reason == _OWN for folder in self._folders)
-        return own + sum(type(x) is _Item and not self._is_base_name(x) for x in self._items)
+        return own + sum(
+            not self._is_base_name(run.folder, name, entry)
+            for run in self._items
+            if type(run) is _Run
+            for name, entry in run.entries
+        )
 
-    @staticmethod
-    def _is_base_name(item: _Item) -> bool:
-        base = item.folder.base
-        return type(base) is Directory and base.children.get(item.name) is item.entry
+    def _is_base_name(self, folder: _Folder, name: bytes, entry: Entry) -> bool:
+        """Tell whether `entry` is a file of the base under a name that it has there."""
+        if entry.layer >= self.first:
+            return False
+        base = folder.base
+        return type(base) is Directory and base.children.get(name) is entry
 
 
 #: Stands for "the base has nothing that would do".
@@ -362,43 +380,56 @@ class _Assembly:
         self._entries = 0
         self._first_names: dict[Entry, bytes] = {}
 
-    def plan(self, items: Iterable[_Item | _Folder], provided: Collection[Entry]) -> MergePlan:
+    def plan(self, items: Iterable[_Run | _Folder], provided: Collection[Entry]) -> MergePlan:
         stamps = self._final.stamps
         left_out = 0
-        source, start, stop = -1, 0, 0  # the run that is growing
+        source, start, stop = -1, 0, 0  # the run of bytes that is growing
         for item in items:
-            if type(item) is _Item:
-                entry = item.entry
-                if entry in provided:
-                    left_out += 1
-                    continue
-                self._entries += 1
-                if entry in stamps or entry.flags & REWRITE:
-                    self._span(source, start, stop)
-                    source = -1
-                    self._rewrite(item.path, entry)
-                    continue
-            else:
-                assert type(item) is _Folder  # noqa: S101
+            if type(item) is _Folder:
                 written = item.written
-                if not written:
-                    left_out += item.reason == _OWN
-                own = item.node.entry
+                left_out += not written and item.reason == _OWN
                 self._entries += written
-                if own is None or own.flags & REWRITE or item.reason == _CARRIES or item.gone:
+                own = item.node.entry
+                if (
+                    own is None
+                    or own.flags & REWRITE
+                    or item.reason == _CARRIES
+                    or item.gone
+                    or not written
+                ):
                     if written or item.gone:
                         self._span(source, start, stop)
                         source = -1
                         self._directory(item, written)
                     continue
-                if not written:
+                begin = own.data - own.lead
+                if own.source != source or begin != stop:
+                    self._span(source, start, stop)
+                    source, start = own.source, begin
+                stop = own.data
+                continue
+            assert type(item) is _Run  # noqa: S101
+            folder, names = item
+            children = folder.node.children
+            self._entries += len(names)
+            for name in names:  # once for each name that is written: no calls where none is needed
+                entry: Entry = children[name]  # type: ignore[assignment]
+                if provided and entry in provided:
+                    left_out += 1
+                    self._entries -= 1
                     continue
-                entry = own
-            begin = entry.data - entry.lead
-            if entry.source != source or begin != stop:
-                self._span(source, start, stop)
-                source, start = entry.source, begin
-            stop = entry.data + (entry.stored + 511 & -512 if entry.kind == REG else 0)
+                if entry.flags & REWRITE or (stamps and entry in stamps):
+                    self._span(source, start, stop)
+                    source = -1
+                    self._rewrite(join(folder.path, name), entry)
+                    continue
+                begin = entry.data - entry.lead
+                if entry.source != source or begin != stop:
+                    self._span(source, start, stop)
+                    source, start = entry.source, begin
+                stop = entry.data
+                if entry.kind == REG:
+                    stop += (entry.size if entry.target is None else entry.stored) + 511 & -512
         self._span(source, start, stop)
         self._literal(TRAILER)
         return MergePlan(tuple(self._pieces), self._size, self._entries, self._whiteouts, left_out)

@@ -37,14 +37,17 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A layer that has been read: its blob's digest is known, its headers are walked.
+    """A layer that has been read: its blob's digest is known.
 
+    size      bytes of the uncompressed tar
+    count     entries and whiteouts in it
     content   the uncompressed tar with random access; None for a compressed layer that was not
               unpacked
     """
 
     layer: Layer
-    changes: Changeset
+    size: int
+    count: int
     content: Content | None
 
 
@@ -58,8 +61,8 @@ def scan(
     spool: Spool,
     progress: Progress,
     max_size: int | None = None,
-) -> Iterator[Scan]:
-    """Yield the layers of `image`, lowest first, each once its bytes have been checked.
+) -> Iterator[tuple[Scan, Changeset]]:
+    """Yield the layers of `image` and what they say, lowest first, once their bytes are checked.
 
     Layers from `first` on are unpacked to `spool` if they are compressed. O(bytes). Raises
     ArchiveError and DigestMismatchError, naming the layer, and ArchiveError if all layers unpack
@@ -68,7 +71,7 @@ def scan(
     cancelled = threading.Event()
     unpacked = [0] * len(image.layers)
 
-    def work(index: int) -> Scan:
+    def work(index: int) -> tuple[Scan, Changeset]:
         try:
             return _scan_layer(
                 image.layers[index], index, spool if index >= first else None, counted, limited
@@ -112,7 +115,7 @@ def _scan_layer(
     spool: Spool | None,
     progress: Progress,
     unpacked: Callable[[int, int], None],
-) -> Scan:
+) -> tuple[Scan, Changeset]:
     """Read one layer: check its digests, walk its headers, unpack it if `spool` is given."""
     walk = LayerWalk(index)
     blob = layer.blob
@@ -147,7 +150,9 @@ def _scan_layer(
         check(blob.digest, digest, where="blob")
     if diff_id != layer.diff_id:
         raise DigestMismatchError(str(layer.diff_id), str(diff_id), where="diff_id")
-    return Scan(replace(layer, blob=replace(blob, digest=digest)), walk.finish(), content)
+    changes = walk.finish()
+    layer = replace(layer, blob=replace(blob, digest=digest))
+    return Scan(layer, changes.size, changes.count, content), changes
 
 
 class _HashedReader(ContentReader):

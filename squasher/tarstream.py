@@ -170,15 +170,25 @@ class Hidden:
 
 @dataclass(frozen=True, slots=True)
 class Changeset:
-    """What one layer says, in archive order; `paths[i]` is where `entries[i]` goes."""
+    """What one layer says, in archive order: `entries[i]` goes to `names[i]` in `parents[i]`.
+
+    Neighbours in one directory share the object in `parents`, and the tree takes the objects in
+    `names` for its keys: an entry is not charged for its path.
+    """
 
     layer: int
     size: int
-    paths: list[bytes]
+    parents: list[bytes]
+    names: list[bytes]
     entries: list[Entry]
     whiteouts: list[Hidden]
     opaques: list[Hidden]
     warnings: list[Dispute]
+
+    @property
+    def paths(self) -> Iterator[bytes]:
+        """The path of each entry."""
+        return map(paths.join, self.parents, self.names)
 
     @property
     def count(self) -> int:
@@ -554,7 +564,9 @@ class LayerWalk:
         self._skip = 0  # bytes of data and padding yet to pass by
         self._data_end = 0  # where the data of the last entry ends, padding apart
         self._ended = False
-        self._paths: list[bytes] = []
+        self._parents: list[bytes] = []
+        self._names: list[bytes] = []
+        self._parent = b""  # of the last entry
         self._entries: list[Entry] = []
         self._whiteouts: list[Hidden] = []
         self._opaques: list[Hidden] = []
@@ -580,7 +592,9 @@ class LayerWalk:
         headers = self._headers
         owners, mtimes, prefixes = headers.owners, headers.mtimes, headers.prefixes
         checksums = headers.checksums
-        add_path, add_entry = self._paths.append, self._entries.append
+        add_parent, add_name = self._parents.append, self._names.append
+        add_entry = self._entries.append
+        last_parent = self._parent
         layer = self._layer
         while at + BLOCK <= size:
             block = window[at : at + BLOCK]
@@ -619,7 +633,11 @@ class LayerWalk:
                     ):
                         self._add_named(name, entry)
                     else:
-                        add_path(path)
+                        parent, _, name = path.rpartition(b"/")
+                        if parent != last_parent:
+                            last_parent = parent
+                        add_parent(last_parent)
+                        add_name(name)
                         add_entry(entry)
                     if content:
                         self._data_end = data + content
@@ -633,6 +651,7 @@ class LayerWalk:
             at = after
             if self._ended:
                 return
+        self._parent = last_parent
         if at > size:
             self._skip = at - size
         else:
@@ -725,7 +744,9 @@ class LayerWalk:
         # containerd 1.6 refuses doubled slashes; the root is written `./` and nothing else.
         if b"//" in name or (not path and name != b"./"):
             entry.flags |= REWRITE
-        self._paths.append(path)
+        parent, _, base = path.rpartition(b"/")
+        self._parents.append(parent)
+        self._names.append(base)
         self._entries.append(entry)
         return path
 
@@ -741,7 +762,8 @@ class LayerWalk:
         return Changeset(
             self._layer,
             self._offset,
-            self._paths,
+            self._parents,
+            self._names,
             self._entries,
             self._whiteouts,
             self._opaques,

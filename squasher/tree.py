@@ -16,7 +16,7 @@ archive/tar.go, containers/storage pkg/archive, umoci oci/layer/tar_extract.go.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 from squasher import paths
@@ -75,6 +75,8 @@ class Directory:
 
 
 Node = Directory | Entry
+#: An entry with the directory and the name where it goes.
+_Record = tuple[bytes, bytes, Entry]
 
 
 class Tree:
@@ -165,15 +167,18 @@ class _Application:
         #: What opaque whiteouts have hidden.
         self.hidden: dict[bytes, dict[bytes, Node]] = {}
         self._resolved = b""
+        #: Whether a path may come twice; only then is it worth looking.
+        self.twice = False
 
     def run(self) -> None:
+        changes = self.changes
         hidden = self._whiteouts()
-        entries: Iterator[tuple[bytes, Entry]] = zip(
-            self.changes.paths, self.changes.entries, strict=True
+        records: Iterable[_Record] = zip(
+            changes.parents, changes.names, changes.entries, strict=True
         )
         if hidden:
-            entries = iter(sorted([*entries, *hidden], key=_by_offset))
-        self._entries(entries)
+            records = sorted([*records, *hidden], key=_by_offset)
+        self._entries(records)
         self._note_disputes()
 
     def warn(self, kind: str, path: bytes) -> None:
@@ -184,7 +189,7 @@ class _Application:
 
     # ------------------------------------------------------------ A1: whiteouts
 
-    def _whiteouts(self) -> list[tuple[bytes, Entry]]:
+    def _whiteouts(self) -> list[_Record]:
         """Hide what whiteouts name, in the lower tree only, wherever they stand in the archive.
 
         Returns an entry in place of each whiteout whose directory does not exist below: it makes
@@ -193,7 +198,7 @@ class _Application:
         changes = self.changes
         if not changes.whiteouts and not changes.opaques:
             return []
-        missing: list[tuple[bytes, Entry]] = []
+        missing: list[_Record] = []
         known: dict[bytes, Directory | None] = {}
         targets: list[tuple[bytes, bytes | None]] = [
             *self._parts(changes.whiteouts, known, missing),
@@ -217,7 +222,7 @@ class _Application:
         self,
         whiteouts: list[Hidden],
         known: dict[bytes, Directory | None],
-        missing: list[tuple[bytes, Entry]],
+        missing: list[_Record],
     ) -> Iterator[tuple[bytes, bytes]]:
         for hidden in whiteouts:
             parent, _, name = hidden.path.rpartition(b"/")
@@ -227,7 +232,7 @@ class _Application:
                 self.warn("ghost-whiteout", hidden.path)
 
     def _lower_opaques(
-        self, known: dict[bytes, Directory | None], missing: list[tuple[bytes, Entry]]
+        self, known: dict[bytes, Directory | None], missing: list[_Record]
     ) -> Iterator[Hidden]:
         for hidden in self.changes.opaques:
             if not hidden.path and self.tree.root.children:
@@ -240,7 +245,7 @@ class _Application:
         parent: bytes,
         hidden: Hidden,
         known: dict[bytes, Directory | None],
-        missing: list[tuple[bytes, Entry]],
+        missing: list[_Record],
     ) -> bool:
         """Tell whether the lower tree has the directory `parent`."""
         if parent not in known:
@@ -248,7 +253,7 @@ class _Application:
             if known[parent] is None and self.tree.find(parent) is None:
                 # Any name will do: entries of this kind only make their directories.
                 marker = Entry(_IMPLIES, self.layer, hidden.offset, 0, 0, (0, 0, 0), hidden.mtime)
-                missing.append((join(parent, b"?"), marker))
+                missing.append((parent, b"?", marker))
         return known[parent] is not None
 
     def _lower_directory(self, path: bytes) -> Directory | None:
@@ -297,14 +302,13 @@ class _Application:
 
     # ------------------------------------------------------------ A2 to A6: entries
 
-    def _entries(self, entries: Iterator[tuple[bytes, Entry]]) -> None:
+    def _entries(self, records: Iterable[_Record]) -> None:
         """Put the entries in, in archive order."""
         # This loop runs once for each entry of the image: hence the local names.
         folders, real, layer = self.folders, self.real, self.layer
         known = folders.get
         first, overwritten = self.tree.first, 0
-        for path, entry in entries:
-            parent, _, name = path.rpartition(b"/")
+        for parent, name, entry in records:
             folder = known(parent)
             if folder is None:
                 folder = self._enter(parent, entry)
@@ -312,7 +316,7 @@ class _Application:
                 real and parent in real
             ):  # a symlink led here: the name in the header is not the path
                 entry.flags |= REWRITE
-                path = join(real[parent], name)
+                parent = real[parent]
             kind = entry.kind
             children = folder.children
             if folder.entry is not None and folder.entry.xattrs and folder.layer == layer:
@@ -320,30 +324,27 @@ class _Application:
             existing = children.get(name)
             if existing is not None and existing.layer >= first and kind != _IMPLIES:
                 overwritten += type(existing) is Entry or existing.entry is not None  # type: ignore[union-attr]
-            if existing is None:
-                if kind == DIR:
-                    if path:
-                        self._make(folder, name, path, entry)
-                    else:
-                        self._set_root(entry)
-                elif kind == LINK:
-                    self._link(folder, name, path, entry)
-                elif kind != _IMPLIES:
-                    children[name] = entry
-            elif kind == DIR:
+            if kind == DIR:
+                path = parent + b"/" + name if parent else name
                 if type(existing) is Directory:
+                    self._mention_again(existing.layer)
                     existing = self._mine(folder, name, existing)
                     if existing.layer != layer:  # this layer makes it here, when unpacked alone
                         existing.inherits = bool(entry.flags & INHERITS)
                     existing.entry, existing.layer = entry, layer
                     folders[path] = existing
-                else:
-                    self._displace(existing)
+                elif path:
+                    if existing is not None:
+                        self._displace(existing)
                     self._make(folder, name, path, entry)
+                else:
+                    self._mention_again(self.tree.root.layer)
+                    self.tree.root.entry, self.tree.root.layer = entry, layer
             elif kind == LINK:
-                self._link(folder, name, path, entry)
+                self._link(folder, name, join(parent, name), entry)
             elif kind != _IMPLIES:
-                self._displace(existing)
+                if existing is not None:
+                    self._displace(existing)
                 children[name] = entry
         self.tree.overwritten += overwritten
 
@@ -353,21 +354,27 @@ class _Application:
         parent.children[name] = new
         self.folders[path] = new
 
-    def _set_root(self, entry: Entry) -> None:
-        root = self.tree.root
-        root.entry, root.layer = entry, self.layer
-
     def _inherit(self, folder: Directory, entry: Entry) -> None:
         if folder.default_acl:
             entry.flags |= INHERITS
 
     def _displace(self, existing: Node) -> None:
         """Prepare for another entry in the place of `existing`."""
+        if type(existing) is Directory:
+            self._mention_again(existing.layer)
+        else:
+            self._mention_again(self.tree.state(existing).layer)  # type: ignore[arg-type]
         if type(existing) is Directory or existing.kind == SYM:  # type: ignore[union-attr]
             # Paths that led through it lead elsewhere now.
             self.folders.clear()
             self.folders[b""] = self.tree.root
             self.real.clear()
+            self.twice = True
+
+    def _mention_again(self, earlier: int) -> None:
+        """Note that a path may come twice in this layer: what was there is of layer `earlier`."""
+        if earlier == self.layer:
+            self.twice = True
 
     def _link(self, folder: Directory, name: bytes, path: bytes, entry: Entry) -> None:
         """A5: bind the name to the file that the link names, which takes the link's attributes.
@@ -526,11 +533,10 @@ class _Application:
                 self.warn("implicit-base-directory", path)
         hidden = [gone.path for gone in changes.whiteouts]
         emptied = [gone.path for gone in changes.opaques]
-        for names in (changes.paths, hidden, emptied):
-            if len(set(names)) < len(names):  # docker and podman refuse the layer
-                for path, count in Counter(names).items():
-                    if count > 1:
-                        self.warn("duplicate-path", path)
+        for names in (changes.paths if self.twice else (), hidden, emptied):
+            for path, count in Counter(names).items():
+                if count > 1:  # docker and podman refuse the layer
+                    self.warn("duplicate-path", path)
         if hidden:
             self._note_whiteouts(hidden, emptied)
         if emptied:
@@ -594,5 +600,5 @@ def _has(children: dict[bytes, Node], path: bytes) -> bool:
 _IMPLIES = 0
 
 
-def _by_offset(item: tuple[bytes, Entry]) -> int:
-    return item[1].data
+def _by_offset(record: _Record) -> int:
+    return record[2].data
