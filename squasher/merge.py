@@ -317,11 +317,14 @@ class Draft:
             folder.live, folder.carried = bool(folder.gone), False
         for item in self._items:
             if type(item) is _Run:
-                folder = item.folder
-                for name, entry in item.entries:
-                    if entry not in provided:
-                        folder.live = True
-                        folder.carried |= self._is_base_name(folder, name, entry)
+                if provided:
+                    kept = [pair for pair in item.entries if pair[1] not in provided]
+                else:
+                    kept = list(item.entries) if self._whole else []
+                item.folder.live |= bool(kept) or not provided
+                item.folder.carried |= self._whole and any(
+                    self._is_base_name(item.folder, *pair) for pair in kept
+                )
         for folder in reversed(self._folders):
             if folder.parent is not None:
                 folder.parent.live |= folder.live or folder.written
@@ -331,13 +334,13 @@ class Draft:
     @property
     def survivors(self) -> int:
         """Entries of the squashed layers that are still seen, provided by the base or not."""
-        own = sum(folder.reason == _OWN for folder in self._folders)
-        return own + sum(
-            not self._is_base_name(run.folder, name, entry)
-            for run in self._items
-            if type(run) is _Run
-            for name, entry in run.entries
-        )
+        count = sum(folder.reason == _OWN for folder in self._folders)
+        for run in self._items:
+            if type(run) is _Run:
+                count += len(run.names)
+                if self._whole:
+                    count -= sum(self._is_base_name(run.folder, *pair) for pair in run.entries)
+        return count
 
     def _is_base_name(self, folder: _Folder, name: bytes, entry: Entry) -> bool:
         """Tell whether `entry` is a file of the base under a name that it has there."""

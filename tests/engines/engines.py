@@ -177,10 +177,10 @@ class Docker:
         store = self.place.state / "docker/overlay2"
         diffs = [data["UpperDir"], *filter(None, data.get("LowerDir", "").split(":"))]
         # The short names that dockerd keeps for it: mount(2) takes no more than a page of options.
-        lowers = [(Path(diff).parent / "link").read_text() for diff in diffs]
+        links = [self.place.path(Path(diff).parent / "link") for diff in diffs]
         with self.place.folder() as mount, self.place.folder() as empty:
             # overlay wants two layers; dockerd has an empty one of its own above the image.
-            layers = ":".join([empty, *(f"l/{name}" for name in lowers)])
+            layers = ":".join([empty, *(f"l/{link.read_text()}" for link in links)])
             script = 'cd "$1" && LIBMOUNT_FORCE_MOUNT2=always mount -t overlay overlay -o "$2" "$3"'
             options = f"ro,index=off,lowerdir={layers}"
             self.place.call("sh", "-euc", script, "sh", str(store), options, mount)

@@ -99,7 +99,7 @@ def _node(path: bytes, status: os.stat_result) -> Node:
         mtime_ns=status.st_mtime_ns,
         size=status.st_size if kind == "file" else 0,
         sha256=_sha256(path) if kind == "file" else "",
-        target=os.readlink(path) if kind == "symlink" else b"",  # noqa: PTH115 # bytes
+        target=os.readlink(path) if kind == "symlink" else b"",
         device=(os.major(status.st_rdev), os.minor(status.st_rdev)),
         xattrs=tuple(
             (name, os.getxattr(path, name, follow_symlinks=False))

@@ -24,6 +24,7 @@ from typing import Any
 
 from backports import zstd
 
+from tests import model
 from tests.builders import Dir, File, Hardlink, Opaque, Symlink, Whiteout, layer, outer_tar, sha256
 
 Document = dict[str, Any]
@@ -144,6 +145,11 @@ def shape(name: str) -> Callable[[Callable[[], Shape]], Callable[[], Shape]]:
 def pack(files: Mapping[str, bytes | None], links: Mapping[str, str] | None = None) -> bytes:
     """Return the tar of these members."""
     return outer_tar(files, links)
+
+
+def plain_files(data: bytes) -> Folder:
+    """Return the regular files of any archive."""
+    return {b"/".join(x.path).decode(): x.data for x in model.read(data) if x.kind == "file"}
 
 
 def gzipped(data: bytes) -> bytes:

@@ -29,6 +29,7 @@ from tests.forms.shapes import (
     Shape,
     Stored,
     odd_documents,
+    plain_files,
 )
 
 ODD = odd_documents()
@@ -193,13 +194,6 @@ def test_the_index_tree_is_kept(name: str, keep: int, tmp_path: Path) -> None:
     )
     named = [(x.get("annotations") or {}).get(REF_NAME) for x in found.index["manifests"]]
     assert len(named) == len(set(named))
-
-
-def plain_files(data: bytes) -> Folder:
-    """Return the members of any archive."""
-    from tests import model
-
-    return {b"/".join(x.path).decode(): x.data for x in model.read(data) if x.kind == "file"}
 
 
 @pytest.mark.parametrize("name", SHAPES)
