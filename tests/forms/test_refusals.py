@@ -1,0 +1,452 @@
+"""What cannot be squashed: the exit code, and a sentence that helps."""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from squasher import spec, store
+from tests.builders import Dir, Fifo, File, Symlink, layer, outer_tar, sha256
+from tests.forms.command import failed, squash
+from tests.forms.shapes import (
+    AMD64,
+    DOCKER_MANIFEST,
+    LAYERS,
+    OCI_INDEX,
+    OCI_LAYER,
+    OCI_MANIFEST,
+    SAMPLE,
+    SHAPES,
+    Document,
+    Folder,
+    attestation,
+    attested,
+    blob,
+    blobs,
+    config_of,
+    describe,
+    dump,
+    frames_of_zstd,
+    gzipped,
+    index_of,
+    item,
+    layout,
+    manifest_of,
+    pack,
+    plain,
+    plain_files,
+    stored,
+)
+
+
+def oci(
+    layers: list[Document] | None = None, config: bytes = SAMPLE, **more: Any
+) -> tuple[Folder, bytes]:
+    """Return the files of a layout of the sample, and its manifest."""
+    described = [describe(OCI_LAYER, data) for data in LAYERS] if layers is None else layers
+    manifest = manifest_of(config, described, **more)
+    pointer = describe(OCI_MANIFEST, manifest)
+    return layout(index_of(pointer), *LAYERS, config, manifest), manifest
+
+
+def refused(data: bytes | Mapping[str, bytes | None], code: int, *options: str) -> str:
+    """Return the line that refuses an archive, given as such or by its files."""
+    archive = data if isinstance(data, bytes) else pack(data)
+    return failed(squash(*options, "--keep-layers", "0", stdin=archive), code)
+
+
+# ---------------------------------------------------------------- no image
+
+
+def _zip() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("manifest.json", "[]" * 500)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "is empty; did the command before the pipe fail?"),
+        (b"\n", "no tar archive; give what `docker save` writes"),
+        (b"Error: no such image\n" * 90, "no tar archive"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(900), "no tar archive"),
+        (_zip(), "no tar archive"),
+        (gzipped(b"text"), "no tar archive"),
+        (gzipped(b""), "is empty"),
+        (gzipped(bytes(5000))[:-9], "gzip"),
+        (layer(File(b"notes.txt", b"hello")), "neither manifest.json nor index.json"),
+    ],
+    ids=["nothing", "newline", "text", "png", "zip", "gz-text", "gz-nothing", "gz-cut", "tar"],
+)
+def test_no_image(data: bytes, says: str) -> None:
+    assert says in refused(data, 3)
+
+
+def test_docker_export() -> None:
+    members = (Dir(b"bin"), File(b"bin/sh"), Dir(b"etc"), File(b"etc/passwd"), Dir(b"usr"))
+    line = refused(layer(File(b".dockerenv"), *members), 3)
+    assert "root filesystem, not an image; use `docker save`, not `docker export`" in line
+
+
+def test_an_archive_of_docker_before_1_10() -> None:
+    about = dump({"id": "a" * 64})
+    files = {f"{'a' * 64}/json": about, f"{'a' * 64}/layer.tar": LAYERS[0]}
+    line = refused({**files, "repositories": dump({"app": {"latest": "a" * 64}})}, 3)
+    assert "docker before 1.10" in line
+    assert "save the image again" in line
+
+
+@pytest.mark.parametrize("text", [b"[]", b"null"])
+def test_a_manifest_json_without_images(text: bytes) -> None:
+    assert "names no image" in refused({"manifest.json": text}, 3)
+
+
+@pytest.mark.parametrize("manifests", [[], None, ...])
+def test_an_index_without_images(manifests: Any) -> None:
+    document = {"schemaVersion": 2} | ({} if manifests is ... else {"manifests": manifests})
+    files = {"index.json": dump(document), "oci-layout": b"{}"}
+    assert "names no image that is there" in refused(files, 3)
+
+
+def test_an_index_with_nothing_but_attestations() -> None:
+    _, manifest = oci()
+    of = describe(OCI_MANIFEST, manifest, platform=AMD64)
+    parts = attestation(of)
+    only = layout(index_of(attested(of, parts[-1])), *parts)
+    assert "names no image that is there" in refused(only, 3)
+
+
+def test_a_folder_that_is_no_layout(tmp_path: Path) -> None:
+    assert "neither manifest.json nor index.json" in failed(squash(tmp_path), 3)
+    (tmp_path / "index.json").mkdir()
+    assert "neither manifest.json nor index.json" in failed(squash(tmp_path), 3)
+
+
+def test_a_layout_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*arguments: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    (tmp_path / "index.json").touch()
+    monkeypatch.setattr(store, "open", forbidden, raising=False)
+    assert "index.json: cannot be read: Permission denied" in failed(squash(tmp_path), 3)
+
+
+def test_a_transport_of_the_wrong_kind(tmp_path: Path) -> None:
+    (tmp_path / "image.tar").write_bytes(SHAPES["skopeo-oci-archive"]().archive)
+    line = failed(squash(f"oci:{tmp_path}/image.tar"), 3)
+    assert "is a file; oci-archive: takes files, oci: takes folders" in line
+    for transport in ("oci-archive", "docker-archive"):
+        assert "is a folder" in failed(squash(f"{transport}:{tmp_path}"), 3)
+        assert "No such file" in failed(squash(f"{transport}:{tmp_path}/none"), 3)
+
+
+def test_a_name_that_is_no_file() -> None:
+    for name in ("debian:12", "no-such-image"):
+        line = failed(squash(name), 3)
+        assert "no such file" in line
+        assert f"docker-daemon:{name}" in line
+    assert "docker-daemon" not in failed(squash("./No Such File"), 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("docker://debian:12", "skopeo copy docker://debian:12 oci-archive:image.tar"),
+        ("containers-storage:debian", "podman save debian -o image.tar"),
+        ("dir:/tmp/x", "skopeo copy dir:/tmp/x oci-archive:image.tar"),
+    ],
+)
+def test_transports_that_need_another_tool(name: str, says: str, tmp_path: Path) -> None:
+    assert says in failed(squash(name), 2)
+    image = tmp_path / "image.tar"
+    image.write_bytes(SHAPES["docker-25"]().archive)
+    failed(squash(image, "-o", name), 2)
+
+
+@pytest.mark.parametrize("name", ["docker-daemon:", "oci:", "oci-archive:", "docker-archive::tag"])
+def test_transports_that_name_nothing(name: str) -> None:
+    assert "names no " in failed(squash(name), 2)
+
+
+# ---------------------------------------------------------------- not all there
+
+
+@pytest.mark.parametrize("member", ["config.json", f"{sha256(LAYERS[1])}.tar"])
+def test_a_member_that_manifest_json_names_is_missing(member: str) -> None:
+    files = {**plain_files(plain(SAMPLE, LAYERS))}
+    del files[member]
+    line = refused(files, 3)
+    assert f"{member!r}: is not in the archive" in line or f"{member}: is not" in line
+    assert "manifest.json[0]." in line
+
+
+@pytest.mark.parametrize("which", ["config", "layer", "manifest"])
+def test_a_blob_that_an_index_leads_to_is_missing(which: str) -> None:
+    files, manifest = oci()
+    name = blob({"config": SAMPLE, "layer": LAYERS[2], "manifest": manifest}[which])
+    del files[name]
+    assert f"{name}: is not in the archive" in refused(files, 3)
+
+
+@pytest.mark.parametrize("which", ["config", "layer", "manifest"])
+def test_a_blob_with_other_bytes(which: str) -> None:
+    files, manifest = oci()
+    name = blob({"config": SAMPLE, "layer": LAYERS[2], "manifest": manifest}[which])
+    files[name] = files[name].replace(b"hello again", b"Hello again").replace(b'"', b" ", 1)
+    line = refused(files, 3)
+    assert name.rpartition("/")[2] in line
+    assert "expected" in line
+
+
+@pytest.mark.parametrize("which", ["config", "layer"])
+def test_a_descriptor_with_another_size(which: str) -> None:
+    described = [describe(OCI_LAYER, data) for data in LAYERS]
+    config = describe("application/vnd.oci.image.config.v1+json", SAMPLE)
+    (described[2] if which == "layer" else config)["size"] += 1
+    manifest = dump({"schemaVersion": 2, "config": config, "layers": described})
+    files = layout(index_of(describe(OCI_MANIFEST, manifest)), *LAYERS, SAMPLE, manifest)
+    assert "bytes, found" in refused(files, 3)
+
+
+def test_the_config_of_a_docker_archive_with_other_bytes() -> None:
+    files = plain_files(SHAPES["docker-25"]().archive)
+    del files["index.json"]
+    files[blob(SAMPLE)] += b" "
+    assert sha256(SAMPLE) in refused(files, 3)
+
+
+def test_layers_and_diff_ids_of_different_number() -> None:
+    assert "4 layers, but the config has 5" in refused(plain(SAMPLE, LAYERS[:4]), 3)
+    described = [describe(OCI_LAYER, data) for data in LAYERS[:4]]
+    assert "4 layers, but the config has 5" in refused(oci(described)[0], 3)
+
+
+def test_layers_in_another_order() -> None:
+    line = refused(plain(SAMPLE, LAYERS[::-1]), 3)
+    assert "layer 1 of 5: " in line or "layer 5 of 5: " in line
+    assert ": expected sha256:" in line
+
+
+def test_more_rows_with_a_layer_than_layers() -> None:
+    rows = [{"created_by": f"{n}"} for n in range(6)]
+    line = refused(plain(config_of(history=rows), LAYERS), 3)
+    assert "6 rows have a layer, but the image has 5" in line
+
+
+def test_manifest_json_and_index_json_that_are_both_wrong() -> None:
+    image = stored()
+    manifest = manifest_of(SAMPLE, image.descriptors[::-1])
+    files = layout(index_of(describe(OCI_MANIFEST, manifest)), *LAYERS, SAMPLE, manifest)
+    swapped = [blob(data) for data in (LAYERS[1], LAYERS[0], *LAYERS[2:])]
+    files["manifest.json"] = dump([item(blob(SAMPLE), swapped, None)])
+    assert "disagree, and the layers of neither fit" in refused(files, 3)
+
+
+def test_both_wrong_because_of_damaged_compression() -> None:
+    image = stored(pack_layer=gzipped)
+    manifest = manifest_of(SAMPLE, image.descriptors[::-1])
+    broken = gzipped(LAYERS[0])[:-5]
+    files = layout(index_of(describe(OCI_MANIFEST, manifest)), *image.blobs, SAMPLE, manifest)
+    files["x"] = broken
+    listed = ["x", *(blob(data) for data in image.blobs[1:])]
+    files["manifest.json"] = dump([item(blob(SAMPLE), listed, None)])
+    assert "disagree, and the layers of neither fit" in refused(files, 3)
+
+
+@pytest.mark.parametrize("target", ["nowhere", "../../etc/passwd", "manifest.json", "/folder"])
+def test_a_manifest_json_that_is_a_link_to_nothing(target: str) -> None:
+    assert "manifest.json" in refused(outer_tar({"folder/": None}, {"manifest.json": target}), 3)
+
+
+def test_a_layer_that_is_no_file() -> None:
+    files = plain_files(plain(SAMPLE, LAYERS))
+    name = f"{sha256(LAYERS[0])}.tar"
+    del files[name]
+    assert name in refused({**files, f"{name}/": None}, 3)
+    fifo = layer(*(File(k.encode(), v) for k, v in files.items()), Fifo(name.encode()))
+    assert "is no regular file" in refused(fifo, 3)
+
+
+def test_a_chain_of_links_is_followed_and_has_an_end(tmp_path: Path) -> None:
+    name = f"{sha256(LAYERS[0])}.tar"
+    for length, code in ((7, 0), (9, 3)):
+        files = plain_files(plain(SAMPLE, LAYERS))
+        files["real"] = files.pop(name)
+        links = [Symlink(b"l%d" % n, b"l%d" % (n + 1)) for n in range(length - 2)]
+        last = Symlink(b"l%d" % (length - 2), b"/real")
+        data = layer(
+            *(File(key.encode(), value) for key, value in files.items()),
+            Symlink(name.encode(), b"./l0"),
+            *links,
+            last,
+        )
+        assert squash(stdin=data).code == code
+
+
+def test_indexes_inside_each_other_without_end() -> None:
+    files, manifest = oci()
+    pointer = describe(OCI_MANIFEST, manifest)
+    for _ in range(9):
+        index = index_of(pointer)
+        files[blob(index)] = index
+        pointer = describe(OCI_INDEX, index)
+    files["index.json"] = index_of(pointer)
+    assert "more than 8 indexes inside each other" in refused(files, 3)
+
+
+def test_documents_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spec, "DOCUMENT_MAX", len(SAMPLE) - 1)
+    assert f"a document of {len(SAMPLE)} bytes" in refused(plain(SAMPLE, LAYERS), 3)
+
+
+# ---------------------------------------------------------------- sound, but not supported
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar",
+    ],
+)
+@pytest.mark.parametrize("there", [True, False])
+def test_foreign_layers(media_type: str, there: bool) -> None:
+    described = [describe(OCI_LAYER, data) for data in LAYERS]
+    described[0] = describe(media_type, LAYERS[0], urls=["https://example.com/layer"])
+    files, _ = oci(described)
+    if not there:
+        del files[blob(LAYERS[0])]
+    assert "a foreign layer" in refused(files, 5)
+
+
+def test_encrypted_layers() -> None:
+    described = [describe(f"{OCI_LAYER}+gzip+encrypted", data) for data in LAYERS]
+    line = refused(oci(described)[0], 5)
+    assert "an encrypted layer" in line
+    assert "layers[0]" in line
+
+
+def test_manifest_schema_1() -> None:
+    manifest = dump({"schemaVersion": 1, "name": "app", "fsLayers": [], "history": []})
+    kind = "application/vnd.docker.distribution.manifest.v1+json"
+    files = layout(index_of(describe(kind, manifest)), manifest)
+    assert "manifest schema 1" in refused(files, 5)
+
+
+ARTIFACTS = {
+    "helm": (
+        "application/vnd.cncf.helm.config.v1+json",
+        "application/vnd.cncf.helm.chart.content.v1.tar+gzip",
+    ),
+    "sbom": ("application/vnd.oci.image.config.v1+json", "text/spdx+json"),
+    "signature": (
+        "application/vnd.oci.image.config.v1+json",
+        "application/vnd.dev.cosign.simplesigning.v1+json",
+    ),
+    "oras": ("application/vnd.oci.empty.v1+json", "application/vnd.oci.image.layer.v1.tar"),
+    "wasm": ("application/vnd.wasm.config.v0+json", "application/wasm"),
+    "singularity": (
+        "application/vnd.sylabs.sif.config.v1+json",
+        "application/vnd.sylabs.sif.layer.v1.sif",
+    ),
+    "squashfs": (
+        "application/vnd.oci.image.config.v1+json",
+        "application/vnd.oci.image.layer.squashfs",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ARTIFACTS)
+def test_artifacts(name: str) -> None:
+    config_type, layer_type = ARTIFACTS[name]
+    config, content = b"{}", b"content"
+    manifest = manifest_of(config, [describe(layer_type, content)], config_type=config_type)
+    files = layout(index_of(describe(OCI_MANIFEST, manifest)), config, content, manifest)
+    line = refused(files, 5)
+    assert "an artifact that is no image (" in line
+    assert layer_type in line or config_type in line
+
+
+def test_an_artifact_without_a_config() -> None:
+    manifest = dump({"schemaVersion": 2, "artifactType": "application/x", "blobs": []})
+    files = layout(index_of(describe(OCI_MANIFEST, manifest)), manifest)
+    assert "an artifact that is no image" in refused(files, 5)
+
+
+def test_squashfs_layers() -> None:
+    squashfs = b"hsqs" + bytes(4092)
+    config = config_of((squashfs, *LAYERS[1:]))
+    assert "a squashfs layer" in refused(plain(config, (squashfs, *LAYERS[1:])), 5)
+
+
+def test_windows_images() -> None:
+    assert "a Windows image" in refused(plain(config_of(os="windows"), LAYERS), 5)
+    config = dump(config_of(os="windows"))
+    assert "a Windows image" in refused(oci(config=config)[0], 5)
+
+
+def test_digests_that_are_not_sha256() -> None:
+    digest = "sha512:" + "0" * 128
+    described = [{**describe(OCI_LAYER, data), "digest": digest} for data in LAYERS]
+    assert "not SHA-256" in refused(oci(described)[0], 5)
+
+
+def test_zstd_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *rest: Any, **more: Any) -> Any:
+        if name in ("backports", "compression"):
+            raise ImportError(name)
+        return real(name, *rest, **more)
+
+    archive = SHAPES["podman-zstd-chunked"]().archive
+    plain_archive = SHAPES["docker-25"]().archive
+    monkeypatch.setattr(builtins, "__import__", without)
+    line = refused(archive, 5)
+    assert "zstd needs the extra `zstd`; pip install 'image-squasher[zstd]'" in line
+    assert "pip install" in refused(frames_of_zstd(plain_archive, 10**6), 5)
+    assert "pip install" in refused(plain_archive, 5, "--compress", "zstd")
+
+
+# ---------------------------------------------------------------- one of several
+
+
+def _two(second: bytes, *data: bytes) -> Folder:
+    files, manifest = oci()
+    pointers = (
+        describe(OCI_MANIFEST, manifest, annotations={"org.opencontainers.image.ref.name": "a"}),
+        describe(DOCKER_MANIFEST, second, annotations={"org.opencontainers.image.ref.name": "b"}),
+    )
+    return {**files, **blobs(second, *data), "index.json": index_of(*pointers)}
+
+
+def test_an_image_that_is_not_supported_beside_one_that_is() -> None:
+    described = [describe(f"{OCI_LAYER}+encrypted", data) for data in LAYERS]
+    done = squash("--format", "oci", stdin=pack(_two(manifest_of(SAMPLE, described))))
+    assert done.code == 0
+    assert "encrypted" in done.err
+
+
+def test_an_image_that_is_damaged_beside_one_that_is_not() -> None:
+    described = [describe(OCI_LAYER, data) for data in LAYERS[:4]]
+    refused(_two(manifest_of(SAMPLE, described)), 3)
+
+
+def test_json_that_is_none() -> None:
+    for name in ("manifest.json", "index.json"):
+        for text in (b"", b"{", b"\xef\xbb\xbf[]", b"[" * 100_000, b'"\\ud800"'):
+            assert name in refused({name: text}, 3)
+    files, _ = oci()
+    assert json.loads(files["index.json"])
