@@ -1,0 +1,150 @@
+"""squasher.compression: told by the first bytes, read by libraries."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import sys
+
+import pytest
+
+from squasher.compression import (
+    Compression,
+    compress,
+    decompress,
+    default,
+    parse_compression,
+    sniff,
+    version,
+)
+from squasher.errors import ArchiveError, UnsupportedImageError, UsageError
+
+DATA = bytes(range(256)) * 9000  # more than two windows
+PACKED = {
+    "gzip": gzip.compress(DATA),
+    "xz": lzma.compress(DATA),
+    "bzip2": bz2.compress(DATA),
+    "zstd": b"".join(compress(default("zstd"), [DATA])),
+}
+
+each = pytest.mark.parametrize("name", PACKED)
+
+
+def unpacked(name: str, data: bytes) -> bytes:
+    return b"".join(decompress(name, io.BytesIO(data)))
+
+
+@each
+def test_what_is_packed_is_told_by_its_head(name: str) -> None:
+    assert sniff(PACKED[name]) == name
+    assert sniff(PACKED[name][:2]) == ""
+
+
+@pytest.mark.parametrize("low", [0x50, 0x5F])
+def test_a_skippable_frame_begins_zstd(low: int) -> None:
+    assert sniff(bytes([low]) + b"\x2a\x4d\x18") == "zstd"
+
+
+@pytest.mark.parametrize(
+    "head", [b"", b"\x1f\x8b", b"etc/", bytes(512), b"\x60\x2a\x4d\x18", b"BZhello", b"BZ"]
+)
+def test_other_heads_are_not(head: bytes) -> None:
+    assert sniff(head) == ""
+
+
+@each
+def test_it_is_unpacked_in_windows(name: str) -> None:
+    windows = list(decompress(name, io.BytesIO(PACKED[name])))
+    assert b"".join(windows) == DATA
+    assert max(map(len, windows)) <= 1 << 20
+
+
+@each
+def test_all_members_are_read(name: str) -> None:
+    assert unpacked(name, PACKED[name] * 2) == DATA * 2
+
+
+@each
+def test_nothing_packed_is_nothing(name: str) -> None:
+    empty = {
+        "gzip": gzip.compress(b""),
+        "xz": lzma.compress(b""),
+        "bzip2": bz2.compress(b""),
+        "zstd": b"".join(compress(default("zstd"), [])),
+    }
+    assert unpacked(name, empty[name]) == b""
+
+
+@each
+@pytest.mark.parametrize("cut", [1, 5, 100])
+def test_what_ends_early_is_an_error(name: str, cut: int) -> None:
+    with pytest.raises(ArchiveError, match=f"damaged {name} data"):
+        unpacked(name, PACKED[name][:-cut])
+
+
+@each
+def test_what_is_damaged_is_an_error(name: str) -> None:
+    damaged = bytearray(PACKED[name])
+    damaged[len(damaged) // 2] ^= 0xFF
+    with pytest.raises(ArchiveError, match=f"damaged {name} data"):
+        unpacked(name, bytes(damaged))
+
+
+@each
+def test_an_error_of_the_reader_below_stays(name: str) -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise ArchiveError("shorter than it was")
+
+    with pytest.raises(ArchiveError, match=r"^shorter"):
+        list(decompress(name, Broken()))
+
+
+@pytest.mark.parametrize("text", ["gzip", "gzip:1", "zstd", "zstd:19", "none"])
+def test_what_is_compressed_can_be_read_and_is_the_same_each_time(text: str) -> None:
+    how = parse_compression(text)
+    assert how is not None
+    whole = b"".join(compress(how, [DATA]))
+    assert whole == b"".join(compress(how, [DATA]))
+    assert sniff(whole) == how.name
+    assert (unpacked(how.name, whole) if how.name else whole) == DATA
+    assert how.suffix == (f"+{how.name}" if how.name else "")
+
+
+def test_gzip_has_neither_time_nor_name() -> None:
+    packed = b"".join(compress(default("gzip"), [b"one ", b"two"]))
+    assert packed[:10] == b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
+    assert gzip.decompress(packed) == b"one two"
+
+
+def test_options() -> None:
+    assert parse_compression("auto") is None
+    assert parse_compression("none") == Compression("")
+    assert parse_compression("gzip") == default("gzip") == Compression("gzip", 6)
+    assert parse_compression("zstd:5") == Compression("zstd", 5)
+    assert default("") == Compression("")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "xz", "gzip:", "gzip:10", "gzip:-1", "gzip:²", "zstd:0", "zstd:20", "none:1"]
+)
+def test_what_is_no_option(text: str) -> None:
+    with pytest.raises(UsageError, match="--compress"):
+        parse_compression(text)
+
+
+def test_zstd_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("compression.zstd", "backports.zstd", "backports"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UnsupportedImageError, match=r"pip install 'image-squasher\[zstd\]'"):
+        list(decompress("zstd", io.BytesIO(PACKED["zstd"])))
+    with pytest.raises(UnsupportedImageError):
+        list(compress(Compression("zstd", 3), [b""]))
+
+
+def test_versions() -> None:
+    assert version("gzip").startswith("zlib 1.")
+    assert version("zstd").startswith("zstd 1.")
+    assert version("") == ""

@@ -1,0 +1,156 @@
+"""squasher.paths: clean names and the grammar of whiteouts."""
+
+from __future__ import annotations
+
+import pytest
+
+from squasher.errors import ArchiveError
+from squasher.paths import (
+    Cover,
+    Meaning,
+    ancestors,
+    classify,
+    clean,
+    join,
+    new_ancestors,
+    show,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        (b"", b""),
+        (b"/", b""),
+        (b"./", b""),
+        (b".", b""),
+        (b"a", b"a"),
+        (b"./a", b"a"),
+        (b"/a", b"a"),
+        (b"a/", b"a"),
+        (b"a//b", b"a/b"),
+        (b"a/./b", b"a/b"),
+        (b"a/../b", b"b"),
+        (b"a/..", b""),
+        (b"...", b"..."),
+        (b"..a/b..", b"..a/b.."),
+        (b"\xff\xfe/\xc3\xa9", b"\xff\xfe/\xc3\xa9"),
+        (b"n" * 255, b"n" * 255),
+        (b"a/" + b"n" * 255 + b"/b", b"a/" + b"n" * 255 + b"/b"),
+        (b".wh." + b"n" * 255, b".wh." + b"n" * 255),
+        (b"a\nb\\c*\x7f", b"a\nb\\c*\x7f"),
+    ],
+)
+def test_clean(name: bytes, path: bytes) -> None:
+    assert clean(name) == path
+
+
+@pytest.mark.parametrize("name", [b"..", b"../a", b"/../a", b"a/../../b", b"./..", b"a/../.."])
+def test_a_name_must_not_leave_the_root(name: bytes) -> None:
+    with pytest.raises(ArchiveError, match="leaves the root"):
+        clean(name)
+
+
+@pytest.mark.parametrize("name", [b"n" * 256, b"a/" + b"n" * 256 + b"/b", b".wh." + b"n" * 256])
+def test_a_component_that_no_filesystem_has(name: bytes) -> None:
+    with pytest.raises(ArchiveError, match="longer than 255"):
+        clean(name)
+
+
+def test_a_name_that_no_system_can_open() -> None:
+    """Linux: PATH_MAX is 4096 with the final NUL."""
+    assert clean(b"a/" * 2047 + b"a")
+    with pytest.raises(ArchiveError):
+        clean(b"a/" * 2048 + b"a")
+
+
+@pytest.mark.parametrize(
+    ("path", "meaning", "about"),
+    [
+        (b"", Meaning.ENTRY, b""),
+        (b"a", Meaning.ENTRY, b"a"),
+        (b"a/b", Meaning.ENTRY, b"a/b"),
+        (b".wh.a", Meaning.WHITEOUT, b"a"),
+        (b"d/.wh.a", Meaning.WHITEOUT, b"d/a"),
+        (b".wh..a", Meaning.WHITEOUT, b".a"),
+        (b".wh....", Meaning.WHITEOUT, b"..."),
+        (b".wh..wh.", Meaning.IGNORED, b".wh..wh."),
+        (b".wh.wh.a", Meaning.WHITEOUT, b"wh.a"),
+        (b".wh..wh..opq", Meaning.OPAQUE, b""),
+        (b"d/.wh..wh..opq", Meaning.OPAQUE, b"d"),
+        (b".wh..wh..opqX", Meaning.IGNORED, b".wh..wh..opqX"),
+        (b".wh..wh.plnk", Meaning.IGNORED, b".wh..wh.plnk"),
+        (b"d/.wh..wh.aufs", Meaning.IGNORED, b"d/.wh..wh.aufs"),
+        (b"foo.wh.bar", Meaning.ENTRY, b"foo.wh.bar"),
+        (b"x.wh.y/z", Meaning.ENTRY, b"x.wh.y/z"),
+        (b".wh", Meaning.ENTRY, b".wh"),
+        (b".whx", Meaning.ENTRY, b".whx"),
+        (b".wh/.wh.a", Meaning.WHITEOUT, b".wh/a"),
+    ],
+)
+def test_classify(path: bytes, meaning: Meaning, about: bytes) -> None:
+    assert classify(path) == (meaning, about)
+
+
+@pytest.mark.parametrize("path", [b".wh.", b"d/.wh.", b".wh..", b"d/.wh..."])
+def test_a_whiteout_must_name_something(path: bytes) -> None:
+    with pytest.raises(ArchiveError, match="names nothing"):
+        classify(path)
+
+
+@pytest.mark.parametrize(
+    "path", [b".wh.d/a", b"a/.wh.d/b", b".wh..wh.plnk/1", b".wh.d/.wh.a", b"a/.wh./b"]
+)
+def test_nothing_lies_below_a_whiteout(path: bytes) -> None:
+    with pytest.raises(ArchiveError, match="below a whiteout"):
+        classify(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        (b"etc/passwd", "'etc/passwd'"),
+        (b"", "''"),
+        (b"new\nline\t", "'new\\nline\\t'"),
+        (b"\xc3\xa9", "'é'"),
+        (b"\xff", "'\\xff'"),
+        (b"it's\\", "'it\\'s\\\\'"),
+        (b"\x1b[31m", "'\\x1b[31m'"),
+        ("\u202e\u00a0".encode(), "'\\u202e\\xa0'"),
+        (b"\xed\xa0\x80", "'\\xed\\xa0\\x80'"),
+        (b"n" * 300, "'" + "n" * 200 + "...'"),
+    ],
+)
+def test_show(path: bytes, text: str) -> None:
+    assert show(path) == text
+
+
+def test_joining_and_ancestors() -> None:
+    assert join(b"", b"a") == b"a"
+    assert join(b"a", b"b") == b"a/b"
+    assert ancestors(b"a/b/c") == [b"a/b", b"a"]
+    assert ancestors(b"a") == ancestors(b"") == []
+
+
+def test_new_ancestors_come_once() -> None:
+    seen: set[bytes] = set()
+    assert list(new_ancestors(b"a/b/c", seen)) == [b"a/b", b"a"]
+    assert list(new_ancestors(b"a/b/d", seen)) == []
+    assert list(new_ancestors(b"a/x/y/z", seen)) == [b"a/x/y", b"a/x"]
+    assert seen == {b"a", b"a/b", b"a/x", b"a/x/y"}
+
+
+def test_cover() -> None:
+    cover = Cover([b"a/b", b"c"])
+    assert cover
+    assert b"a/b" in cover
+    assert b"a/b/x/y" in cover
+    assert b"c/d" in cover
+    assert b"a" not in cover
+    assert b"a/bb" not in cover
+    assert not cover.below(b"a/b")
+    assert cover.below(b"a/b/x")
+    assert cover.below(b"a/b/x")  # asked again
+    assert not Cover([])
+    assert b"a" not in Cover([])
+    assert b"" in Cover([b""])
