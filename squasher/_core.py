@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Literal
 
@@ -127,10 +127,10 @@ def compare(
     total = sum(layer.blob.size for image in (before, after) for layer in image.layers)
     spool = Spool(tmp_dir)
     try:
-        sides = [
-            tuple(scan(image, 0, spool, lambda n: progress("compare", n, total)))
-            for image in (before, after)
-        ]
+        sides = []
+        for image in (before, after):
+            with closing(scan(image, 0, spool, lambda n: progress("compare", n, total))) as read:
+                sides.append(tuple(read))
         return differences(*sides)
     finally:
         spool.close()

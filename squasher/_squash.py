@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -167,8 +168,9 @@ def squash(
 def _scan(image: Image, options: Options, spool: Spool, progress: Progress) -> tuple[Scan, ...]:
     """Check all layers; none has to be unpacked."""
     total, count = sum(layer.blob.size for layer in image.layers), len(image.layers)
-    read = scan(image, count, spool, lambda n: progress("read", n, total), options.max_size)
-    return tuple(done for done, _ in read)
+    reading = scan(image, count, spool, lambda n: progress("read", n, total), options.max_size)
+    with closing(reading) as read:
+        return tuple(done for done, _ in read)
 
 
 def _merge(
@@ -180,17 +182,18 @@ def _merge(
     tree = lower
     scans: list[Scan] = []
     entries = 0
-    read = scan(image, kept, spool, lambda n: progress("read", n, total), options.max_size)
-    for done, changes in read:
-        if len(scans) == kept:
-            tree = lower.fork(kept)
-        try:
-            tree.apply(changes)
-        except SquasherError as error:
-            raise error.within(f"layer {len(scans) + 1} of {len(image.layers)}") from None
-        entries += len(changes.entries) if len(scans) >= kept else 0
-        scans.append(done)
-        del changes  # its paths are no longer needed
+    reading = scan(image, kept, spool, lambda n: progress("read", n, total), options.max_size)
+    with closing(reading) as read:
+        for done, changes in read:
+            if len(scans) == kept:
+                tree = lower.fork(kept)
+            try:
+                tree.apply(changes)
+            except SquasherError as error:
+                raise error.within(f"layer {len(scans) + 1} of {len(image.layers)}") from None
+            entries += len(changes.entries) if len(scans) >= kept else 0
+            scans.append(done)
+            del changes  # its names are in the tree now
     image = replace(image, layers=tuple(done.layer for done in scans))
     before = _layer_reports(image, scans)
     draft = Draft(lower, tree, kept)

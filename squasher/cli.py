@@ -241,7 +241,7 @@ def command(
     platform: str | None,
     **options: Any,
 ) -> None:
-    r"""Squash the layers of a container image above BASE into one.
+    """Squash the layers of a container image above BASE into one.
 
     IMAGE is an archive as `docker save` writes it, an OCI archive or layout: a path, a transport
     (docker-archive:, oci-archive:, oci:, docker-daemon:), or - (or nothing) for stdin.
@@ -252,7 +252,7 @@ def command(
 
     Exit codes: 0 done, 1 not verified or --strict, 2 usage, 3 no sound image, 4 base or image not
     found, 5 not supported, 6 output not written, 7 engine.
-    """
+    """  # noqa: D301  (click looks for the character)
     _exclude(("--tag", tags), ("--no-tag", no_tag))
     _exclude(("--quiet", quiet), ("--verbose", verbose))
     _exclude(("--dry-run", dry_run), ("--load", load))

@@ -148,6 +148,7 @@ class _Index:
     tree: tuple[Node, ...] = ()
     document: dict[str, Any] = field(default_factory=dict)
     problems: list[SquasherError] = field(default_factory=list)
+    _unsupported: list[str] = field(default_factory=list)
     _known: dict[Digest, int] = field(default_factory=dict)
     _attestations: int = 0
     _incomplete: int = 0
@@ -170,6 +171,9 @@ class _Index:
         ):
             if count:
                 yield f"left out {count} {what}"
+        if self._unsupported:
+            count = len(self._unsupported)
+            yield f"left out {count} images that cannot be squashed: {self._unsupported[0]}"
 
     def _nodes(
         self, pointers: Sequence[Descriptor], tags: tuple[str, ...], depth: int
@@ -206,6 +210,7 @@ class _Index:
                 image = self._image(data, found, name)
             except UnsupportedImageError as error:
                 self.problems.append(error)
+                self._unsupported.append(str(error))
                 continue
             if image is not None:
                 position = self._known[pointer.digest] = len(self.images)

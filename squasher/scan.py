@@ -11,7 +11,7 @@ import hashlib
 import os
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
@@ -61,7 +61,7 @@ def scan(
     spool: Spool,
     progress: Progress,
     max_size: int | None = None,
-) -> Iterator[tuple[Scan, Changeset]]:
+) -> Generator[tuple[Scan, Changeset], None, None]:
     """Yield the layers of `image` and what they say, lowest first, once their bytes are checked.
 
     Layers from `first` on are unpacked to `spool` if they are compressed. O(bytes). Raises

@@ -29,20 +29,20 @@ class Spool:
         """Return what `chunks` bring, copied to a new file. Raises OutputError."""
         written = 0
         try:
-            new = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115
+            # Unbuffered: what cannot be written fails here and not when the file is closed.
+            new = tempfile.TemporaryFile(dir=self.folder, buffering=0)  # noqa: SIM115
         except OSError as error:
             raise self._failed(error, 0) from None
         self.keep(new)
         for chunk in chunks:
-            try:
-                new.write(chunk)
-            except OSError as error:
-                raise self._failed(error, written) from None
-            written += len(chunk)
-        try:
-            new.flush()
-        except OSError as error:
-            raise self._failed(error, written) from None
+            rest = memoryview(chunk)
+            while rest:
+                try:
+                    count = new.write(rest)
+                except OSError as error:
+                    raise self._failed(error, written) from None
+                rest = rest[count:]
+                written += count
         return Content((Extent(open_file(new), 0, written),))
 
     def _failed(self, error: OSError, written: int) -> OutputError:

@@ -19,7 +19,7 @@ from squasher.content import Content, ContentReader, Extent, open_file
 from squasher.errors import ArchiveError, SquasherError
 from squasher.paths import clean, show
 from squasher.spool import Spool
-from squasher.tarstream import DIR, LINK, REG, SYM, Member, members
+from squasher.tarstream import DIR, LINK, REG, SYM, Member, is_header, members
 
 #: Links from member to member that are followed; docker writes one.
 _LINKS_MAX = 8
@@ -49,6 +49,15 @@ def document(store: Store, name: str) -> bytes:
     return content.read_at(0, content.size)
 
 
+def _text(name: bytes) -> str:
+    """Return the name of a member as documents spell it; it is no name of this system."""
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _bytes(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
+
+
 def _key(name: str) -> str:
     return posixpath.normpath(name).lstrip("/")
 
@@ -63,7 +72,7 @@ class TarStore:
             if member.kind == DIR:
                 continue
             try:
-                name = os.fsdecode(clean(member.name))
+                name = _text(clean(member.name))
             except ArchiveError as error:
                 raise error.within(show(member.name)) from None
             if name in self._members:  # docker takes the last one, podman the first
@@ -82,18 +91,18 @@ class TarStore:
         for _ in range(_LINKS_MAX):
             member = self._members.get(key)
             if member is None:
-                raise ArchiveError("is not in the archive", where=show(os.fsencode(name)))
+                raise ArchiveError("is not in the archive", where=show(_bytes(name)))
             if member.kind == REG:
                 stop = member.offset + member.size
                 return Content(tuple(self._content.slice(member.offset, stop)))
-            target = os.fsdecode(member.target)
+            target = _text(member.target)
             if member.kind == SYM:
                 key = _key(posixpath.join(posixpath.dirname(key), target))
             elif member.kind == LINK:
                 key = _key(target)
             else:
                 break
-        raise ArchiveError("is no regular file", where=show(os.fsencode(name)))
+        raise ArchiveError("is no regular file", where=show(_bytes(name)))
 
 
 class FolderStore:
@@ -145,7 +154,7 @@ def open_store(
         if not content.size:
             raise ArchiveError("is empty", hint="did the command before the pipe fail?")
         head = content.read_at(0, 512)
-        if len(head) < 512 or (head[257:262] != b"ustar" and not head[148:156].strip(b" \0")):
+        if not is_header(head) and any(head):  # all zeros is an archive without members
             raise ArchiveError("is no tar archive", hint="give what `docker save` writes")
         return TarStore(content), name
     except SquasherError as error:

@@ -804,6 +804,15 @@ class Member:
     target: bytes
 
 
+def is_header(block: bytes) -> bool:
+    """Tell whether `block` is a tar header: 512 bytes with the checksum that they say."""
+    try:
+        _Headers(0).check(block)
+    except ArchiveError:
+        return False
+    return len(block) == BLOCK
+
+
 def members(read_at: Callable[[int, int], bytes], size: int) -> Iterator[Member]:
     """Yield the members of an outer archive of `size` bytes, seeking from header to header.
 
