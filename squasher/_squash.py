@@ -392,7 +392,10 @@ def _history(
     squashed = [i for i, layer in layers.items() if layer is not None and layer >= split.kept]
     if how == "drop":
         end = squashed[0] if squashed else len(table)
-        return (*table[: min(end, split.rows if split.rows is not None else end)], new)
+        if split.rows is not None:  # but never the row of a kept layer
+            kept = [i for i, layer in layers.items() if layer is not None and layer < split.kept]
+            end = min(end, max([split.rows, *(i + 1 for i in kept[-1:])]))
+        return (*table[:end], new)
     emptied = (spec.emptied(row) if i in squashed else row for i, row in enumerate(table))
     return (*emptied, new)
 
