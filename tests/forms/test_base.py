@@ -28,6 +28,7 @@ from tests.forms.shapes import (
     item,
     pack,
     plain,
+    plain_files,
 )
 
 HEX = [sha256(data) for data in LAYERS]
@@ -135,8 +136,6 @@ def test_a_layer_by_its_folder_in_an_old_archive() -> None:
 
 
 def _member(archive: bytes, name: str) -> bytes:
-    from tests.forms.shapes import plain_files
-
     return plain_files(archive)[name]
 
 

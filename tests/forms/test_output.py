@@ -1,0 +1,916 @@
+"""Ways out: forms, transports, compression, times, reports, proofs; and options that conflict."""
+
+from __future__ import annotations
+
+import bz2
+import datetime
+import gzip
+import io
+import json
+import lzma
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from backports import zstd
+
+import squasher
+from squasher import _core, _squash, scan, writer
+from squasher.location import Location, parse_location
+from tests.builders import File, archive, layer, sha256
+from tests.forms import result
+from tests.forms.command import done, failed, squash
+from tests.forms.shapes import (
+    ARM,
+    CONTAINERD_NAME,
+    CREATED,
+    LAYERS,
+    OCI_INDEX,
+    REF_NAME,
+    SAMPLE,
+    SHAPES,
+    TAG,
+    Document,
+    Folder,
+    config_of,
+    describe,
+    dump,
+    gzipped,
+    index_of,
+    layout,
+    pack,
+    plain,
+    plain_files,
+)
+
+IMAGE = SHAPES["docker-25"]().archive
+GZIPPED = SHAPES["skopeo-oci-archive"]().archive
+ZSTD = SHAPES["podman-zstd-chunked"]().archive
+DOCKER_TYPES = SHAPES["buildx-docker"]().archive
+TWO = SHAPES["several-images"]().archive
+PLATFORMS = SHAPES["buildx-oci"]().archive
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """Return the path of the sample."""
+    path = tmp_path / "image.tar"
+    path.write_bytes(IMAGE)
+    return path
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """Return an empty folder for results."""
+    path = tmp_path / "out"
+    path.mkdir()
+    return path
+
+
+def notes_of(index: Document) -> list[Document]:
+    """Return the annotations of the descriptors of an index."""
+    return [pointer.get("annotations") or {} for pointer in index["manifests"]]
+
+
+# ---------------------------------------------------------------- options in conflict
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("-f 1 --keep-layers 1", "-f and --keep-layers exclude each other"),
+        ("-t a --no-tag", "--tag and --no-tag exclude each other"),
+        ("-q -v", "--quiet and --verbose exclude each other"),
+        ("--dry-run --load", "--dry-run and --load exclude each other"),
+        ("--keep-layers -1", "-1 is no number of layers"),
+        ("-f 0", "0 rows leave nothing to squash"),
+        ("--format tar", "tar"),
+        ("--history half", "half"),
+        ("--format docker -o oci:OUT/x", "oci: is not --format docker"),
+        ("--format docker -o oci-archive:OUT/x", "oci-archive: is not --format docker"),
+        ("--format oci -o docker-archive:OUT/x", "docker-archive: is not --format oci"),
+        ("--format oci -o docker-daemon:app", "docker-daemon: is not --format oci"),
+        ("--format oci --load", "the daemon takes --format docker"),
+        ("--load -o oci:OUT/x", "the daemon takes --format docker"),
+        ("--load -o oci-archive:OUT/x", "the daemon takes --format docker"),
+        ("--load --format oci -o OUT/x", "the daemon takes --format docker"),
+        ("-t a -o docker-archive:OUT/x:b", "the output names the image, and so do the tags"),
+        ("--no-tag -o docker-archive:OUT/x:b", "the output names the image, and so do the tags"),
+        ("-t a -o docker-daemon:b", "the output names the image, and so do the tags"),
+        ("-o docker-archive:OUT/x:Bad", "is no image name"),
+        ("-t Bad", "'Bad' is no image name"),
+        ("-t a:b:c", "is no image name"),
+        ("--cleanup", "--cleanup: needs a docker-daemon: input and --load"),
+        ("--cleanup --load", "--cleanup: needs a docker-daemon: input and --load"),
+        ("--report - -o -", "stdout takes the archive already"),
+        ("--report -", "stdout takes the archive already"),
+        ("--strict=nonsense", "'nonsense' is no kind of warning; default-acl, duplicate-path"),
+        ("--compress lz4", "'lz4' is not known; auto, none, gzip or zstd[:LEVEL]"),
+        ("--compress gzip:10", "'10' is no level of gzip; 0 to 9"),
+        ("--compress gzip:", "'' is no level of gzip"),
+        ("--compress zstd:0", "'0' is no level of zstd; 1 to 19"),
+        ("--compress zstd:-1", "'-1' is no level of zstd"),
+        ("--compress none:1", "'none:1' is not known"),
+        ("--created yesterday", "'yesterday' is no time; give RFC 3339 or epoch seconds"),
+        ("--created 2024-02-30T00:00:00Z", "is no time"),
+        ("--created 2024-01-01T00:00:00+24:00", "is no time"),
+        ("--created 99999999999999999999", "is no time"),
+        ("-o docker://registry/app", "the transport docker:// is not supported"),
+        ("-o containers-storage:app", "the transport containers-storage: is not supported"),
+        ("-o oci:", "names no path"),
+    ],
+)
+def test_options_in_conflict(options: str, says: str, image: Path, out: Path) -> None:
+    words = options.replace("OUT", str(out)).split()
+    assert says in failed(squash(*words, image), 2)
+    assert os.listdir(out) == []
+
+
+def test_cleanup_needs_load_and_a_daemon(image: Path) -> None:
+    for words in (("docker-daemon:app", "-o", "-"), (str(image), "--load")):
+        assert "--cleanup: needs" in failed(squash("--cleanup", *words), 2)
+
+
+@pytest.mark.parametrize("option", ["-o", "-f"])
+def test_an_empty_value_is_an_unset_variable(option: str, image: Path) -> None:
+    assert "empty" in failed(squash(option, "", image), 2)
+
+
+@pytest.mark.parametrize("value", ["-1", "many", "1.5"])
+def test_a_size_that_is_none(value: str, image: Path) -> None:
+    assert value in failed(squash("--max-size", value, image), 2)
+
+
+@pytest.mark.parametrize("options", [["-t", "one"], ["-o", "oci-archive:{}/x:one"]])
+def test_one_name_for_several_images(options: list[str], out: Path) -> None:
+    words = [word.format(out) for word in options]
+    line = failed(squash(*words, stdin=TWO), 2)
+    assert "2 images, a name fits one; choose one with --image or --platform" in line
+    assert os.listdir(out) == []
+    words += ["--image", TAG]
+    done(squash(*words, stdin=TWO))
+
+
+def test_several_platforms_under_one_name(out: Path) -> None:
+    line = failed(squash(stdin=PLATFORMS), 2)
+    assert f"{TAG} names several images (linux/amd64, linux/arm64/v8)" in line
+    assert "--platform" in line
+    assert "--format oci" in line
+    found = result.read(done(squash("--platform", "linux/arm64", stdin=PLATFORMS)).out)
+    assert found.one.config["architecture"] == "arm64"
+    done(squash("--format", "oci", stdin=PLATFORMS))
+    done(squash("-o", f"oci:{out}/layout", stdin=PLATFORMS))
+    done(squash("--no-tag", "--platform", "linux/amd64", stdin=PLATFORMS))
+
+
+# ---------------------------------------------------------------- choosing images
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        (TAG, 1),
+        ("debian:12", 1),
+        ("docker.io/library/debian:12", 1),
+        (sha256(SAMPLE), 1),
+        ("sha256:" + sha256(SAMPLE)[:6], 1),
+    ],
+)
+def test_an_image_of_several(name: str, layers: int) -> None:
+    found = result.read(done(squash("--image", name, stdin=TWO)).out)
+    assert len(found.one.layers) == layers
+    tree = LAYERS[:2] if "debian" in name else LAYERS
+    assert result.tree(found.one.layers) == result.tree(tree)
+
+
+@pytest.mark.parametrize("name", ["debian", "none:1", sha256(SAMPLE)[:5], "sha256:ffffff"])
+def test_an_image_that_is_not_there(name: str) -> None:
+    line = failed(squash("--image", name, stdin=TWO), 4)
+    assert f"no image {name}; the archive holds {TAG} (linux/amd64), debian:12" in line
+
+
+@pytest.mark.parametrize("name", ["linux/arm64", "linux/arm64/v8", "Linux/aarch64"])
+def test_a_platform(name: str) -> None:
+    found = result.read(done(squash("--platform", name, stdin=PLATFORMS)).out)
+    assert found.one.config["variant"] == "v8"
+    assert len(found.files) == 3 + 3
+
+
+@pytest.mark.parametrize("name", ["linux/arm64/v7", "windows/amd64", "linux", "amd64"])
+def test_a_platform_that_is_not_there(name: str) -> None:
+    assert f"no image {name}" in failed(squash("--platform", name, stdin=PLATFORMS), 4)
+
+
+def test_an_image_for_a_platform() -> None:
+    options = ("--image", TAG, "--platform")
+    assert done(squash(*options, "linux/x86_64", stdin=PLATFORMS)).out
+    line = failed(squash(*options, "linux/s390x", stdin=PLATFORMS), 4)
+    assert f"no image {TAG} for linux/s390x" in line
+
+
+def test_the_index_tree_without_what_was_not_chosen() -> None:
+    options = ("--format", "oci", "--platform", "linux/amd64")
+    found = result.read(done(squash(*options, stdin=PLATFORMS)).out)
+    assert found.one.descriptor["platform"] == {"architecture": "amd64", "os": "linux"}
+    assert found.index["manifests"][0]["mediaType"] == OCI_INDEX
+
+
+def test_a_branch_of_the_index_that_was_not_chosen_is_gone(tmp_path: Path) -> None:
+    folder = tmp_path / "layout"
+    put(folder, SHAPES["umoci-layout"]().files)
+    done(squash("--format", "oci", "-o", tmp_path / "oci.tar", "--image", "app", folder))
+    found = result.read((tmp_path / "oci.tar").read_bytes())
+    assert notes_of(found.index) == [{REF_NAME: "app"}]
+    nested = SHAPES["buildx-oci"]().archive
+    files = plain_files(nested)
+    inner = index_of(*json.loads(files["index.json"])["manifests"])
+    other = SHAPES["umoci-layout"]().files
+    pointers = (
+        describe(OCI_INDEX, inner, annotations={REF_NAME: "both"}),
+        *json.loads(other["index.json"])["manifests"],
+    )
+    both = {**layout(index_of(*pointers), inner), **files, **other}
+    both["index.json"] = index_of(*pointers)
+    put(tmp_path / "both", both)
+    for name, count in (("both", 2), ("base", 1)):
+        source = f"oci:{tmp_path / 'both'}:{name}"
+        found = result.read(done(squash("--format", "oci", source)).out)
+        assert len(found.images) == count
+
+
+def put(folder: Path, files: Folder) -> None:
+    """Write the files of a layout."""
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+# ---------------------------------------------------------------- names
+
+
+def test_tags_replace_those_of_the_input(image: Path) -> None:
+    found = result.read(done(squash("-t", "one", "-t", "x.example/two:2", image)).out)
+    assert found.tags == [["one:latest", "x.example/two:2"]]
+    full = ["docker.io/library/one:latest", "x.example/two:2"]
+    assert notes_of(found.index) == [{CONTAINERD_NAME: x, REF_NAME: x} for x in full]
+
+
+@pytest.mark.parametrize("form", ["docker", "oci"])
+def test_no_tag_drops_them(form: str, image: Path) -> None:
+    found = result.read(done(squash("--no-tag", "--format", form, image)).out)
+    assert notes_of(found.index) == [{}]
+    assert found.tags in ([[]], [])
+
+
+def test_tags_in_the_oci_form() -> None:
+    several = SHAPES["several-names"]().archive
+    found = result.read(done(squash("--format", "oci", "-t", "one", stdin=several)).out)
+    name = "docker.io/library/one:latest"
+    assert notes_of(found.index) == [{CONTAINERD_NAME: name, REF_NAME: name}]
+
+
+def test_the_reference_of_a_docker_archive_is_its_name(image: Path, out: Path) -> None:
+    done(squash(image, "-o", f"docker-archive:{out}/x.tar:app:2"))
+    assert result.read((out / "x.tar").read_bytes()).tags == [["app:2"]]
+    done(squash(image, "-o", f"docker-archive:{out}/x.tar"))
+    assert result.read((out / "x.tar").read_bytes()).tags == [[TAG]]
+
+
+def test_the_reference_of_an_oci_archive(image: Path, out: Path) -> None:
+    done(squash(image, "-o", f"oci-archive:{out}/x.tar:ref"))
+    found = result.read((out / "x.tar").read_bytes())
+    assert notes_of(found.index) == [{CONTAINERD_NAME: TAG, REF_NAME: "ref"}]
+    assert not found.listed
+    done(squash(image, "--no-tag", "-o", f"oci-archive:{out}/x.tar:ref"))
+    found = result.read((out / "x.tar").read_bytes())
+    assert notes_of(found.index) == [{REF_NAME: "ref"}]
+
+
+# ---------------------------------------------------------------- the folder of a layout
+
+
+def test_a_layout_is_made(image: Path, out: Path) -> None:
+    done(squash(image, "-o", f"oci:{out}/new:ref"))
+    found = result.read(result.folder(out / "new"))
+    assert notes_of(found.index) == [{CONTAINERD_NAME: TAG, REF_NAME: "ref"}]
+    assert result.tree(found.one.layers) == result.tree(LAYERS)
+    assert sorted(os.listdir(out / "new")) == ["blobs", "index.json", "oci-layout"]
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in out.rglob("*") if path.is_file()}
+    assert modes == {0o644}
+
+
+def test_a_layout_without_a_reference_keeps_the_name(image: Path, out: Path) -> None:
+    done(squash(image, "-o", f"oci:{out}/new"))
+    found = result.read(result.folder(out / "new"))
+    assert notes_of(found.index) == [{CONTAINERD_NAME: TAG, REF_NAME: TAG}]
+
+
+def test_a_layout_in_an_empty_folder_and_in_none(image: Path, out: Path) -> None:
+    done(squash(image, "-o", f"oci:{out}:ref"))
+    assert result.read(result.folder(out)).one
+    assert "No such file" in failed(squash(image, "-o", f"oci:{out}/no/such"), 6)
+
+
+def test_other_images_of_a_layout_stay(image: Path, out: Path) -> None:
+    put(out, SHAPES["umoci-layout"]().files)
+    before = result.folder(out)
+    done(squash(image, "-o", f"oci:{out}:new"))
+    after = result.folder(out)
+    found = result.read(after)
+    assert [each[REF_NAME] for each in notes_of(found.index)] == ["app", "base", "new"]
+    assert {**after, "index.json": b""} | {**before, "index.json": b""} == {
+        **after,
+        "index.json": b"",
+    }
+    assert [len(each.layers) for each in found.images] == [5, 2, 1]
+
+
+def test_a_name_that_is_there_leads_to_the_new_image(image: Path, out: Path) -> None:
+    put(out, SHAPES["umoci-layout"]().files)
+    done(squash("--keep-layers", "2", f"oci:{out}:app", "-o", f"oci:{out}:app"))
+    found = result.read(result.folder(out), lenient=True)
+    assert [each[REF_NAME] for each in notes_of(found.index)] == ["base", "app"]
+    assert [len(each.layers) for each in found.images] == [2, 3]
+    same = result.folder(out)
+    done(squash("--keep-layers", "2", f"oci:{out}:app", "-o", f"oci:{out}:app"))
+    assert result.folder(out) == same
+
+
+def test_images_without_a_name_do_not_displace_each_other(image: Path, out: Path) -> None:
+    for keep in ("0", "1", "0", "1"):
+        done(squash("--keep-layers", keep, "--no-tag", image, "-o", f"oci:{out}"))
+    found = result.read(result.folder(out))
+    assert [len(each.layers) for each in found.images] == [1, 2]
+
+
+def test_two_platforms_go_to_a_layout(out: Path) -> None:
+    done(squash("-o", f"oci:{out}", stdin=PLATFORMS))
+    found = result.read(result.folder(out))
+    assert [each.config["architecture"] for each in found.images] == ["amd64", "arm64"]
+    assert notes_of(found.index)[0][REF_NAME] == TAG
+
+
+@pytest.mark.parametrize("fails", range(8))
+@pytest.mark.parametrize("there", [False, True])
+def test_after_a_failure_a_layout_is_as_it_was(
+    fails: int, there: bool, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "layout"
+    if there:
+        put(folder, SHAPES["umoci-layout"]().files)
+    before = sorted(tmp_path.rglob("*")), result.folder(folder) if there else {}
+    real, count = os.replace, iter(range(99))
+
+    def full(source: str, target: str) -> None:
+        if next(count) == fails:
+            raise OSError(28, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    outcome = squash(image, "--keep-layers", "1", "-o", f"oci:{folder}:new")
+    total = next(count)
+    if fails >= total:
+        assert outcome.code == 0
+        return
+    assert "No space left" in failed(outcome, 6)
+    assert (sorted(tmp_path.rglob("*")), result.folder(folder) if there else {}) == before
+
+
+@pytest.mark.parametrize("text", [b"{", b"[]", b'{"manifests":[1]}'])
+def test_a_layout_whose_index_is_damaged_is_as_it_was(text: bytes, image: Path, out: Path) -> None:
+    put(out, {"index.json": text, "oci-layout": b"{}"})
+    before = sorted(out.rglob("*"))
+    assert "index.json" in failed(squash(image, "-o", f"oci:{out}"), 3)
+    assert sorted(out.rglob("*")) == before
+    assert (out / "index.json").read_bytes() == text
+
+
+def test_a_layout_in_place_of_a_file_or_with_a_folder_for_its_index(image: Path, out: Path) -> None:
+    (out / "file").write_bytes(b"x")
+    failed(squash(image, "-o", f"oci:{out}/file"), 6)
+    (out / "layout" / "index.json").mkdir(parents=True)
+    before = sorted(out.rglob("*"))
+    assert "index.json" in failed(squash(image, "-o", f"oci:{out}/layout"), 6)
+    assert sorted(out.rglob("*")) == before
+
+
+def test_a_layout_keeps_blobs_that_are_there_and_mends_short_ones(image: Path, out: Path) -> None:
+    done(squash(image, "-o", f"oci:{out}"))
+    whole = result.folder(out)
+    (short, *_rest) = sorted((out / "blobs" / "sha256").iterdir())
+    short.write_bytes(short.read_bytes()[:-1])
+    done(squash(image, "-o", f"oci:{out}"))
+    assert result.folder(out) == whole
+
+
+# ---------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize(
+    ("name", "unpack", "notice"),
+    [
+        ("x.tar.gz", gzip.decompress, "compressed with gzip: docker loads it"),
+        ("x.tgz", gzip.decompress, "compressed with gzip: docker loads it"),
+        ("x.tar.zst", zstd.decompress, "compressed with zstd: docker before 29"),
+        ("x.tar", bytes, ""),
+        ("x.gz", bytes, ""),
+    ],
+)
+@pytest.mark.parametrize("transport", ["", "docker-archive:", "oci-archive:"])
+def test_a_name_that_asks_for_compression(
+    name: str,
+    unpack: Callable[[bytes], bytes],
+    notice: str,
+    transport: str,
+    image: Path,
+    out: Path,
+) -> None:
+    written = []
+    for _ in range(2):
+        outcome = done(squash(image, "-o", f"{transport}{out}/{name}"))
+        written.append((out / name).read_bytes())
+        (out / name).unlink()
+    assert written[0] == written[1]
+    found = result.read(unpack(written[0]))
+    assert result.tree(found.one.layers) == result.tree(LAYERS)
+    assert bool(notice) == ("the archive is compressed" in outcome.err)
+    assert notice in outcome.err
+
+
+def test_an_archive_in_place_of_a_folder(image: Path, out: Path) -> None:
+    for transport in ("docker-archive", "oci-archive"):
+        assert "is a folder" in failed(squash(image, "-o", f"{transport}:{out}"), 6)
+    assert os.listdir(out) == []
+
+
+def test_a_fifo_behind_a_transport(image: Path, out: Path) -> None:
+    os.mkfifo(out / "fifo")
+    got: list[bytes] = []
+    reader = threading.Thread(target=lambda: got.append((out / "fifo").read_bytes()))
+    reader.start()
+    done(squash(image, "-o", f"oci-archive:{out}/fifo"))
+    reader.join()
+    assert result.read(got[0]).one
+
+
+def test_windows_drives_and_references() -> None:
+    assert parse_location("oci-archive:C:\\x.tar:app:1") == Location(
+        "oci-archive", "C:\\x.tar", "app:1"
+    )
+    assert parse_location("oci:/x:y") == Location("oci", "/x", "y")
+    assert parse_location("docker-daemon:sha256:ab") == Location("docker-daemon", "sha256:ab")
+    assert parse_location("C:\\x.tar") == Location("path", "C:\\x.tar")
+    assert parse_location("-") == Location("stream", "-")
+
+
+def test_the_library_takes_paths_not_path_locations(image: Path) -> None:
+    for text in ("x.tar", "-"):
+        with pytest.raises(squasher.UsageError, match="give a path or a file object"):
+            squasher.squash_archive(image, parse_location(text))
+
+
+def test_no_destination_writes_nothing(image: Path, out: Path) -> None:
+    report = squasher.squash_archive(image, None)
+    assert report.size > 0
+    assert report.loaded == ()
+    outcome = done(squash("--dry-run", image, "-o", f"oci:{out}/x", "--report", out / "r.json"))
+    assert outcome.out == b""
+    assert os.listdir(out) == ["r.json"]
+
+
+# ---------------------------------------------------------------- compression
+
+HEADS = {"none": b"", "gzip": b"\x1f\x8b\x08\0\0\0\0\0\0\xff", "zstd": b"\x28\xb5\x2f\xfd"}
+
+
+@pytest.mark.parametrize("form", ["docker", "oci"])
+@pytest.mark.parametrize("how", ["none", "gzip", "gzip:1", "gzip:9", "zstd", "zstd:1", "zstd:19"])
+@pytest.mark.parametrize("docker_types", [False, True])
+def test_a_new_layer_is_stored_as_asked(how: str, form: str, docker_types: bool) -> None:
+    source = DOCKER_TYPES if docker_types else GZIPPED
+    options = ("--keep-layers", "2", "--compress", how, "--format", form)
+    outcome = done(squash(*options, stdin=source))
+    assert outcome.out == done(squash(*options, stdin=source)).out
+    image = result.read(outcome.out).one
+    name = how.partition(":")[0]
+    head = HEADS[name]
+    assert image.blobs[2].startswith(head)
+    assert bool(head) == (image.blobs[2] != image.layers[2])
+    start = "application/vnd.docker.image.rootfs.diff.tar" if docker_types else None
+    start = start or "application/vnd.oci.image.layer.v1.tar"
+    dot = "." if docker_types else "+"
+    suffix = "" if name == "none" else dot + name
+    assert image.manifest["layers"][2]["mediaType"] == start + suffix
+    assert ("docker before 23 does not load it" in outcome.err) == (name == "zstd")
+
+
+def test_levels_differ_and_give_the_same_image() -> None:
+    made = {}
+    for how in ("none", "gzip:1", "gzip:9", "zstd:1", "zstd:19"):
+        made[how] = result.read(done(squash("--compress", how, stdin=big())).out).one
+    assert len({each.image_id for each in made.values()}) == 1
+    assert len({each.blobs for each in made.values()}) == len(made)
+    assert len(made["gzip:9"].blobs[0]) < len(made["gzip:1"].blobs[0])
+
+
+def big() -> bytes:
+    """Return an image whose merged layer is larger than a window."""
+    text = b"".join(b"%d squared is %d\n" % (n, n * n) for n in range(150_000))
+    return archive([layer(File(b"a", text)), layer(File(b"b", text[::-1]))])
+
+
+@pytest.mark.parametrize("how", ["none", "gzip", "zstd"])
+def test_threads_change_nothing(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = set()
+    for threads in (1, 4):
+        monkeypatch.setattr(scan, "_THREADS", threads)
+        results.add(done(squash("--compress", how, "--format", "oci", stdin=big())).out)
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "form", "name"),
+    [
+        (IMAGE, "docker", "none"),
+        (GZIPPED, "docker", "gzip"),
+        (ZSTD, "docker", "gzip"),
+        (ZSTD, "oci", "zstd"),
+        (SHAPES["layers-of-mixed-compression"]().archive, "oci", "gzip"),
+    ],
+)
+def test_auto_stores_it_as_the_newest_layer_was(source: bytes, form: str, name: str) -> None:
+    outcome = done(squash("--keep-layers", "3", "--format", form, stdin=source))
+    image = result.read(outcome.out).one
+    assert image.blobs[3].startswith(HEADS[name])
+    assert bool(HEADS[name]) == (image.blobs[3] != image.layers[3])
+
+
+@pytest.mark.parametrize("compression", ["xz", "bzip2"])
+def test_auto_after_what_is_only_read(compression: str) -> None:
+    ways: dict[str, Callable[[bytes], bytes]] = {"xz": lzma.compress, "bzip2": bz2.compress}
+    image = plain(SAMPLE, [ways[compression](data) for data in LAYERS])
+    outcome = done(squash("--keep-layers", "1", stdin=image))
+    found = result.read(outcome.out).one
+    assert found.blobs[1].startswith(HEADS["gzip"])
+    assert f"a kept layer is compressed with {compression}: containerd does not" in outcome.err
+
+
+def test_a_kept_zstd_layer_gives_a_notice() -> None:
+    outcome = done(squash("--keep-layers", "1", stdin=ZSTD))
+    assert "a layer is compressed with zstd: docker before 23 does not load it" in outcome.err
+    outcome = done(squash("--compress", "none", stdin=ZSTD))
+    assert "zstd" not in outcome.err
+
+
+# ---------------------------------------------------------------- times
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("source", CREATED),
+        ("2020-02-29T12:00:00Z", "2020-02-29T12:00:00Z"),
+        ("2020-02-29T12:00:00.123456789+01:30", "2020-02-29T12:00:00.123456789+01:30"),
+        ("0", "1970-01-01T00:00:00Z"),
+        ("1700000000", "2023-11-14T22:13:20Z"),
+        ("now", "2001-09-09T01:46:40Z"),
+    ],
+)
+def test_created(option: str, expected: str, monkeypatch: pytest.MonkeyPatch, image: Path) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")
+    config = result.read(done(squash("--created", option, image)).out).one.config
+    assert config["created"] == config["history"][-1]["created"] == expected
+    assert config["history"][0]["created"] == CREATED
+
+
+def test_created_now_is_the_clock(monkeypatch: pytest.MonkeyPatch, image: Path) -> None:
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    before = datetime.datetime.now(datetime.timezone.utc)
+    config = result.read(done(squash("--created", "now", image)).out).one.config
+    made = datetime.datetime.fromisoformat(config["created"].replace("Z", "+00:00"))
+    assert before <= made <= datetime.datetime.now(datetime.timezone.utc)
+
+
+def test_created_that_is_absent_stays_absent() -> None:
+    config = config_of()
+    del config["created"]
+    image = plain(config, LAYERS)
+    found = result.read(done(squash(stdin=image)).out).one.config
+    assert "created" not in found
+    assert "created" not in found["history"][-1]
+    found = result.read(done(squash("--created", "0", stdin=image)).out).one.config
+    assert found["created"] == found["history"][-1]["created"] == "1970-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("value", ["soon", "-1", "1.5", "9" * 30, "2024-01-01T00:00:00Z"])
+def test_a_malformed_source_date_epoch(
+    value: str, monkeypatch: pytest.MonkeyPatch, image: Path
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", value)
+    line = failed(squash("--created", "now", image), 2)
+    assert line.startswith("SOURCE_DATE_EPOCH: ")
+    done(squash(image))
+
+
+# ---------------------------------------------------------------- the report
+
+
+def test_the_report_as_json(image: Path, out: Path) -> None:
+    options = ("--keep-layers", "2", "--compress", "gzip", "-t", "app")
+    done(squash(*options, image, "-o", out / "x.tar", "--report", out / "report.json"))
+    report = json.loads((out / "report.json").read_text())
+    written = (out / "x.tar").read_bytes()
+    found = result.read(written).one
+    assert (report["schema"], report["format"]) == (1, "docker")
+    assert report["version"] == squasher.__version__
+    assert report["archive_size"] == len(written)
+    assert report["seconds"] >= 0
+    (one,) = report["images"]
+    assert one["tags"] == ["app:latest"]
+    assert one["platform"] == "linux/amd64"
+    assert one["squashed"] is True
+    assert one["kept_layers"] == 2
+    assert one["source_image_id"] == "sha256:" + sha256(SAMPLE)
+    assert one["image_id"] == found.image_id
+    assert one["manifest_digest"] == found.descriptor["digest"]
+    assert one["size_before"] == sum(map(len, LAYERS))
+    assert one["size_after"] == sum(map(len, found.blobs))
+    assert one["compressor"].startswith("zlib ")
+    assert (one["overwritten"], one["deleted"], one["provided_by_base"]) == (1, 0, 1)
+    assert one["whiteouts"] == 2
+    assert [each["diff_id"] for each in one["layers_after"]] == found.config["rootfs"]["diff_ids"]
+    digests = [f"sha256:{sha256(data)}" for data in found.blobs]
+    assert [each["digest"] for each in one["layers_after"]] == digests
+    assert [each["size"] for each in one["layers_after"]] == [len(data) for data in found.blobs]
+    assert [each["created_by"] for each in one["layers_before"]] == [
+        f"RUN step {n} # buildkit" for n in range(5)
+    ]
+    assert [each["entries"] for each in one["layers_before"]] == [9, 3, 3, 3, 3]
+
+
+def test_the_report_of_zstd_names_its_library(image: Path, out: Path) -> None:
+    report = out / "r.json"
+    for how, name in (("zstd", "zstd "), ("none", "")):
+        done(squash("--compress", how, image, "--report", report))
+        compressor = json.loads(report.read_text())["images"][0]["compressor"]
+        assert compressor.startswith(name)
+        assert bool(compressor) == bool(name)
+
+
+WARNS = archive(
+    [
+        layer(File(b"a`|*_<b>", b"1"), File(b"a`|*_<b>", b"2")),
+        layer(File(b"c"), File(b"c"), File(b"d"), File(b"d")),
+    ]
+)
+
+
+def test_the_report_has_all_warnings(out: Path) -> None:
+    outcome = done(squash("--report", out / "r.json", stdin=WARNS))
+    (one,) = json.loads((out / "r.json").read_text())["images"]
+    assert one["warnings"] == [
+        {"kind": "duplicate-path", "layer": 0, "path": "a`|*_<b>"},
+        {"kind": "duplicate-path", "layer": 1, "path": "c"},
+        {"kind": "duplicate-path", "layer": 1, "path": "d"},
+    ]
+    assert outcome.err.count("duplicate-path") == 1
+    assert "and 2 more" in outcome.err
+    outcome = done(squash("-v", stdin=WARNS))
+    assert "           layer 2, 'd'" in outcome.err or "           layer 2, d" in outcome.err
+
+
+def test_the_report_as_markdown(out: Path) -> None:
+    done(squash("--report", out / "r.md", "-o", out / "x.tar.gz", stdin=WARNS))
+    text = (out / "r.md").read_text()
+    assert "duplicate\\-path" in text
+    assert "`|" not in text.replace("\\`\\|", "")
+    assert "the archive is compressed with gzip" in text
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
+    done(squash("--keep-layers", "1", "--report", out / "r.md", stdin=WARNS))
+    assert "nothing to squash" in (out / "r.md").read_text()
+
+
+def test_the_report_on_stdout_when_the_archive_goes_elsewhere(image: Path, out: Path) -> None:
+    for destination in (f"{out}/x.tar", f"oci:{out}/layout", f"oci-archive:{out}/y.tar"):
+        outcome = done(squash(image, "-o", destination, "--report", "-"))
+        assert json.loads(outcome.out)["schema"] == 1
+    outcome = done(squash("--dry-run", image, "--report", "-"))
+    assert json.loads(outcome.out)["images"]
+
+
+def test_a_report_that_cannot_be_written(image: Path, out: Path) -> None:
+    outcome = squash(image, "-o", out / "x.tar", "--report", out / "no" / "r.json")
+    assert "cannot be written: No such file" in failed(outcome, 6)
+
+
+def test_the_summary_names_sizes_and_ids(image: Path) -> None:
+    outcome = done(squash("--keep-layers", "1", image))
+    found = result.read(outcome.out).one
+    for text in (
+        "before ",
+        "after ",
+        "kept: RUN step 0 # buildkit",
+        "squashed",
+        "% saved)",
+        "2 overwritten, 0 deleted, 0 already in the base",
+        f"tags       {TAG}",
+        f"image      {found.image_id}",
+        f"manifest   {found.descriptor['digest']}",
+    ):
+        assert text in outcome.err
+
+
+def test_the_summary_of_many_layers() -> None:
+    layers = [layer(File(b"f%d" % n, b"x" * 10**5)) for n in range(50)]
+    outcome = done(squash(stdin=archive(layers, tags=None)))
+    assert "... and 10 more" in outcome.err
+    assert "MB" in outcome.err
+    assert "tags       none" in outcome.err
+
+
+# ---------------------------------------------------------------- proofs
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_verify_proves_what_is_right(name: str, tmp_path: Path) -> None:
+    shape = SHAPES[name]()
+    outcome = squash("--verify", "--keep-layers", "1", "--format", "oci", stdin=shape.archive)
+    assert done(outcome).out
+    done(squash("--verify", "-o", tmp_path / "x", "--format", "oci", stdin=shape.archive))
+
+
+@pytest.mark.parametrize("destination", ["{}/x.tar", "{}/x.tar.gz", "oci:{}/layout", "-"])
+def test_verify_of_every_way_out(destination: str, image: Path, out: Path) -> None:
+    done(squash("--verify", "-v", image, "-o", destination.format(out)))
+
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def plant_byte(patch: pytest.MonkeyPatch) -> None:
+    """Write a wrong byte into the archive."""
+    real = writer.chunks
+
+    def wrong(*arguments: Any) -> Iterator[bytes]:
+        for chunk in real(*arguments):
+            yield chunk.replace(b"hello again", b"hello ag\0in")
+
+    patch.setattr(writer, "chunks", wrong)
+
+
+def plant_merge(patch: pytest.MonkeyPatch) -> None:
+    """Take files for the same that are not: the new one is left out."""
+    patch.setattr(_squash, "same_content", lambda pairs, uppers, lowers: set(pairs))
+
+
+def plant_kept(patch: pytest.MonkeyPatch) -> None:
+    """Claim another digest for the kept layer."""
+    real = squasher.squash
+
+    def wrong(*arguments: Any, **options: Any) -> squasher.Squashed:
+        squashed = real(*arguments, **options)
+        first, *rest = squashed.before
+        other = replace(first, digest=squasher.Digest("0" * 64))
+        return replace(squashed, before=(other, *rest))
+
+    patch.setattr(_core, "squash", wrong)
+
+
+def plant_image(patch: pytest.MonkeyPatch) -> None:
+    """Write another image."""
+    real = writer.lay_out
+
+    def wrong(found: squasher.Archive, *arguments: Any, **options: Any) -> Any:
+        other = replace(found.images[0], config=replace(found.images[0].config, raw=ARM))
+        return real(replace(found, images=(other,)), *arguments, **options)
+
+    patch.setattr(writer, "lay_out", wrong)
+
+
+SAME_HEADER = plain(
+    config_of(
+        layers := (
+            layer(File(b"f", b"hello again")),
+            layer(File(b"f", b"hello Again")),
+            layer(File(b"g")),
+        )
+    ),
+    layers,
+)
+
+
+@pytest.mark.parametrize(
+    ("plant", "says"),
+    [
+        (plant_byte, "expected sha256:"),
+        (plant_merge, "'f' differs: content"),
+        (plant_kept, "kept layer 1 is not the same"),
+        (plant_image, ""),
+    ],
+)
+@pytest.mark.parametrize("destination", ["{}/x.tar", "{}/x.tar.gz", "oci:{}/layout", "-"])
+def test_verify_catches_what_is_wrong(
+    plant: Plant, says: str, destination: str, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+    words = ("--keep-layers", "1", "-o", destination.format(out))
+    line = failed(squash("--verify", *words, stdin=SAME_HEADER), 1)
+    assert line.startswith("not verified: ")
+    assert says in line
+    assert os.listdir(out) == []
+
+
+# ---------------------------------------------------------------- policies
+
+
+def test_strict_refuses_images_on_which_engines_disagree(image: Path, out: Path) -> None:
+    for option in ("--strict", "--strict=duplicate-path", "--strict=odd-mtime,duplicate-path"):
+        line = failed(squash(option, "-o", out / "x.tar", stdin=WARNS), 1)
+        assert "engines disagree about layer 1: duplicate-path" in line
+    done(squash("--strict=odd-mtime", stdin=WARNS))
+    done(squash("--strict", image))
+    assert os.listdir(out) == []
+
+
+@pytest.mark.parametrize("source", [IMAGE, GZIPPED, ZSTD])
+@pytest.mark.parametrize("keep", ["0", "4", "5"])
+def test_max_size(source: bytes, keep: str) -> None:
+    total = sum(map(len, LAYERS))
+    options = ("--keep-layers", keep, "--max-size")
+    done(squash(*options, str(total), stdin=source))
+    line = failed(squash(*options, str(total - 1), stdin=source), 3)
+    assert f"the image unpacks to more than {total - 1} bytes" in line
+
+
+# ---------------------------------------------------------------- the library
+
+
+def test_writing_and_comparing_images(image: Path, out: Path) -> None:
+    with squasher.open_archive(image) as found:
+        squashed = squasher.squash(found.images[0], "4")
+        written = squasher.write([squashed.image], out / "x.tar")
+        assert written.size == (out / "x.tar").stat().st_size
+        assert squasher.compare(found.images[0], squashed.image, tmp_dir=out) == ()
+        with squasher.open_archive(io.BytesIO(SAME_HEADER)) as other:
+            differences = squasher.compare(squashed.image, other.images[0])
+        assert differences
+        assert all(each.path and each.what for each in differences)
+    with squasher.open_archive(parse_location(f"docker-archive:{out}/x.tar:{TAG}")) as again:
+        assert again.images[0].config == squashed.image.config
+
+
+def test_writing_to_a_layout_and_to_a_stream(image: Path, out: Path) -> None:
+    with squasher.open_archive(image) as found:
+        squasher.write(found.images, parse_location(f"oci:{out}/layout:x"))
+        stream = io.BytesIO()
+        squasher.write(found.images, stream, form="oci")
+    assert result.read(result.folder(out / "layout")).one.raw_config == SAMPLE
+    assert result.read(stream.getvalue()).one.raw_config == SAMPLE
+
+
+def test_two_images_of_one_name_cannot_be_written() -> None:
+    with squasher.open_archive(io.BytesIO(TWO)) as found:
+        images = [replace(image, tags=("app:1",)) for image in found.images]
+        with pytest.raises(squasher.UsageError, match="names several images"):
+            squasher.write(images, io.BytesIO())
+
+
+def test_the_warnings_of_a_report() -> None:
+    report = squasher.squash_archive(io.BytesIO(WARNS), io.BytesIO())
+    assert len(report.warnings) == 3
+
+
+def test_documents_keep_annotations_of_the_index() -> None:
+    manifest = SHAPES["skopeo-oci-archive"]()
+    files = plain_files(manifest.archive)
+    index = json.loads(files["index.json"]) | {
+        "annotations": {"org.example": "kept"},
+        "subject": describe(OCI_INDEX, b"x"),
+        "artifactType": "application/x",
+    }
+    files["index.json"] = dump(index)
+    found = result.read(done(squash("--format", "oci", stdin=pack(files))).out)
+    assert found.index["annotations"] == {"org.example": "kept"}
+    assert found.index["artifactType"] == "application/x"
+    assert "subject" not in found.index
+
+
+def test_what_a_descriptor_says_of_old_bytes_goes() -> None:
+    files = plain_files(GZIPPED)
+    index = json.loads(files["index.json"])
+    index["manifests"][0] |= {"data": "e30=", "urls": ["https://example.com"]}
+    files["index.json"] = dump(index)
+    found = result.read(done(squash("--format", "oci", stdin=pack(files))).out)
+    assert set(found.index["manifests"][0]) == {"mediaType", "digest", "size", "annotations"}
+
+
+def test_outer_gzip_input_that_is_a_pipe_to_a_gzip_output(out: Path) -> None:
+    done(squash("-o", out / "x.tar.gz", stdin=gzipped(IMAGE)))
+    assert result.read(gzip.decompress((out / "x.tar.gz").read_bytes())).tags == [[TAG]]
