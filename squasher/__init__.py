@@ -12,25 +12,55 @@ Layers are always counted and listed from the lowest up. Nothing is printed; err
 `SquasherError` and carry the exit code that the command gives them.
 """
 
-from squasher._core import SquashReport, compare, open_archive, squash_archive, write
-from squasher._squash import LayerReport, Options, Squashed, squash
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from squasher._version import __version__
-from squasher.compare import Difference
-from squasher.digest import Digest
-from squasher.errors import (
-    ArchiveError,
-    BaseNotFoundError,
-    DigestMismatchError,
-    DocumentError,
-    EngineError,
-    OutputError,
-    PolicyError,
-    SquasherError,
-    UnsupportedImageError,
-    UsageError,
-)
-from squasher.image import Archive, Image, Layer
-from squasher.spec import HistoryEntry, ImageConfig
+
+if TYPE_CHECKING:
+    from squasher._core import SquashReport, compare, open_archive, squash_archive, write
+    from squasher._squash import LayerReport, Options, Squashed, squash
+    from squasher.compare import Difference
+    from squasher.digest import Digest
+    from squasher.errors import (
+        ArchiveError,
+        BaseNotFoundError,
+        DigestMismatchError,
+        DocumentError,
+        EngineError,
+        OutputError,
+        PolicyError,
+        SquasherError,
+        UnsupportedImageError,
+        UsageError,
+    )
+    from squasher.image import Archive, Image, Layer
+    from squasher.location import Location, parse_location
+    from squasher.spec import HistoryEntry, ImageConfig
+
+#: Where the public names live. They are imported when they are first used, so that the command
+#: can print its version or an error without the rest.
+_HOMES = {
+    "squasher._core": ("SquashReport", "compare", "open_archive", "squash_archive", "write"),
+    "squasher._squash": ("LayerReport", "Options", "Squashed", "squash"),
+    "squasher.compare": ("Difference",),
+    "squasher.digest": ("Digest",),
+    "squasher.errors": (
+        "ArchiveError",
+        "BaseNotFoundError",
+        "DigestMismatchError",
+        "DocumentError",
+        "EngineError",
+        "OutputError",
+        "PolicyError",
+        "SquasherError",
+        "UnsupportedImageError",
+        "UsageError",
+    ),
+    "squasher.image": ("Archive", "Image", "Layer"),
+    "squasher.location": ("Location", "parse_location"),
+    "squasher.spec": ("HistoryEntry", "ImageConfig"),
+}
 
 __all__ = [
     "Archive",
@@ -46,6 +76,7 @@ __all__ = [
     "ImageConfig",
     "Layer",
     "LayerReport",
+    "Location",
     "Options",
     "OutputError",
     "PolicyError",
@@ -57,7 +88,20 @@ __all__ = [
     "__version__",
     "compare",
     "open_archive",
+    "parse_location",
     "squash",
     "squash_archive",
     "write",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            value = globals()[name] = getattr(import_module(home), name)
+            return value
+    raise AttributeError(f"module 'squasher' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

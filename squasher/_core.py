@@ -98,10 +98,10 @@ def write(
     images: Iterable[Image],
     destination: Destination,
     *,
-    form: Form = "docker",
+    form: Form | None = None,
     progress: Progress = silent,
 ) -> Written:
-    """Write images to one archive or layout.
+    """Write images to one archive or layout; `form` None is "docker", or what is implied.
 
     A file appears complete or not at all. Raises OutputError, ArchiveError, UsageError.
     """
@@ -298,14 +298,15 @@ class _Target:
             raise UsageError("give a path or a file object", where=destination.path)
         if form not in (None, implied):
             raise UsageError(f"{kind}: is not --format {form}", where="--format")
+        notices = _suffix_notice(destination.path)
         if kind == "docker-daemon":
             return cls(None, implied, load=True, tags=(destination.path,))
         if kind == "docker-archive":
             tags = (destination.ref,) if destination.ref else ()
-            return cls(destination.path, implied, tags=tags)
+            return cls(destination.path, implied, tags=tags, notices=notices)
         if kind == "oci":
             return cls(None, implied, folder=destination.path, ref=destination.ref)
-        return cls(destination.path, implied, ref=destination.ref)
+        return cls(destination.path, implied, ref=destination.ref, notices=notices)
 
     def and_load(self) -> _Target:
         """Return the target that also loads the result."""

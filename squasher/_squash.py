@@ -63,6 +63,8 @@ class Options:
         for tag in self.tags or ():
             if spec.normalise_tag(tag) is None:
                 raise UsageError(f"{tag!r} is no image name", where="--tag")
+        if self.max_size is not None and self.max_size < 0:
+            raise UsageError(f"{self.max_size} is no size", where="--max-size")
         parse_compression(self.compress)
         parse_created(self.created)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -171,6 +170,8 @@ def _hex(digest: Digest | None) -> str:
 
 
 def _not_found(image: Image, base: str, others: Sequence[Image]) -> BaseNotFoundError:
+    import difflib
+
     where = f"-f {base}"
     names = [tag for other in others for tag in other.tags if other is not image]
     digests = [digest.hex[:24] for digest in image.chain_ids]

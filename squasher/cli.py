@@ -23,13 +23,12 @@ from squasher.errors import (
     SquasherError,
     UsageError,
 )
-from squasher.location import Location, parse_location
-from squasher.spec import normalise_tag
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
     from squasher._squash import Progress
+    from squasher.location import Location
 
 
 class _Interrupted(BaseException):
@@ -69,7 +68,7 @@ def _run(arguments: Sequence[str]) -> int:
         return UsageError.exit_code
     try:
         # Not command.main(): that turns a closed stderr into exit code 1.
-        with command.make_context("squash", list(arguments)) as context:
+        with command.make_context("squash", _with_values(arguments)) as context:
             command.invoke(context)
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
@@ -87,6 +86,13 @@ def _run(arguments: Sequence[str]) -> int:
         _say(str(error))
         return error.exit_code
     return 0
+
+
+def _with_values(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with `--strict` alone made `--strict=`: IMAGE is not its value."""
+    words = list(arguments)
+    end = words.index("--") if "--" in words else len(words)
+    return ["--strict=" if word == "--strict" else word for word in words[:end]] + words[end:]
 
 
 def _say(message: str) -> None:
@@ -208,8 +214,6 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 @click.option("--report", "report_to", metavar="FILE", help="Report as JSON, or Markdown (.md).")
 @click.option(
     "--strict",
-    is_flag=False,
-    flag_value="",
     metavar="[=KIND,...]",
     help="Fail for images on which engines disagree, of any or of some kinds.",
 )
@@ -261,7 +265,7 @@ def command(
     if cleanup and not (load and daemon_name):
         raise UsageError("needs a docker-daemon: input and --load", where="--cleanup")
     destination = None if dry_run else _destination(output, load, options["form"])
-    if report_to == "-" and destination is not None and not isinstance(destination, str | Location):
+    if report_to == "-" and destination is not None and hasattr(destination, "write"):
         raise UsageError("stdout takes the archive already", where="--report -")
     from squasher import _core, report
 
@@ -299,6 +303,9 @@ def _exclude(*options: tuple[str, object]) -> None:
 
 
 def _source(image: str | None) -> str | BinaryIO | Location:
+    from squasher.location import parse_location
+    from squasher.spec import normalise_tag
+
     location = parse_location(image if image is not None else "-")
     if location.kind == "path":
         if not os.path.exists(location.path) and normalise_tag(location.path):
@@ -317,6 +324,8 @@ def _source(image: str | None) -> str | BinaryIO | Location:
 
 
 def _daemon_name(image: str | None) -> str:
+    from squasher.location import parse_location
+
     location = parse_location(image or "-")
     return location.path if location.kind == "docker-daemon" else ""
 
@@ -326,6 +335,8 @@ def _destination(
 ) -> str | BinaryIO | Location | None:
     if output == "":
         raise UsageError("the name is empty", where="-o")
+    from squasher.location import parse_location
+
     location = parse_location(output if output is not None else "-")
     if location.kind == "path":
         return location.path

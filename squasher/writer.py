@@ -16,7 +16,6 @@ import contextlib
 import errno
 import io
 import os
-import secrets
 import select
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -221,7 +220,7 @@ def _oci_pointers(
     seen: set[str] = set()
     for node in tree:
         pointer = rebuilt(node)
-        if retag or not named:
+        if retag or ref or not named:
             if pointer["digest"] in seen:  # it was there once for each of its names
                 continue
             seen.add(pointer["digest"])
@@ -308,7 +307,7 @@ def _replacing(
 ) -> Iterator[BinaryIO]:
     """Give a new file of `size` bytes that takes the name `target` when the block ends well."""
     folder = os.path.dirname(target)
-    temporary = os.path.join(folder, f".squash-{secrets.token_hex(8)}.tmp")
+    temporary = os.path.join(folder, f".squash-{os.urandom(8).hex()}.tmp")
     with _errors(name):
         # The mode follows the umask; a file of that name, or a symlink, is never taken over.
         # What was private stays so while it is written.
