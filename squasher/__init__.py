@@ -20,7 +20,7 @@ from squasher._version import __version__
 if TYPE_CHECKING:
     from squasher._core import SquashReport, compare, open_archive, squash_archive, write
     from squasher._squash import LayerReport, Options, Squashed, squash
-    from squasher.compare import Difference
+    from squasher.comparison import Difference
     from squasher.digest import Digest
     from squasher.errors import (
         ArchiveError,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "squasher._core": ("SquashReport", "compare", "open_archive", "squash_archive", "write"),
     "squasher._squash": ("LayerReport", "Options", "Squashed", "squash"),
-    "squasher.compare": ("Difference",),
+    "squasher.comparison": ("Difference",),
     "squasher.digest": ("Digest",),
     "squasher.errors": (
         "ArchiveError",

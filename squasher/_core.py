@@ -12,7 +12,7 @@ from typing import BinaryIO, Literal
 from squasher import base as bases
 from squasher import daemon, reader, store, writer
 from squasher._squash import Options, Progress, Squashed, silent, squash
-from squasher.compare import Difference, differences
+from squasher.comparison import Difference, differences
 from squasher.content import Content
 from squasher.digest import Digest
 from squasher.errors import ArchiveError, PolicyError, SquasherError, UsageError

@@ -32,7 +32,7 @@ ORDER = (
     "reader",
     "scan",
     "writer",
-    "compare",
+    "comparison",
     "daemon",
     "_squash",
     "_core",
