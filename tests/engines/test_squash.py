@@ -13,7 +13,7 @@ import pytest
 
 import squasher
 from tests.engines.archives import docker_archive, entry, folder, layer
-from tests.engines.engines import Docker, Engine, Loader, engines
+from tests.engines.engines import Docker, Engine, EngineError, Loader, engines
 from tests.engines.test_engines import LAYERS, TAG
 from tests.engines.tree import differences
 
@@ -171,6 +171,43 @@ def test_several_images_of_one_archive(engine: Engine, tmp_path: Path) -> None:
     for tag in images:
         assert differences(trees[tag], engine.tree(tag), stamped_since=since) == []
         assert len(engine.layer_digests(tag)) == 1
+
+
+@pytest.mark.parametrize("how", ["none", "gzip", "zstd"])
+def test_compressed_layers(loader: Loader, tmp_path: Path, how: str) -> None:
+    before, after = tmp_path / "before.tar", tmp_path / "after.tar"
+    docker_archive(before, {TAG: LAYERS})
+    words = ["--keep-layers=1", f"--compress={how}", str(before), f"--output={after}"]
+    subprocess.run([*SQUASH, *words], check=True)
+    if how == "zstd" and loader.version.startswith("20.10"):
+        # The README says so, and `squash` tells whoever asks for it.
+        with pytest.raises(EngineError):
+            loader.load(after)
+        return
+    since = time.time_ns()
+    (ref,) = loader.load(before)
+    tree = loader.tree(ref)
+    loader.prune()
+    (ref,) = loader.load(after)
+    assert differences(tree, loader.tree(ref), stamped_since=since) == []
+
+
+def test_an_oci_archive(engine: Engine, tmp_path: Path) -> None:
+    before, after = tmp_path / "before.tar", tmp_path / "after.tar"
+    docker_archive(before, {TAG: LAYERS})
+    words = ["--keep-layers=1", "--format=oci", str(before), f"--output={after}"]
+    subprocess.run([*SQUASH, *words], check=True)
+    since = time.time_ns()
+    engine.load(before)
+    tree = engine.tree(TAG)
+    engine.prune()
+    if isinstance(engine, Docker):
+        # dockerd with its classic store reads manifest.json alone, which this format has not.
+        with pytest.raises(EngineError, match="no such file"):
+            engine.load(after)
+        return
+    assert engine.load(after) == [TAG]
+    assert differences(tree, engine.tree(TAG), stamped_since=since) == []
 
 
 def test_more_layers_than_an_engine_allows(engine: Engine, tmp_path: Path) -> None:
