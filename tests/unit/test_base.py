@@ -24,7 +24,7 @@ def made(diffs: Sequence[Digest] = DIFFS, rows: str = "1.11", tags: tuple[str, .
     history = [{"empty_layer": c == ".", "created_by": str(n)} for n, c in enumerate(rows)]
     document = {"rootfs": {"diff_ids": [str(d) for d in diffs]}, "history": history}
     layers = tuple(
-        Layer(diff, Blob(Content(()), "", blob), folder=f"{i}" * 64)
+        Layer(diff, Blob(Content(()), "", blob), folder=f"f{i}" * 32)
         for i, (diff, blob) in enumerate(zip(diffs, BLOBS, strict=False))
     )
     return Image(parse_config(json.dumps(document).encode()), layers, tags)
