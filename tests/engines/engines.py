@@ -158,6 +158,11 @@ class Docker:
     def version(self) -> str:
         return self._docker("version", "--format", "{{.Server.Version}}").strip()
 
+    @property
+    def host(self) -> str:
+        """What DOCKER_HOST must be to find it."""
+        return f"unix://{self.place.state}/docker.sock"
+
     def command(self, *argv: str) -> list[str]:
         """Return the words of a docker command, for pipes."""
         return self.place.command(*self._words(*argv))
@@ -219,7 +224,7 @@ class Docker:
         return document[0]
 
     def _words(self, *argv: str) -> list[str]:
-        return ["/usr/bin/docker", f"--host=unix://{self.place.state}/docker.sock", *argv]
+        return ["/usr/bin/docker", f"--host={self.host}", *argv]
 
     def _docker(
         self, *argv: str, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None

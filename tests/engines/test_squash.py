@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -119,6 +120,29 @@ def test_docker_save_squash_docker_load(docker: Docker, tmp_path: Path) -> None:
     assert differences(tree, docker.tree(TAG), stamped_since=since) == []
     assert docker.layer_digests(TAG)[:1] == layers[:1]
     assert len(docker.layer_digests(TAG)) == 2
+
+
+def test_from_daemon_to_daemon(docker: Docker, tmp_path: Path) -> None:
+    images = {"example.com/base:1": LAYERS[:1], TAG: LAYERS}
+    since = time.time_ns()
+    docker.load(docker_archive(tmp_path / "images.tar", images))
+    tree, source = docker.tree(TAG), docker.image_id(TAG)
+
+    words = [
+        "-f",
+        "docker-daemon:example.com/base:1",
+        f"docker-daemon:{TAG}",
+        "--load",
+        "--cleanup",
+    ]
+    environment = os.environ | {"DOCKER_HOST": docker.host}
+    subprocess.run([*SQUASH, *words], env=environment, check=True)
+
+    assert differences(tree, docker.tree(TAG), stamped_since=since) == []
+    assert docker.layer_digests(TAG)[:1] == docker.layer_digests("example.com/base:1")
+    assert len(docker.layer_digests(TAG)) == 2
+    with pytest.raises(EngineError, match="No such image"):
+        docker.image_id(source)
 
 
 def test_a_built_image_stays_the_same_and_runs(docker: Docker, tmp_path: Path) -> None:
