@@ -198,6 +198,14 @@ XATTRS = (
         warns="default-acl implicit-base-directory",
     ),
     case(
+        "x16-mentioned",
+        "a default ACL after something below a directory whose own entry comes last",
+        LOWER,
+        [File(b"d/sub/n"), replace(D, xattrs=DEFAULT_ACL), Dir(b"d/sub")],
+        [File(b"z")],
+        warns="default-acl",
+    ),
+    case(
         "x17",
         "an ACL whose mask is not the mode",
         LOWER,

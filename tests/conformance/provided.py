@@ -254,6 +254,14 @@ CASES = (
         warns="odd-mtime",
     ),
     case(
+        "d3-through-symlink",
+        "the same, where the base names the file through a symlink of the same layer",
+        [Dir(b"k"), Symlink(b"s", b"k"), File(b"s/n", mtime=-1)],
+        [Dir(b"k"), File(b"k/n", mtime=-1)],
+        Z,
+        warns="odd-mtime",
+    ),
+    case(
         "d3-whiteout-device",
         "a device 0:0 comes again",
         [Char(b"n", 0, 0)],
