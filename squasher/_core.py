@@ -318,9 +318,10 @@ class _Target:
         self, written: Written, check: _Check | None, spool: Spool, progress: Progress
     ) -> tuple[str, ...]:
         """Write everywhere; return what the daemon said."""
+        size = written.size
 
         def wrote(count: int) -> None:
-            progress("write", count, written.size)
+            progress("write", count, size)
 
         if check is not None and (self.load or not isinstance(self.destination, str | os.PathLike)):
             check.archive(spool.store(writer.chunks(written, lambda count: None)))

@@ -398,7 +398,8 @@ def _history(
             kept = [i for i, layer in layers.items() if layer is not None and layer < split.kept]
             end = min(end, max([split.rows, *(i + 1 for i in kept[-1:])]))
         return (*table[:end], new)
-    emptied = (spec.emptied(row) if i in squashed else row for i, row in enumerate(table))
+    gone = frozenset(squashed)
+    emptied = (spec.emptied(row) if i in gone else row for i, row in enumerate(table))
     return (*emptied, new)
 
 

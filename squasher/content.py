@@ -20,6 +20,9 @@ from squasher.errors import ArchiveError
 #: Bytes read at once where content goes by as a stream.
 WINDOW = 1 << 20
 _ZEROS = bytes(WINDOW)
+#: A part of up to so many bytes is read together with what lies behind it.
+_SMALL = 64 << 10
+_NEARBY = 256 << 10
 
 
 class File(Protocol):
@@ -146,25 +149,61 @@ class Content:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def windows(self, size: int = WINDOW) -> Iterator[bytes]:
-        """Yield all bytes in order, at most `size` at a time.
+        """Yield all bytes in order, about `size` at a time; small parts come together.
 
         Raises ArchiveError if a file has become shorter than it was.
         """
+        held: list[bytes] = []
+        count = 0
+        reader = _Nearby()
         for part in self.parts:
             total = part_size(part)
-            if type(part) is bytes and total <= size:
-                yield part
-                continue
-            for at in range(0, total, size):
-                yield _read(part, at, min(size, total - at))
+            if total <= _SMALL:
+                held.append(reader.read(part, total))
+                count += total
+                if count < size:
+                    continue
+            if held:
+                yield b"".join(held)
+                held, count = [], 0
+            if total > _SMALL:
+                for at in range(0, total, size):
+                    yield _read(part, at, min(size, total - at))
+        if held:
+            yield b"".join(held)
+
+
+class _Nearby:
+    """Reads small parts; those that lie close together in a file cost one system call."""
+
+    def __init__(self) -> None:
+        self._file: File | None = None
+        self._start = 0
+        self._data = b""
+
+    def read(self, part: Part, size: int) -> bytes:
+        if type(part) is not Extent:
+            return _read(part, 0, size)
+        begin = part.offset - self._start
+        if part.file is not self._file or begin < 0 or begin + size > len(self._data):
+            self._file, self._start, begin = part.file, part.offset, 0
+            self._data = _read_file(part.file, part.offset, _NEARBY)
+        data = self._data[begin : begin + size]
+        if len(data) != size:
+            raise ArchiveError("the input has become shorter while it was read")
+        return data
+
+
+def _read_file(file: File, offset: int, size: int) -> bytes:
+    try:
+        return file.read_at(offset, size)
+    except OSError as error:
+        raise ArchiveError(f"cannot be read: {error.strerror or error}") from None
 
 
 def _read(part: Part, at: int, size: int) -> bytes:
     if isinstance(part, Extent):
-        try:
-            data = part.file.read_at(part.offset + at, size)
-        except OSError as error:
-            raise ArchiveError(f"cannot be read: {error.strerror or error}") from None
+        data = _read_file(part.file, part.offset + at, size)
         if len(data) != size:
             raise ArchiveError("the input has become shorter while it was read")
         return data

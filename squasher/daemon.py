@@ -6,37 +6,40 @@ context, the default. Whatever the SDK or the daemon say goes into one line.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 
+from squasher import spec
 from squasher.base import Base
 from squasher.digest import Digest
-from squasher.errors import BaseNotFoundError, EngineError
+from squasher.errors import BaseNotFoundError, EngineError, SquasherError
 from squasher.spec import normalise_tag
+
+_WHERE = "docker-daemon"
 
 
 @contextmanager
-def _client() -> Iterator[Any]:
-    """Give a client of the daemon. Raises EngineError for whatever goes wrong inside the block."""
+def _errors() -> Iterator[None]:
+    """Turn what the SDK and the daemon raise into an EngineError or a BaseNotFoundError."""
     try:
         import docker
         import requests
     except ImportError:
         raise EngineError(
             "the docker SDK is missing",
-            where="docker-daemon",
+            where=_WHERE,
             hint="pip install 'image-squasher[docker]'",
         ) from None
     try:
-        with _connect() as client:
-            yield client
+        yield
     except docker.errors.NotFound as error:
-        raise BaseNotFoundError(error.explanation or str(error), where="docker-daemon") from None
+        raise BaseNotFoundError(error.explanation or str(error), where=_WHERE) from None
     except docker.errors.APIError as error:
-        raise EngineError(error.explanation or str(error), where="docker-daemon") from None
+        raise EngineError(error.explanation or str(error), where=_WHERE) from None
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
         text = str(error)
         hint = ""
@@ -44,28 +47,81 @@ def _client() -> Iterator[Any]:
             hint = "is this user in the group docker?"
         elif "FileNotFoundError" in text or "Connection refused" in text:
             hint = "is the daemon running, and is DOCKER_HOST right?"
-        raise EngineError(
-            f"cannot talk to the daemon: {text}", where="docker-daemon", hint=hint
-        ) from None
+        raise EngineError(f"cannot talk to the daemon: {text}", where=_WHERE, hint=hint) from None
 
 
-def _connect() -> Any:
-    """Return a client for the endpoint that the docker command would use."""
-    import docker
-    from docker.context import ContextAPI
+@contextmanager
+def _client() -> Iterator[Any]:
+    """Give a client for the endpoint that the docker command would use. Raises EngineError."""
+    with _errors():
+        import docker
+
+        endpoint = _endpoint()
+        # An image can take hours to stream: no read may time out.
+        ssh = str(endpoint.get("base_url", "")).startswith("ssh://")
+        options: dict[str, Any] = {"timeout": None, "version": "auto", "use_ssh_client": ssh}
+        with docker.APIClient(**options, **endpoint) as client:
+            yield client
+
+
+def _endpoint() -> dict[str, Any]:
+    """Return the daemon's address and certificates as the SDK takes them.
+
+    The SDK's own reader of contexts looks in the working directory where there is no config.json.
+    Source: docker/cli, cli/context/store: contexts/meta/<sha256 of the name>/meta.json.
+    """
     from docker.utils import kwargs_from_env
 
-    # An image can take hours to stream: no read may time out.
-    options: dict[str, Any] = {"timeout": None, "version": "auto"}
     if os.environ.get("DOCKER_HOST"):
-        return docker.APIClient(**options, **kwargs_from_env())
-    name = os.environ.get("DOCKER_CONTEXT") or None
-    context = ContextAPI.get_context(name) if name else ContextAPI.get_current_context()
-    if context is None:
-        raise EngineError(f"there is no docker context {name!r}", where="docker-daemon")
-    if context.name == "default":
-        return docker.APIClient(**options, **kwargs_from_env())
-    return docker.APIClient(base_url=context.Host, tls=context.TLSConfig or False, **options)
+        return dict(kwargs_from_env())
+    folder = os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
+    name = os.environ.get("DOCKER_CONTEXT") or _current_context(folder)
+    if name == "default":
+        return dict(kwargs_from_env())
+    identity = hashlib.sha256(name.encode()).hexdigest()
+    where = os.path.join(folder, "contexts", "meta", identity, "meta.json")
+    meta = _document(where)
+    if meta is None:
+        raise EngineError(f"there is no docker context {name!r}", where=_WHERE)
+    endpoint = spec.field(meta, "Endpoints")
+    endpoint = spec.field(endpoint, "docker") if isinstance(endpoint, dict) else None
+    host = spec.field(endpoint, "Host") if isinstance(endpoint, dict) else None
+    if not isinstance(endpoint, dict) or not isinstance(host, str) or not host:
+        raise EngineError(f"the docker context {name!r} names no host", where=f"{_WHERE}: {where}")
+    verify = not spec.field(endpoint, "SkipTLSVerify")
+    return {"base_url": host, "tls": _certificates(folder, identity, verify)}
+
+
+def _certificates(folder: str, identity: str, verify: bool) -> Any:
+    """Return the TLS configuration of a context, False if it has none."""
+    from docker.tls import TLSConfig
+
+    tls = os.path.join(folder, "contexts", "tls", identity, "docker")
+    ca, cert, key = (os.path.join(tls, f"{part}.pem") for part in ("ca", "cert", "key"))
+    pair = (cert, key) if os.path.exists(cert) and os.path.exists(key) else None
+    authority = ca if os.path.exists(ca) else None
+    if pair is None and authority is None:
+        return False
+    return TLSConfig(client_cert=pair, ca_cert=authority, verify=verify)
+
+
+def _current_context(folder: str) -> str:
+    document = _document(os.path.join(folder, "config.json")) or {}
+    name = document.get("currentContext")
+    return name if isinstance(name, str) and name else "default"
+
+
+def _document(path: str) -> dict[str, Any] | None:
+    """Return a document of docker's configuration, None if there is none."""
+    try:
+        with open(path, "rb") as stream:
+            return spec.as_object(spec.load(stream.read(), path), path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise EngineError(f"cannot be read: {error.strerror}", where=f"{_WHERE}: {path}") from None
+    except SquasherError as error:
+        raise EngineError(error.what, where=f"{_WHERE}: {path}") from None
 
 
 def _reference(name: str) -> str:
@@ -77,7 +133,14 @@ def _reference(name: str) -> str:
 def export(name: str) -> Iterator[BinaryIO]:
     """Give what `docker save` of the image `name` writes. Raises EngineError, BaseNotFoundError."""
     with _client() as client:
-        yield cast("BinaryIO", _Chunks(client.get_image(_reference(name))))
+        chunks = _translated(client.get_image(_reference(name)))
+        yield cast("BinaryIO", _Chunks(chunks, f"docker-daemon:{name}"))
+
+
+def _translated(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield `chunks`; the SDK asks for the first one, and fails, only when it is wanted."""
+    with _errors():
+        yield from chunks
 
 
 def base(name: str) -> Base:
@@ -113,8 +176,9 @@ def remove(identity: str) -> None:
 class _Chunks(io.RawIOBase):
     """Chunks as they come, as a stream that cannot seek."""
 
-    def __init__(self, chunks: Iterable[bytes]) -> None:
+    def __init__(self, chunks: Iterable[bytes], name: str = _WHERE) -> None:
         super().__init__()
+        self.name = name
         self._chunks = iter(chunks)
         self._rest = b""
 

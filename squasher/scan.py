@@ -31,6 +31,8 @@ _THREADS = min(4, os.cpu_count() or 1)
 #: Bytes at once. A thread that has hashed a window waits for the interpreter, up to 5 ms; large
 #: windows make that rare (measured: 256 KiB takes twice as long as 4 MiB).
 _WINDOW = 4 << 20
+#: Bytes read after a jump.
+_JUMP = 16 << 10
 
 Progress = Callable[[int], None]
 
@@ -258,19 +260,26 @@ def _stored(pieces: list[_Piece], at: int) -> int | None:
 
 
 class _Cursor:
-    """Reads content mostly forwards, many small pieces out of one window."""
+    """Reads content mostly forwards, many small pieces out of one window.
+
+    The window grows while reading goes on where it ended, and is small after a jump: files in
+    another order cost about what they hold.
+    """
 
     def __init__(self, content: Content) -> None:
         self._content = content
         self._start = 0
         self._window = b""
+        self._take = _JUMP
 
     def get(self, offset: int, size: int) -> bytes:
         """Return `size` bytes from `offset` on."""
         begin = offset - self._start
         if begin < 0 or begin + size > len(self._window):
+            near = 0 <= begin <= len(self._window) + self._take
+            self._take = min(self._take * 2, _WINDOW) if near else _JUMP
             self._start, begin = offset, 0
-            self._window = self._content.read_at(offset, max(size, _WINDOW))
+            self._window = self._content.read_at(offset, max(size, self._take))
         return self._window[begin : begin + size]
 
 

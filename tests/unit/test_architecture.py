@@ -115,6 +115,12 @@ def test_what_is_public_is_there_and_documented() -> None:
         assert value.__doc__, name
 
 
+def test_what_is_public_is_listed_and_nothing_else_is_there() -> None:
+    assert dir(squasher) == sorted(squasher.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        squasher.nothing  # noqa: B018
+
+
 def test_modules_say_what_they_are() -> None:
     for module in MODULES:
         assert ast.get_docstring(ast.parse((PACKAGE / f"{module}.py").read_text())), module
