@@ -19,6 +19,7 @@ from squasher.content import (
     DescriptorFile,
     Extent,
     Hole,
+    Part,
     StreamFile,
     open_file,
 )
@@ -51,10 +52,32 @@ def test_a_slice_is_content_again(content: Content) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 1 << 20])
-def test_windows_have_at_most_their_size(content: Content, size: int) -> None:
-    windows = list(content.windows(size))
-    assert b"".join(windows) == WHOLE
-    assert max(map(len, windows)) <= size
+def test_windows_bring_all_bytes_in_order(content: Content, size: int) -> None:
+    assert b"".join(content.windows(size)) == WHOLE
+
+
+def test_windows_are_of_about_their_size() -> None:
+    """Small parts come together, near ones are read at once, large ones are cut."""
+
+    class Counted(StreamFile):
+        reads = 0
+
+        def read_at(self, offset: int, size: int) -> bytes:
+            self.reads += 1
+            return super().read_at(offset, size)
+
+    data = os.urandom(400_000)
+    file = Counted(io.BytesIO(data))
+    small = [Extent(file, at, 500) for at in range(0, 200_000, 1000)]
+    back = [Extent(file, 0, 10), Extent(file, 390_000, 10), Extent(file, 0, 10)]
+    parts: list[Part] = [*small, *back, b"literal", Hole(300_000), Extent(file, 0, 400_000)]
+    whole = b"".join(data[part.offset : part.offset + part.size] for part in small)
+    whole += data[:10] + data[390_000:390_010] + data[:10] + b"literal" + bytes(300_000) + data
+    windows = list(Content(parts).windows(70_000))
+    assert b"".join(windows) == whole
+    assert max(map(len, windows)) <= 70_000 + 64 * 1024
+    assert len(windows) < 20
+    assert file.reads < 15
 
 
 def test_nothing() -> None:

@@ -1,0 +1,197 @@
+"""squasher.store: the members of an archive, and what a stream is."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from squasher.content import Content
+from squasher.errors import ArchiveError
+from squasher.spool import Spool
+from squasher.store import FolderStore, TarStore, document, names, open_store
+from tests.builders import Char, Dir, File, Hardlink, Symlink, layer
+
+
+def store(*parts: object) -> TarStore:
+    return TarStore(Content((layer(*parts),)))  # type: ignore[arg-type]
+
+
+def test_members_are_found_however_they_are_spelled() -> None:
+    found = store(Dir(b"d"), File(b"./d/f", b"1"), File(b"/g", b"2"), File(b"\xff", b"3"))
+    for name, data in (("d/f", b"1"), ("./d//f", b"1"), ("d/../g", b"2"), ("/g", b"2")):
+        assert name in found
+        assert document(found, name) == data
+    assert document(found, "\udcff") == b"3"
+    assert "d" not in found
+    assert sorted(names(found)) == ["d/f", "g", "\udcff"]
+
+
+def test_links_lead_on() -> None:
+    found = store(
+        File(b"a/f", b"1"),
+        Symlink(b"b/s", b"../a/f"),
+        Symlink(b"t", b"/b/s"),
+        Hardlink(b"h", b"t"),
+    )
+    for name in ("b/s", "t", "h"):
+        assert document(found, name) == b"1"
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("none", "'none': is not in the archive"),
+        ("dangling", "'dangling': is not in the archive"),
+        ("device", "'device': is no regular file"),
+        ("loop", "'loop': is no regular file"),
+        ("\udcff\n", r"'\\xff\\n': is not in the archive"),
+    ],
+)
+def test_what_is_no_file(name: str, says: str) -> None:
+    found = store(Symlink(b"dangling", b"x"), Char(b"device"), Symlink(b"loop", b"loop"))
+    with pytest.raises(ArchiveError, match=says):
+        found.content(name)
+
+
+def test_what_is_no_archive_of_members() -> None:
+    with pytest.raises(ArchiveError, match=r"'\./a': the member occurs twice"):
+        store(File(b"a"), File(b"./a"))
+    with pytest.raises(ArchiveError, match=r"'\.\./a': the name leaves the root"):
+        store(File(b"../a"))
+
+
+def test_a_document_is_not_too_long() -> None:
+    found = TarStore(Content((layer(File(b"a", bytes((20 << 20) + 1))),)))
+    with pytest.raises(ArchiveError, match="a: a document of 20971521 bytes"):
+        document(found, "a")
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"1")
+    spool = Spool()
+    found = FolderStore(str(tmp_path), spool)
+    assert "f" in found
+    assert "g" not in found
+    assert document(found, "f") == b"1"
+    with pytest.raises(ArchiveError, match="g: cannot be read: No such file"):
+        found.content("g")
+    assert list(names(found)) == []
+    spool.close()
+
+
+# ---------------------------------------------------------------- opening
+
+
+TAR = layer(File(b"f", b"1" * 3000))
+
+
+class Pipe(io.RawIOBase):
+    """Cannot seek; gives what it has in small pieces."""
+
+    def __init__(self, data: bytes, piece: int = 7000) -> None:
+        super().__init__()
+        self.data = io.BytesIO(data)
+        self.piece = piece
+
+    def readable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Return less than was asked for."""
+        return self.data.read(min(size, self.piece))
+
+
+def opened(source: object) -> tuple[bytes, str, int]:
+    """Return the member `f`, the name of the source, and the bytes that were heard of."""
+    heard: list[int] = []
+    spool = Spool()
+    try:
+        found, name = open_store(source, spool, heard.append)  # type: ignore[arg-type]
+        return document(found, "f"), name, sum(heard)
+    finally:
+        spool.close()
+
+
+def test_paths_and_streams(tmp_path: Path) -> None:
+    path = tmp_path / "image.tar"
+    path.write_bytes(TAR)
+    assert opened(path) == opened(str(path)) == (b"1" * 3000, str(path), 0)
+    assert opened(io.BytesIO(TAR)) == (b"1" * 3000, "stdin", 0)
+    with path.open("rb") as stream:
+        stream.seek(5)
+        assert opened(stream) == (b"1" * 3000, str(path), 0)
+    folder = tmp_path / "layout"
+    folder.mkdir()
+    (folder / "f").write_bytes(b"1")
+    assert opened(folder) == (b"1", str(folder), 0)
+
+
+@pytest.mark.parametrize("piece", [1, 5, 7000])
+def test_what_cannot_seek_is_copied(piece: int) -> None:
+    assert opened(Pipe(TAR, piece)) == (b"1" * 3000, "stdin", len(TAR))
+    packed = gzip.compress(TAR)
+    assert opened(Pipe(packed, piece)) == (b"1" * 3000, "stdin", len(packed))
+
+
+def test_what_is_compressed_is_unpacked(tmp_path: Path) -> None:
+    packed = gzip.compress(TAR)
+    assert opened(io.BytesIO(packed)) == (b"1" * 3000, "stdin", len(packed))
+
+
+def test_a_stream_that_only_says_that_it_seeks() -> None:
+    class Broken(io.BytesIO):
+        def seek(self, at: int, whence: int = 0) -> int:
+            raise OSError(29, "Illegal seek")
+
+    assert opened(Broken(TAR))[0] == b"1" * 3000
+
+
+def test_a_read_that_fails() -> None:
+    class Broken(Pipe):
+        def read(self, size: int = -1) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    with pytest.raises(ArchiveError, match=r"^stdin: cannot be read: Input/output error"):
+        opened(Broken(b""))
+
+
+def test_a_pipe_of_the_system() -> None:
+    reader, writer = os.pipe()
+    os.write(writer, TAR)
+    os.close(writer)
+    with open(reader, "rb") as stream:
+        assert opened(stream)[0] == b"1" * 3000
+
+
+def test_streams_have_names(tmp_path: Path) -> None:
+    def name(value: object) -> str:
+        stream: BinaryIO = io.BytesIO(TAR)
+        stream.name = value  # type: ignore[misc]
+        return opened(stream)[1]
+
+    assert [name(value) for value in ("a.tar", "<stdin>", 0)] == ["a.tar", "stdin", "stdin"]
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "is empty"),
+        (b"x" * 100, "is no tar archive"),
+        (b"x" * 1000, "is no tar archive"),
+    ],
+)
+def test_what_is_no_archive(data: bytes, says: str) -> None:
+    for stream in (io.BytesIO(data), Pipe(data)):
+        with pytest.raises(ArchiveError, match=rf"^stdin: {says}"):
+            opened(stream)
+
+
+def test_a_path_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveError, match="none: cannot be read: No such file"):
+        opened(tmp_path / "none")

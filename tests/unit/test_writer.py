@@ -1,0 +1,223 @@
+"""squasher.writer: archives that every loader takes; complete or not at all."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import tarfile
+import threading
+from itertools import pairwise
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from squasher import writer
+from squasher.content import Content, Extent, Hole, open_file
+from squasher.digest import Digest
+from squasher.errors import ArchiveError, OutputError
+from squasher.writer import Written, write, write_layout
+
+
+def written(*parts: object) -> Written:
+    content = Content(parts)  # type: ignore[arg-type]
+    return Written({Digest.of(b"x"): content}, {"index.json": b"{}"}, {"manifests": []}, ())
+
+
+SMALL = written(b"data")
+
+
+def silent(count: int) -> None:
+    """Report nothing."""
+
+
+def bytes_of(archive: Written) -> bytes:
+    stream = io.BytesIO()
+    write(archive, stream, silent)
+    return stream.getvalue()
+
+
+def test_members_are_sorted_files_without_times_and_owners() -> None:
+    data = bytes_of(SMALL)
+    assert len(data) == SMALL.size
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        found = tar.getmembers()
+    assert [member.name for member in found] == [
+        f"blobs/sha256/{Digest.of(b'x').hex}",
+        "index.json",
+    ]
+    for member in found:
+        assert member.isreg()
+        assert (member.mtime, member.uid, member.gid, member.mode) == (0, 0, 0, 0o644)
+
+
+def test_the_size_of_a_member_that_needs_a_pax_header() -> None:
+    class Counting(io.RawIOBase):
+        count = 0
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: object) -> int:
+            self.count += len(data)  # type: ignore[arg-type]
+            return len(data)  # type: ignore[arg-type]
+
+    large, stream = written(Hole(8**11)), Counting()
+    heads = [next(iter(writer.chunks(archive, silent))) for archive in (SMALL, large)]
+    assert large.size - SMALL.size == 8**11 - 512 + len(heads[1]) - len(heads[0])
+    assert len(heads[1]) == 3 * 512
+    write(SMALL, stream, silent)  # type: ignore[arg-type]
+    assert stream.count == SMALL.size
+
+
+class Raw(io.RawIOBase):
+    """Takes a few bytes at once, and now and then none, as a stream that must not wait does."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self.got = b""
+        self.turn = 0
+        self.descriptor = descriptor
+
+    def fileno(self) -> int:
+        """Return something that can be waited for."""
+        return self.descriptor
+
+    def writable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def write(self, data: object) -> int | None:
+        """Take up to 100 bytes, every other time."""
+        self.turn += 1
+        if self.turn % 2:
+            return None
+        piece = bytes(data)[:100]  # type: ignore[call-overload]
+        self.got += piece
+        return len(piece)
+
+
+def test_a_raw_stream_that_takes_less() -> None:
+    reader, other = os.pipe()
+    raw = Raw(other)
+    write(SMALL, raw, silent)  # type: ignore[arg-type]
+    assert raw.got == bytes_of(SMALL)
+    os.close(reader)
+    os.close(other)
+
+
+def test_a_pipe_that_must_not_wait() -> None:
+    big = written(os.urandom(300_000))
+    reader, other = os.pipe()
+    os.set_blocking(other, False)
+    got: list[bytes] = []
+
+    def read() -> None:
+        with open(reader, "rb") as stream:
+            got.append(stream.read())
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    with open(other, "wb", buffering=0) as stream:
+        write(big, stream, silent)
+    thread.join()
+    assert got == [bytes_of(big)]
+
+
+def test_a_stream_that_takes_no_more() -> None:
+    with open("/dev/full", "wb", buffering=0) as full:
+        stream: BinaryIO = full
+        with pytest.raises(OutputError, match=r"^output: cannot be written: No space left"):
+            write(SMALL, stream, silent)
+
+
+def test_what_is_written_is_flushed_on_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_FLUSH", 1000)
+    advised: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda fd, at, size, how: advised.append((at, size)))
+    write(written(b"x" * 5000), tmp_path / "out", silent)
+    assert advised
+    assert advised[0][0] == 0
+    assert all(one[0] + one[1] == two[0] for one, two in pairwise(advised))
+
+
+@pytest.mark.parametrize("name", ["posix_fadvise", "posix_fallocate"])
+def test_systems_that_have_less(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, name)
+    write(SMALL, tmp_path / "out", silent)
+    assert (tmp_path / "out").read_bytes() == bytes_of(SMALL)
+
+
+@pytest.mark.parametrize(
+    ("number", "says"), [(errno.ENOSPC, "bytes do not fit"), (errno.EOPNOTSUPP, "")]
+)
+def test_room_is_asked_for_before_anything_is_written(
+    number: int, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(descriptor: int, at: int, size: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "posix_fallocate", refused)
+    if not says:
+        write(SMALL, tmp_path / "out", silent)
+        return
+    with pytest.raises(OutputError, match=says):
+        write(SMALL, tmp_path / "out", silent)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("call", ["open", "fsync"])
+def test_a_folder_that_cannot_be_synchronised(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = getattr(os, call)
+    folders: list[int] = []
+
+    def refused(first: object, *more: object) -> object:
+        is_folder = (
+            first == str(tmp_path) if call == "open" else os.path.isdir(f"/proc/self/fd/{first}")
+        )
+        if is_folder:
+            folders.append(1)
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return real(first, *more)
+
+    monkeypatch.setattr(os, call, refused)
+    write(SMALL, tmp_path / "out", silent)
+    monkeypatch.undo()
+    assert folders
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_an_input_that_became_shorter_leaves_nothing(tmp_path: Path) -> None:
+    short = written(Extent(open_file(io.BytesIO(b"short")), 0, 100_000))
+    with pytest.raises(ArchiveError, match=r"^blobs/sha256/.*: the input has become shorter"):
+        write(short, tmp_path / "out", silent)
+    with pytest.raises(ArchiveError, match=r"^sha256:.*: the input has become shorter"):
+        write_layout(short, str(tmp_path / "layout"), silent)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_check_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def check(path: str) -> None:
+        assert Path(path).read_bytes() == bytes_of(SMALL)
+        raise ArchiveError("not the same")
+
+    with pytest.raises(ArchiveError, match="not the same"):
+        write(SMALL, tmp_path / "out", silent, check)
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_was_private_is_private_while_it_is_written(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.touch(0o600)
+    modes: list[int] = []
+
+    def progress(count: int) -> None:
+        modes.extend(path.stat().st_mode & 0o777 for path in tmp_path.iterdir())
+
+    write(SMALL, out, progress)
+    assert set(modes) == {0o600}
