@@ -33,6 +33,12 @@ Decisions, where those leave something open:
   engines show it.
 * A whiteout before a file of its own name is no warning (every engine agrees); everything else
   said about a name that the same layer whites out is.
+* An opaque whiteout at the root is a warning where there is something that it hides.
+* A directory that is implied below an opaque whiteout is a warning (some engines delete it again or
+  give it what it hides) if the whiteout comes later or hid something of that name.
+* Warnings, and so rule D3, are at real paths: where a symlink of the same layer led elsewhere, there.
+* Numbers are compared as written: owners are not taken modulo 2^32.
+* GNU's old sparse form (`S`) is refused like every type that engines do not unpack.
 * A link header differs when any of mode, owner, mtime and xattrs does; on a symlink, mode apart.
 """
 

@@ -184,6 +184,28 @@ CASES = (
         refused=True,
     ),
     case(
+        "h14-loop",
+        "a link name through a loop of symlinks",
+        [*LOWER, Symlink(b"r", b"s"), Symlink(b"s", b"r")],
+        [Hardlink(b"h", b"r/x")],
+        refused=True,
+    ),
+    case(
+        "h14-file",
+        "a link name through a file",
+        LOWER,
+        [T, Hardlink(b"h", b"f/t")],
+        refused=True,
+    ),
+    case(
+        "h08-lower",
+        "a link name through a symlink of a lower layer",
+        LIB,
+        [Dir(b"usr/lib", mode=0o751, uid=7), Hardlink(b"usr/lib/new", b"lib/old")],
+        [File(b"z")],
+        warns="implicit-base-directory link-to-lower",
+    ),
+    case(
         "h15",
         "a target, a link, and a whiteout of the target: both stay",
         LOWER,
