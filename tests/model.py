@@ -36,7 +36,7 @@ Decisions, where those leave something open:
 * An opaque whiteout at the root is a warning where there is something that it hides.
 * A directory that is implied below an opaque whiteout is a warning (some engines delete it again or
   give it what it hides) if the whiteout comes later or hid something of that name.
-* Warnings, and so rule D3, are at real paths: where a symlink of the same layer led elsewhere, there.
+* Warnings, and so rule D3, are at real paths, which a symlink of the same layer may have changed.
 * Numbers are compared as written: owners are not taken modulo 2^32.
 * GNU's old sparse form (`S`) is refused like every type that engines do not unpack.
 * A link header differs when any of mode, owner, mtime and xattrs does; on a symlink, mode apart.
