@@ -124,7 +124,6 @@ class Tree:
 
         Raises ArchiveError for what engines refuse or have no common reading of.
         """
-        self.warnings += changes.warnings
         _Application(self, changes).run()
 
     def walk(self) -> Iterator[tuple[bytes, Node]]:
@@ -161,8 +160,11 @@ class _Application:
         self.folders: dict[bytes, Directory] = {b"": tree.root}
         #: Of these, the ones that a symlink leads to, with their real path.
         self.real: dict[bytes, bytes] = {}
-        #: Directories that the layer touches, own entry or not, by real path.
-        self.mentioned: dict[bytes, None] = {}
+        #: Directories that the layer touches, own entry or not, by real path; whether a default ACL
+        #: reaches them there.
+        self.mentioned: dict[bytes, bool] = {}
+        #: Real paths of entries that a symlink of the layer led elsewhere, by the name they have.
+        self.moved: dict[bytes, bytes] = {}
         self.implied: list[tuple[bytes, int]] = []
         #: What opaque whiteouts have hidden.
         self.hidden: dict[bytes, dict[bytes, Node]] = {}
@@ -179,6 +181,8 @@ class _Application:
         if hidden:
             records = sorted([*records, *hidden], key=_by_offset)
         self._entries(records)
+        for dispute in changes.warnings:
+            self.warn(dispute.kind, self.moved.get(dispute.path, dispute.path))
         self._note_disputes()
 
     def warn(self, kind: str, path: bytes) -> None:
@@ -316,6 +320,7 @@ class _Application:
                 real and parent in real
             ):  # a symlink led here: the name in the header is not the path
                 entry.flags |= REWRITE
+                self.moved[join(parent, name)] = join(real[parent], name)
                 parent = real[parent]
             kind = entry.kind
             children = folder.children
@@ -330,7 +335,7 @@ class _Application:
                     self._mention_again(existing.layer)
                     existing = self._mine(folder, name, existing)
                     if existing.layer != layer:  # this layer makes it here, when unpacked alone
-                        existing.inherits = bool(entry.flags & INHERITS)
+                        existing.inherits = self.mentioned.get(path, bool(entry.flags & INHERITS))
                     existing.entry, existing.layer = entry, layer
                     folders[path] = existing
                 elif path:
@@ -475,7 +480,7 @@ class _Application:
     def _step(self, folder: Directory, name: bytes, place: bytes, entry: Entry) -> Directory:
         """Return the child directory `name`, made for `entry` if there is none."""
         child = folder.children.get(name)
-        self.mentioned[place] = None
+        self.mentioned.setdefault(place, folder.layer == self.layer and folder.default_acl)
         if type(child) is Directory:
             return self._mine(folder, name, child)
         new = Directory(None, self.layer, entry.mtime, self.epoch)
