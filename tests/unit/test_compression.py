@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from squasher import compression
 from squasher.compression import (
     Compression,
     compress,
@@ -148,3 +149,11 @@ def test_versions() -> None:
     assert version("gzip").startswith("zlib 1.")
     assert version("zstd").startswith("zstd 1.")
     assert version("") == ""
+
+
+def test_blocks_that_come_out_even(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compression, "_BLOCK", 1000)
+    for size in (0, 1, 999, 1000, 1001, 3000, 3500):
+        data = DATA[:size]
+        packed = b"".join(compress(default("gzip"), [data[:700], data[700:]]))
+        assert gzip.decompress(packed) == data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 from collections.abc import Sequence
@@ -65,9 +66,12 @@ def test_a_squashed_layer_is_unpacked(tmp_path: Path) -> None:
     spool.close()
 
 
-def test_what_a_decompressor_does_not_want_is_hashed_too() -> None:
-    data = gzip.compress(LOWER) + bytes(5000)
-    blob = Blob(Content((data,)), "", Digest.of(data), "gzip")
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [("gzip", gzip.compress(LOWER) + bytes(5000)), ("bzip2", bz2.compress(LOWER) + b"x" * 90_000)],
+)
+def test_what_a_decompressor_does_not_want_is_hashed_too(name: str, data: bytes) -> None:
+    blob = Blob(Content((data,)), "", Digest.of(data), name)
     config = parse_config(b'{"rootfs":{}}')
     given = Image(config, (Layer(Digest.of(LOWER), blob),))
     ((found, _),) = scanned(given, 1)

@@ -13,7 +13,7 @@ import pytest
 from squasher.content import Content
 from squasher.errors import ArchiveError
 from squasher.spool import Spool
-from squasher.store import FolderStore, TarStore, document, names, open_store
+from squasher.store import FolderStore, TarStore, _Piped, document, names, open_store
 from tests.builders import Char, Dir, File, Hardlink, Symlink, layer
 
 
@@ -137,6 +137,10 @@ def test_what_cannot_seek_is_copied(piece: int) -> None:
     assert opened(Pipe(TAR, piece)) == (b"1" * 3000, "stdin", len(TAR))
     packed = gzip.compress(TAR)
     assert opened(Pipe(packed, piece)) == (b"1" * 3000, "stdin", len(packed))
+
+
+def test_what_is_piped_is_a_stream() -> None:
+    assert io.BufferedReader(_Piped(Pipe(TAR), lambda count: None)).read() == TAR  # type: ignore[arg-type]
 
 
 def test_what_is_compressed_is_unpacked(tmp_path: Path) -> None:

@@ -1,0 +1,142 @@
+"""squasher.cli inside this process: what only a terminal, a thread or a main program meets."""
+
+from __future__ import annotations
+
+import io
+import runpy
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from squasher import __version__, cli
+from tests.builders import File, archive, layer
+
+IMAGE = archive([layer(File(b"a")), layer(File(b"b"))])
+
+
+class Terminal(io.TextIOWrapper):
+    """A stream that says that it is one."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        super().__init__(io.BytesIO(data), write_through=True)
+
+    def isatty(self) -> bool:
+        """Say yes."""
+        return True
+
+    @property
+    def shown(self) -> str:
+        """What was written to it."""
+        stream = self.buffer
+        assert isinstance(stream, io.BytesIO)
+        return stream.getvalue().decode()
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> str:
+    path = tmp_path / "image.tar"
+    path.write_bytes(IMAGE)
+    return str(path)
+
+
+def test_the_main_program(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"squash {__version__}\n"
+
+
+def test_the_module_is_a_program(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["squash", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("squasher", run_name="__main__")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"squash {__version__}\n"
+
+
+def test_help_shows_its_examples_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert "\\b" not in text
+    assert "\n  docker save app | squash -f <base> | docker load\n" in text
+
+
+def test_no_arguments_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    assert cli.run([]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("Usage: squash")
+
+
+def test_stdin_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    assert cli.run(["-"]) == 2
+    assert "stdin is a terminal" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "stdin", None)
+    assert cli.run(["-"]) == 2
+    assert "stdin is closed" in capsys.readouterr().err
+
+
+def test_stdout_on_a_terminal(
+    image: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    assert cli.run([image]) == 2
+    monkeypatch.setattr(sys, "stdout", None)
+    assert cli.run([image]) == 2
+    said = capsys.readouterr().err
+    assert "stdout is a terminal" in said
+    assert "stdout is closed" in said
+    assert out.shown == ""
+
+
+def test_a_bar_on_a_terminal(image: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    err = Terminal()
+    monkeypatch.setattr(sys, "stderr", err)
+    monkeypatch.setenv("TQDM_NCOLS", "80")
+    assert cli.run([image, "--dry-run"]) == 0
+    assert "B/s" in err.shown
+    assert cli.run([image + ".none", "--dry-run"]) == 3
+    assert err.shown.splitlines()[-1].startswith("squash: ")
+
+
+def test_verbose_tells_each_phase_once(image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["-v", image, "--dry-run"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines.count("squash: reading and checking the layers") == 1
+    assert lines.count("squash: hashing the new layer") == 1
+
+
+def test_another_thread_leaves_signals_alone(image: str) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(cli.run(["-q", image, "--dry-run"])))
+    thread.start()
+    thread.join()
+    assert codes == [0]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_every_run_leaves_the_process_as_it_was(image: str) -> None:
+    import gc
+
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    for enabled in (True, False):
+        (gc.enable if enabled else gc.disable)()
+        assert cli.run(["-q", image, "--dry-run"]) == 0
+        assert gc.isenabled() == enabled
+    gc.enable()
+    assert handlers == [
+        signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    ]

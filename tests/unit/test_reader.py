@@ -1,0 +1,67 @@
+"""squasher.reader beside tests/forms: indexes with little in them."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+
+import squasher
+from squasher import reader
+from squasher.errors import SquasherError
+from squasher.image import Archive
+from squasher.reader import tags_of
+from squasher.spec import IMAGE_NAME, REF_NAME
+from tests import model
+from tests.builders import File, archive, layer, outer_tar, sha256
+
+LAYERS = [layer(File(b"a")), layer(File(b"b"))]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "tags"),
+    [
+        ({}, ()),
+        ({IMAGE_NAME: "docker.io/library/a:1"}, ("a:1",)),
+        ({REF_NAME: "latest"}, ()),
+        ({REF_NAME: "a:1"}, ("a:1",)),
+        ({IMAGE_NAME: "Bad Name:1", REF_NAME: "a:1"}, ("a:1",)),
+        ({IMAGE_NAME: "Bad Name:1"}, ()),
+    ],
+)
+def test_the_name_that_a_descriptor_carries(
+    annotations: dict[str, str], tags: tuple[str, ...]
+) -> None:
+    assert tags_of({"annotations": annotations}) == tags
+
+
+def test_an_index_that_leads_nowhere_is_left_out() -> None:
+    members: dict[str, Any] = {
+        b"/".join(entry.path).decode(): entry.data
+        for entry in model.read(archive(LAYERS, form="oci"))
+        if entry.kind == "file"
+    }
+    gone = {"digest": "sha256:" + "0" * 64, "size": 1}
+    nested = json.dumps({"manifests": [gone]}).encode()
+    index = json.loads(members["index.json"])
+    index["manifests"].append({"digest": "sha256:" + sha256(nested), "size": len(nested)})
+    members["index.json"] = json.dumps(index).encode()
+    members[f"blobs/sha256/{sha256(nested)}"] = nested
+    with squasher.open_archive(io.BytesIO(outer_tar(members))) as opened:
+        assert len(opened.images) == len(opened.tree) == 1
+        assert len(opened.notices) == 1
+
+
+def test_a_result_without_the_image_is_not_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = reader.read
+
+    def read(store: Any, name: str) -> Archive:
+        found = real(store, name)
+        return Archive(name, ()) if name == "the result" else found
+
+    monkeypatch.setattr(reader, "read", read)
+    with pytest.raises(SquasherError, match="not verified: an image is missing") as raised:
+        squasher.squash_archive(io.BytesIO(archive(LAYERS)), io.BytesIO(), verify=True)
+    assert raised.value.exit_code == 1

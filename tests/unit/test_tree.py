@@ -1,0 +1,114 @@
+"""squasher.tree beside the corpus: what a path leads to, and what engines refuse."""
+
+from __future__ import annotations
+
+import pytest
+
+from squasher.errors import ArchiveError
+from squasher.tarstream import Changeset, Entry, LayerWalk
+from squasher.tree import MAX_HOPS, Directory, Tree
+from tests.builders import Dir, File, Hardlink, Member, Opaque, Symlink, Whiteout, layer
+
+
+def changes(number: int, *members: Member) -> Changeset:
+    walk = LayerWalk(number)
+    walk.feed(layer(*members))
+    return walk.finish()
+
+
+def tree(*layers: tuple[Member, ...]) -> Tree:
+    made = Tree()
+    for number, members in enumerate(layers):
+        made.apply(changes(number, *members))
+    return made
+
+
+def listed(made: Tree) -> list[bytes]:
+    return [path for path, _ in made.walk()]
+
+
+def test_walking_is_sorted_and_parents_come_first() -> None:
+    made = tree((File(b"b"), Dir(b"a"), File(b"a/z"), File(b"a-"), File(b"a/b/c")))
+    assert listed(made) == [b"", b"a", b"a/b", b"a/b/c", b"a/z", b"a-", b"b"]
+
+
+def test_finding_follows_nothing() -> None:
+    made = tree((Dir(b"d"), File(b"d/f"), Symlink(b"s", b"d")))
+    assert made.find(b"") is made.root
+    assert isinstance(made.find(b"d"), Directory)
+    assert isinstance(made.find(b"d/f"), Entry)
+    assert made.find(b"s/f") is made.find(b"none") is made.find(b"none/x") is None
+
+
+def test_a_fork_leaves_the_base_as_it_was() -> None:
+    base = tree((Dir(b"d"), File(b"d/f"), Dir(b"e"), File(b"e/g"), Hardlink(b"h", b"d/f")))
+    before = listed(base)
+    fork = base.fork(1)
+    fork.apply(
+        changes(1, Whiteout(b"d/f"), Opaque(b"e"), File(b"d/new"), Hardlink(b"i", b"h", mode=0))
+    )
+    assert listed(base) == before
+    assert listed(fork) == [b"", b"d", b"d/new", b"e", b"h", b"i"]
+    file = base.find(b"d/f")
+    assert isinstance(file, Entry)
+    assert fork.find(b"h") is file
+    assert base.state(file).owner[0] == 0o644
+    assert fork.state(file).owner[0] == 0
+
+
+def test_what_was_overwritten_is_counted() -> None:
+    made = tree((File(b"a"),)).fork(1)
+    made.apply(changes(1, File(b"a"), File(b"b"), Dir(b"d")))
+    assert made.overwritten == 0
+    made.apply(changes(2, File(b"a"), File(b"b"), Dir(b"d")))
+    assert made.overwritten == 3
+
+
+@pytest.mark.parametrize(
+    "target", [b"d/e", b"/d/e", b"./d//e/", b"x/../d/./e", b"../../d/e", b"d/../../../d/e"]
+)
+def test_a_hard_link_is_resolved_inside_the_root(target: bytes) -> None:
+    made = tree(
+        (
+            Dir(b"x"),
+            File(b"d/e/f"),
+            Symlink(b"s", target),
+            Hardlink(b"h", b"s/f"),
+            File(b"s/new"),
+        )
+    )
+    assert made.find(b"h") is made.find(b"d/e/f")
+    assert made.find(b"d/e/new") is not None
+
+
+@pytest.mark.parametrize(
+    ("members", "says"),
+    [
+        ((Hardlink(b"h", b"none"),), "does not exist at this point"),
+        ((File(b"f"), Hardlink(b"h", b"f/x")), "does not exist at this point"),
+        ((Dir(b"d"), Hardlink(b"h", b"d")), "is no file at this point"),
+        ((Hardlink(b"h", b"/"),), "is no file at this point"),
+        ((Hardlink(b"h", b"../x"),), "leaves the root"),
+        ((File(b"h"), Hardlink(b"h", b"h")), "a hard link to itself"),
+        ((Symlink(b"l", b"l"), Hardlink(b"h", b"l/x")), "too many symbolic links"),
+        ((Symlink(b"l", b"l"), File(b"l/x")), "too many symbolic links"),
+        ((File(b"f"), File(b"f/x")), "a file of the same layer is in the way"),
+    ],
+)
+def test_what_is_refused(members: tuple[Member, ...], says: str) -> None:
+    with pytest.raises(ArchiveError, match=says):
+        tree(members)
+
+
+@pytest.mark.parametrize("member", [Whiteout(b"f/x"), Opaque(b"f"), Whiteout(b"s/x"), Opaque(b"s")])
+def test_a_whiteout_below_what_is_no_directory(member: Member) -> None:
+    lower = (File(b"f"), Dir(b"d"), File(b"d/x"), Symlink(b"s", b"d"))
+    with pytest.raises(ArchiveError, match="which is no directory"):
+        tree(lower, (member,))
+
+
+def test_as_many_symlinks_as_engines_follow() -> None:
+    chain = [Symlink(b"l%d" % n, b"l%d" % (n + 1)) for n in range(MAX_HOPS - 1)]
+    end = Symlink(b"l%d" % (MAX_HOPS - 1), b"d")
+    made = tree((Dir(b"d"), *chain, end, File(b"l0/x")))
+    assert made.find(b"d/x") is not None
