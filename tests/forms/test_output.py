@@ -719,7 +719,7 @@ def test_the_summary_names_sizes_and_ids(image: Path) -> None:
         "kept: RUN step 0 # buildkit",
         "squashed",
         "% saved)",
-        "2 overwritten, 0 deleted, 0 already in the base",
+        "2 overwritten, 0 deleted, 1 already in the base",
         f"tags       {TAG}",
         f"image      {found.image_id}",
         f"manifest   {found.descriptor['digest']}",
@@ -835,7 +835,10 @@ def test_strict_refuses_images_on_which_engines_disagree(image: Path, out: Path)
         line = failed(squash(option, "-o", out / "x.tar", stdin=WARNS), 1)
         assert "engines disagree about layer 1: duplicate-path" in line
     done(squash("--strict=odd-mtime", stdin=WARNS))
-    done(squash("--strict", image))
+    line = failed(squash("--strict", image), 1)
+    assert "engines disagree about layer 4: implicit-base-directory" in line
+    done(squash("--strict", "--keep-layers", "4", image))
+    done(squash("--strict=duplicate-path", image))
     assert os.listdir(out) == []
 
 

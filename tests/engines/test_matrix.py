@@ -1,0 +1,193 @@
+"""Every maker's image, squashed in every form, in every engine: the tree is what it was there.
+
+The form of the result changes from test to test, the compression of the new layer with the maker,
+so that all of them meet in the course of it. `pytest -s` prints the matrix as it was measured.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.engines.engines import Docker, EngineError, Loader, Podman, Umoci, loaders
+from tests.engines.makers import TAG, Maker, copy, makers
+from tests.engines.tree import Tree, differences
+
+FORMS = ("docker-archive", "oci-archive", "oci")
+COMPRESSIONS = ("none", "gzip", "zstd")
+Measured = dict[tuple[str, str, str], str]
+
+
+@dataclass(frozen=True)
+class Made:
+    """An image and its squashed forms: transports by form, all with the same compression.
+
+    reference   a docker-archive of the unsquashed image, which every engine takes
+    """
+
+    reference: Path
+    squashed: dict[str, Path]
+    compression: str
+
+
+@pytest.fixture(scope="module")
+def measured() -> Iterator[Measured]:
+    """Collect what became of each form in each engine, and print it in the end."""
+    found: Measured = {}
+    yield found
+    print("\n" + table(found))
+
+
+@pytest.fixture(scope="module", params=list(enumerate(makers())), ids=lambda x: x[1].name)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Give an image of each maker, squashed above its lowest layer in every form."""
+    number: int
+    maker: Maker
+    number, maker = request.param
+    if reason := maker.place.missing():
+        if os.environ.get("SQUASHER_ENGINES") == "required":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    for loader in loaders():
+        loader.prune()
+    folder = tmp_path_factory.mktemp("made")
+    source = maker.make(maker.place, folder / "source")
+    reference = folder / "reference.tar"
+    # The place of skopeo 1.9 is this system itself.
+    copy(loaders()[0].place, source, f"docker-archive:{reference}:{TAG}")
+    compression = COMPRESSIONS[number % len(COMPRESSIONS)]
+    squashed = {form: folder / form for form in FORMS}
+    for form, path in squashed.items():
+        # A reference of a layout is for the layout's own tools; elsewhere images have names.
+        out = f"{form}:{path}" + (":app" if form == "oci" else "")
+        words = ["--quiet", "--verify", "--keep-layers=1", f"--compress={compression}", source]
+        words += ["-o", out, "-t", TAG]
+        subprocess.run([sys.executable, "-m", "squasher", *words], check=True)
+    return Made(reference, squashed, compression)
+
+
+@pytest.fixture(params=loaders(), ids=lambda loader: loader.name)
+def loader(request: pytest.FixtureRequest) -> Loader:
+    """Give an engine, emptied."""
+    found: Loader = request.param
+    if reason := found.place.missing():
+        pytest.fail(reason)
+    found.prune()
+    return found
+
+
+def test_the_tree_is_what_it_was(
+    made: Made, loader: Loader, measured: Measured, tmp_path: Path
+) -> None:
+    since = time.time_ns()
+    (ref,) = loader.load(made.reference)
+    before = loader.tree(ref)
+    for form, path in made.squashed.items():
+        take = way(loader, form)
+        if take is None:
+            continue
+        loader.prune()
+        key = (loader.name, form, made.compression)
+        if refuses(loader, form, made.compression):
+            with pytest.raises(EngineError):
+                take(loader, path)
+            measured[key] = "no"
+            continue
+        measured[key] = "failed"
+        assert differences(before, take(loader, path), stamped_since=since) == []
+        measured[key] = "yes"
+
+
+# ---------------------------------------------------------------- the ways in
+
+Take = Callable[[Loader, Path], Tree]
+
+
+def way(loader: Loader, form: str) -> Take | None:
+    """Return how `loader` takes a form; None if it has no command for it."""
+    if form != "oci":
+        return _copied if isinstance(loader, Umoci) and form == "oci-archive" else _loaded
+    if isinstance(loader, Umoci):
+        return _unpacked
+    return _pulled if isinstance(loader, Podman) else None
+
+
+def _loaded(loader: Loader, path: Path) -> Tree:
+    """Load the archive, under the name that it has."""
+    refs = loader.load(path)
+    if not isinstance(loader, Umoci):
+        assert refs == [TAG]
+    return loader.tree(refs[0])
+
+
+def _copied(loader: Loader, path: Path) -> Tree:
+    """Have skopeo copy the oci-archive."""
+    with loader.place.folder() as folder:
+        shutil.copyfile(path, f"{folder}/image.tar")
+        # Not at once: skopeo 1.9 finds no docker type for zstd.
+        copy(
+            loader.place,
+            f"oci-archive:{folder}/image.tar",
+            f"dir:{folder}/plain",
+            "--dest-decompress",
+        )
+        copy(loader.place, f"dir:{folder}/plain", f"docker-archive:{folder}/out.tar")
+        (ref,) = loader.load(Path(folder, "out.tar"))
+    return loader.tree(ref)
+
+
+def _pulled(loader: Loader, path: Path) -> Tree:
+    """Have podman pull from the folder of the layout."""
+    assert isinstance(loader, Podman)
+    with loader.place.folder() as folder:
+        shutil.copytree(path, f"{folder}/layout")
+        done = subprocess.run(
+            loader.command("pull", "--quiet", f"oci:{folder}/layout:app"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        raise EngineError(done.stderr)
+    return loader.tree(done.stdout.strip())
+
+
+def _unpacked(loader: Loader, path: Path) -> Tree:
+    """Have umoci unpack the image of the layout."""
+    with loader.place.folder() as folder:
+        shutil.copytree(path, f"{folder}/layout")
+        return loader.tree(f"{folder}/layout:app")
+
+
+def refuses(loader: Loader, form: str, compression: str) -> bool:
+    """Tell whether an engine is known not to take a form. The README says so too."""
+    if isinstance(loader, Docker):
+        # The classic store reads manifest.json alone, which an OCI archive has not; docker learnt
+        # zstd with version 23.
+        old = loader.version.startswith("20.10")
+        return form == "oci-archive" or (compression == "zstd" and old)
+    # umoci 0.4.7 knows gzip alone.
+    return isinstance(loader, Umoci) and form == "oci" and compression == "zstd"
+
+
+# ---------------------------------------------------------------- the matrix
+
+
+def table(measured: Measured) -> str:
+    """Return the matrix as Markdown: a row for each engine, a column for each form."""
+    columns = [(form, how) for form in FORMS for how in COMPRESSIONS]
+    heads = [f"{form}, {how}" for form, how in columns]
+    lines = ["| | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
+    for loader in loaders():
+        cells = [measured.get((loader.name, *column), "-") for column in columns]
+        name = loader.name.partition("-")[0].replace("umoci", "skopeo, umoci")
+        lines.append(f"| {name} {loader.version} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
