@@ -608,7 +608,7 @@ class LayerWalk:
                 and (end := block.find(0, 0, 100)) > 0
             ):
                 try:
-                    content = int(digits, 8) if flag == REG else 0
+                    content = int(digits, 8)
                     attributes = owners[block[100:124]], mtimes[block[136:148]]
                     prefix = prefixes[block[257:]]
                 except (ArchiveError, ValueError):
@@ -618,6 +618,8 @@ class LayerWalk:
                     path = name[2:] if name[:2] == b"./" else name
                     if path[-1:] == b"/":
                         path = path[:-1]
+                    if flag != REG:
+                        content = 0  # whatever the header says, no data follows
                     data = start + at + BLOCK
                     if flag == REG or flag == DIR:
                         entry = Entry(flag, layer, data, BLOCK, content, *attributes)
