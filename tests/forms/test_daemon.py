@@ -419,3 +419,59 @@ def test_a_stream_is_read_in_pieces_of_any_size() -> None:
     assert stream.readable()
     assert (stream.read(2), stream.read(2), stream.read(9)) == (b"ab", b"c", b"defgh")
     assert stream.read(1) == b""
+
+
+@pytest.mark.parametrize(
+    ("files", "pair", "authority"),
+    [
+        ((), False, False),
+        (("ca.pem",), False, True),
+        (("cert.pem", "key.pem"), True, False),
+        (("ca.pem", "cert.pem", "key.pem"), True, True),
+        (("cert.pem",), False, False),
+    ],
+)
+@pytest.mark.parametrize("skip", [False, True])
+def test_the_certificates_of_a_context(
+    config: Path,
+    files: tuple[str, ...],
+    pair: bool,
+    authority: bool,
+    skip: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import docker
+
+    context(config, "tls", "tcp://127.0.0.1:2376", SkipTLSVerify=skip)
+    folder = config / "contexts" / "tls" / hashlib.sha256(b"tls").hexdigest() / "docker"
+    folder.mkdir(parents=True)
+    for name in files:
+        (folder / name).touch()
+    monkeypatch.setenv("DOCKER_CONTEXT", "tls")
+    asked: list[dict[str, Any]] = []
+
+    def client(**options: Any) -> None:
+        asked.append(options)
+        raise docker.errors.DockerException("that is all")
+
+    monkeypatch.setattr(docker, "APIClient", client)
+    assert "that is all" in failed(squash(f"docker-daemon:{NAME}"), 7)
+    (options,) = asked
+    assert options["base_url"] == "tcp://127.0.0.1:2376"
+    tls = options["tls"]
+    if not pair and not authority:
+        assert tls is False
+        return
+    assert tls.verify is not skip
+    assert tls.ca_cert == (str(folder / "ca.pem") if authority else None)
+    assert tls.cert == ((str(folder / "cert.pem"), str(folder / "key.pem")) if pair else None)
+
+
+@pytest.mark.parametrize("make", ["folder", "text"])
+def test_a_configuration_of_docker_that_is_damaged(config: Path, make: str) -> None:
+    if make == "folder":
+        (config / "config.json").mkdir()
+    else:
+        (config / "config.json").write_text("{")
+    line = failed(squash(f"docker-daemon:{NAME}"), 7)
+    assert f"docker-daemon: {config}/config.json: " in line

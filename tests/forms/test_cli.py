@@ -1,0 +1,69 @@
+"""The command around it all: signals, streams, and where an error is said to be."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+import pytest
+
+import squasher
+from squasher import cli
+from tests.builders import Dir, File, Hardlink, archive, layer
+from tests.forms.command import failed, squash
+from tests.forms.shapes import LAYERS
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_ends_it_and_handlers_are_as_they_were(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number = signal.Signals[name]
+    before = signal.getsignal(number)
+
+    def waits(arguments: Sequence[str]) -> int:
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+        return 0
+
+    monkeypatch.setattr(cli, "_run", waits)
+    assert cli.run([]) == 128 + number
+    assert signal.getsignal(number) is before
+    assert capsys.readouterr().err == f"squash: interrupted by {name}\n"
+
+
+def test_another_thread_than_the_first_takes_no_signals() -> None:
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(squash("--version").code))
+    thread.start()
+    thread.join()
+    assert codes == [0]
+
+
+def test_main_exits(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+    assert caught.value.code == 0
+    monkeypatch.setattr(sys, "argv", ["squash", "--version"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert capsys.readouterr().out == f"squash {squasher.__version__}\n" * 2
+
+
+def test_an_error_of_a_layer_names_archive_layer_and_path() -> None:
+    bad = layer(Dir(b"etc"), Hardlink(b"etc/link", b"etc/nothing"))
+    line = failed(squash(stdin=archive([*LAYERS[:2], bad, layer(File(b"x"))])), 3)
+    assert line.startswith("stdin: layer 3 of 4: ")
+    assert "etc/link" in line
+
+
+@pytest.mark.parametrize("value", ["", ",", "duplicate-path", "duplicate-path,odd-mtime"])
+def test_strict_with_and_without_kinds(value: str) -> None:
+    image = archive([layer(File(b"a"), File(b"a")), layer(File(b"b"))])
+    words = ["--strict", f"--strict={value}"] if not value else [f"--strict={value}"]
+    for word in words:
+        assert "duplicate-path" in failed(squash(word, "-", stdin=image), 1)
