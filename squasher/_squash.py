@@ -153,7 +153,9 @@ def squash(
         split = bases.resolve(image, options.base, others, fetch)
     else:
         split = Split(0)
-    tags = image.tags if options.tags is None else tuple(map(_with_tag, options.tags))
+    tags = image.tags
+    if options.tags is not None:
+        tags = tuple(dict.fromkeys(map(_with_tag, options.tags)))
     image = replace(image, tags=tags)
     spool = spool or Spool()
     if len(image.layers) - split.kept > 1:

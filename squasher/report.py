@@ -48,12 +48,14 @@ _ROWS_MAX = 40
 
 def size(count: int) -> str:
     """Return a number of bytes as people read it, in powers of 1000 as docker has them."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 999.95 or unit == "GB":
-            return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
+    if count < 1000:
+        return f"{count} B"
+    value = count / 1000
+    for unit in ("kB", "MB"):
+        if value < 999.95:
+            return f"{value:.1f} {unit}"
         value /= 1000
-    raise AssertionError
+    return f"{value:.1f} GB"
 
 
 def text(value: str) -> str:

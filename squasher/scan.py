@@ -102,10 +102,8 @@ def scan(
                 yield jobs.pop(i).result()
             except _Cancelled:
                 # A layer above failed first: that is the error to tell.
-                for job in jobs.values():
-                    error = job.exception()
-                    if isinstance(error, SquasherError):
-                        raise error from None
+                failures = (job.exception() for job in jobs.values())
+                raise next(x for x in failures if isinstance(x, SquasherError)) from None
     finally:
         cancelled.set()
         pool.shutdown(wait=True, cancel_futures=True)

@@ -437,8 +437,10 @@ def normalise_tag(name: str) -> str | None:
 
 def full_name(tag: str) -> str:
     """Return `tag` with registry and namespace, as docker completes short names."""
-    for domain in ("docker.io/", "index.docker.io/"):
-        tag = tag.removeprefix(domain)
+    for hub in ("docker.io/", "index.docker.io/"):
+        if tag.startswith(hub):
+            rest = tag.removeprefix(hub)
+            return f"docker.io/{rest}" if "/" in rest else f"docker.io/library/{rest}"
     domain, slash, _ = tag.partition("/")
     if not slash:
         return f"docker.io/library/{tag}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from squasher import cli
 from tests.engines.engines import Docker, EngineError, Loader, Podman, Umoci, loaders
 from tests.engines.makers import TAG, Maker, copy, makers
 from tests.engines.tree import Tree, differences
@@ -56,8 +56,6 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         if os.environ.get("SQUASHER_ENGINES") == "required":
             pytest.fail(reason)
         pytest.skip(reason)
-    for loader in loaders():
-        loader.prune()
     folder = tmp_path_factory.mktemp("made")
     source = maker.make(maker.place, folder / "source")
     reference = folder / "reference.tar"
@@ -69,8 +67,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         # A reference of a layout is for the layout's own tools; elsewhere images have names.
         out = f"{form}:{path}" + (":app" if form == "oci" else "")
         words = ["--quiet", "--verify", "--keep-layers=1", f"--compress={compression}", source]
-        words += ["-o", out, "-t", TAG]
-        subprocess.run([sys.executable, "-m", "squasher", *words], check=True)
+        assert cli.run([*words, "-o", out, "-t", TAG]) == 0
     return Made(reference, squashed, compression)
 
 
