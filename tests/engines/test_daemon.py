@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -153,7 +154,9 @@ def test_an_image_of_the_daemon_as_the_base(loaded: Docker, tmp_path: Path) -> N
 
 def test_images_that_are_not_there(loaded: Docker) -> None:
     for name in ("no-such-image", "no-such-image:1", "sha256:" + "0" * 64):
-        assert "No such image" in failed(squash(loaded, f"docker-daemon:{name}"), 4)
+        line = failed(squash(loaded, f"docker-daemon:{name}"), 4)
+        assert name in line
+        assert re.search("no such image|reference does not exist", line, re.IGNORECASE)
         words = ("-f", f"docker-daemon:{name}", f"docker-daemon:{TAG}")
         assert "No such image" in failed(squash(loaded, *words), 4)
     assert "docker-daemon:" in failed(squash(loaded, "docker-daemon:Not A Name"), 7)
@@ -170,7 +173,7 @@ def test_what_the_daemon_does_not_load(loaded: Docker, tmp_path: Path) -> None:
     assert not exists(loaded, "app:zstd")
 
 
-@pytest.mark.parametrize("way", ["DOCKER_HOST", "DOCKER_CONTEXT", "current", "default"])
+@pytest.mark.parametrize("way", ["DOCKER_HOST", "DOCKER_CONTEXT", "current"])
 def test_the_endpoint(loaded: Docker, way: str, tmp_path: Path) -> None:
     """The contexts are made by docker itself."""
     config = {"DOCKER_CONFIG": str(tmp_path / "config")}
@@ -181,24 +184,20 @@ def test_the_endpoint(loaded: Docker, way: str, tmp_path: Path) -> None:
         "DOCKER_HOST": {**config, "DOCKER_HOST": host(loaded), "DOCKER_CONTEXT": "none"},
         "DOCKER_CONTEXT": {**config, "DOCKER_CONTEXT": "here"},
         "current": config,
-        "default": config,
     }[way]
     if way == "current":
         subprocess.run([*command, "use", "here"], check=True, capture_output=True)
-    result = squash(loaded, f"docker-daemon:{TAG}", "-o", str(tmp_path / "x.tar"), env=env)
-    if way == "default":  # there is no daemon of the machine's own
-        assert "cannot talk to the daemon" in failed(result, 7)
-    else:
-        done(result)
+    done(squash(loaded, f"docker-daemon:{TAG}", "-o", str(tmp_path / "x.tar"), env=env))
 
 
-def test_contexts_are_found_where_docker_puts_them(tmp_path: Path) -> None:
+def test_contexts_are_where_docker_puts_them(docker: Docker, tmp_path: Path) -> None:
     """What tests/forms writes as a context is what docker writes."""
-    words = ["--config", str(tmp_path), "context", "create", "x", "--docker", "host=unix:///y"]
-    subprocess.run(["/usr/bin/docker", *words], check=True, capture_output=True)
+    words = ["--config", str(tmp_path), "context", "create", "x", "--docker"]
+    command = ["/usr/bin/docker", *words, f"host={host(docker)}"]
+    subprocess.run(command, check=True, capture_output=True)
     identity = hashlib.sha256(b"x").hexdigest()
     meta = json.loads((tmp_path / "contexts" / "meta" / identity / "meta.json").read_text())
-    assert meta["Endpoints"]["docker"] == {"Host": "unix:///y", "SkipTLSVerify": False}
+    assert meta["Endpoints"]["docker"] == {"Host": host(docker), "SkipTLSVerify": False}
 
 
 def test_a_daemon_that_is_not_there(loaded: Docker, tmp_path: Path) -> None:
