@@ -265,6 +265,8 @@ def command(
     if cleanup and not (load and daemon_name):
         raise UsageError("needs a docker-daemon: input and --load", where="--cleanup")
     destination = None if dry_run else _destination(output, load, options["form"])
+    if report_to and isinstance(destination, str) and _same_file(report_to, destination):
+        raise UsageError("the archive goes there", where=f"--report {report_to}")
     if report_to == "-" and destination is not None and hasattr(destination, "write"):
         raise UsageError("stdout takes the archive already", where="--report -")
     from squasher import _core, report
@@ -292,7 +294,12 @@ def command(
     if not quiet:
         _tell(report.summary(done, _width(), verbose=verbose))
     if cleanup:
-        _clean_up(before, [str(each.image.config.image_id) for each in done.images])
+        ids = [str(each.image.config.image_id) for each in done.images]
+        _clean_up(before, ids + [str(digest) for digest in done.manifests])
+
+
+def _same_file(one: str, other: str) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _exclude(*options: tuple[str, object]) -> None:
@@ -371,13 +378,19 @@ def _source_id(name: str) -> str:
 
 
 def _clean_up(before: str, after: Sequence[str]) -> None:
-    """Remove the source image, unless it is the new one; a refusal is a warning."""
+    """Remove the source image, unless it is the new one; a refusal is a warning.
+
+    `after` are the IDs that the new one may have: docker's classic store takes the digest of the
+    config, its containerd store that of the manifest.
+    """
     from squasher import daemon
 
-    if before in after or any(daemon.image_id(identity) == before for identity in after):
-        return
     try:
-        daemon.remove(before)
+        known = [identity for identity in after if daemon.has(identity)]
+        if not known:
+            _say("warning: the source image stays: the daemon does not show the new one")
+        elif before not in known:
+            daemon.remove(before)
     except SquasherError as error:
         _say(f"warning: the source image stays: {error}")
 

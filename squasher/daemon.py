@@ -133,14 +133,19 @@ def _reference(name: str) -> str:
 def export(name: str) -> Iterator[BinaryIO]:
     """Give what `docker save` of the image `name` writes. Raises EngineError, BaseNotFoundError."""
     with _client() as client:
-        chunks = _translated(client.get_image(_reference(name)))
+        chunks = _translated(client.get_image(_reference(name)), name)
         yield cast("BinaryIO", _Chunks(chunks, f"docker-daemon:{name}"))
 
 
-def _translated(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def _translated(chunks: Iterable[bytes], name: str) -> Iterator[bytes]:
     """Yield `chunks`; the SDK asks for the first one, and fails, only when it is wanted."""
-    with _errors():
-        yield from chunks
+    try:
+        with _errors():
+            yield from chunks
+    except BaseNotFoundError:
+        raise BaseNotFoundError(
+            "the daemon has no such image", hint=f"`docker pull {name}` first?"
+        ) from None
 
 
 def base(name: str) -> Base:
@@ -165,6 +170,14 @@ def image_id(name: str) -> str:
     """Return the ID of the image `name`. Raises EngineError, BaseNotFoundError."""
     with _client() as client:
         return str(client.inspect_image(_reference(name))["Id"])
+
+
+def has(identity: str) -> bool:
+    """Tell whether the daemon has an image of that ID. Raises EngineError."""
+    try:
+        return bool(image_id(identity))
+    except BaseNotFoundError:
+        return False
 
 
 def remove(identity: str) -> None:

@@ -84,8 +84,15 @@ def _no_image(store: TarStore | FolderStore) -> ArchiveError:
 
 
 def _docker_images(store: Store) -> tuple[Image, ...]:
+    """Return the images of manifest.json; one that it lists twice is one image with all tags."""
     items = spec.parse_manifest_json(document(store, "manifest.json"))
-    return tuple(_docker_image(store, item, i) for i, item in enumerate(items))
+    tags: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for item in items:
+        tags.setdefault((item.config, item.layers), []).extend(item.tags)
+    return tuple(
+        _docker_image(store, spec.ManifestItem(*key, tuple(dict.fromkeys(names))), i)
+        for i, (key, names) in enumerate(tags.items())
+    )
 
 
 def _docker_image(store: Store, item: spec.ManifestItem, position: int) -> Image:

@@ -28,6 +28,8 @@ OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 
 IMAGE_NAME = "io.containerd.image.name"
@@ -402,6 +404,17 @@ def _with_member(text: str, name: str, value: str) -> str:
 def dump(document: Any) -> str:
     """Return `document` as compact JSON; equal documents give equal text."""
     return json.dumps(document, separators=(",", ":"))
+
+
+def oci_type(media_type: str) -> str:
+    """Return the media type that OCI has for one of docker's; any other stays.
+
+    Source: image-spec, media-types.md, "Compatibility Matrix".
+    """
+    if media_type.startswith(DOCKER_LAYER):
+        return OCI_LAYER + media_type.removeprefix(DOCKER_LAYER).replace(".", "+")
+    pairs = {DOCKER_MANIFEST: OCI_MANIFEST, DOCKER_INDEX: OCI_INDEX, DOCKER_CONFIG: OCI_CONFIG}
+    return pairs.get(media_type, media_type)
 
 
 def descriptor(media_type: str, digest: Digest, size: int, **more: Any) -> dict[str, Any]:

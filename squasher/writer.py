@@ -86,14 +86,14 @@ def lay_out(
         blobs[image.config.image_id] = Content((image.config.raw,))
         for layer in image.layers:
             blobs[_digest(layer)] = layer.blob.content
-        manifests.append(_store(blobs, _manifest(image)))
+        manifests.append(_store(blobs, _manifest(image, form)))
     documents = {"oci-layout": _LAYOUT}
     if form == "docker":
         _check_names(archive.images)
         pointers = [
             pointer
             for image, (digest, size) in zip(archive.images, manifests, strict=True)
-            for pointer in _named(_pointer(image, image.descriptor, digest, size), image.tags)
+            for pointer in _named(_pointer(image, image.descriptor, digest, size, form), image.tags)
         ]
         items = [_manifest_item(image) for image in archive.images]
         documents["manifest.json"] = spec.dump(items).encode("ascii")
@@ -145,15 +145,32 @@ def _check_names(images: Sequence[Image]) -> None:
                 )
 
 
-def _manifest(image: Image) -> dict[str, Any]:
+def _speaks_oci(image: Image, form: Form) -> bool:
+    """Tell whether docker's media types have to become OCI's.
+
+    An OCI layout takes no other manifests (podman, umoci), and docker's types know no zstd
+    (containerd, podman, skopeo refuse it). A manifest is of one family: c/image takes no mixture.
+    """
+    return form == "oci" or any(layer.blob.compression == "zstd" for layer in image.layers)
+
+
+def _typed(pointer: dict[str, Any], oci: bool) -> dict[str, Any]:
+    media_type = pointer.get("mediaType")
+    if not oci or not isinstance(media_type, str):
+        return pointer
+    return pointer | {"mediaType": spec.oci_type(media_type)}
+
+
+def _manifest(image: Image, form: Form) -> dict[str, Any]:
     """Return the OCI manifest of `image`: the one it came with, but for what has changed.
 
     `subject` names a manifest that this one no longer belongs to.
     """
+    oci = _speaks_oci(image, form)
     config_type = spec.OCI_CONFIG
     if image.manifest:
         config_type = spec.field(image.manifest, "config").get("mediaType", config_type)
-    result = {"schemaVersion": 2, "mediaType": spec.OCI_MANIFEST} | {
+    result: dict[str, Any] = {"schemaVersion": 2, "mediaType": spec.OCI_MANIFEST} | {
         key: value for key, value in image.manifest.items() if key != "subject"
     }
     result["config"] = spec.descriptor(config_type, image.config.image_id, len(image.config.raw))
@@ -161,13 +178,18 @@ def _manifest(image: Image) -> dict[str, Any]:
         layer.descriptor or spec.descriptor(layer.blob.media_type, _digest(layer), layer.blob.size)
         for layer in image.layers
     ]
-    return result
+    result["config"] = _typed(result["config"], oci)
+    result["layers"] = [_typed(layer, oci) for layer in result["layers"]]
+    return _typed(result, oci)
 
 
-def _pointer(image: Image, old: dict[str, Any], digest: Digest, size: int) -> dict[str, Any]:
+def _pointer(
+    image: Image, old: dict[str, Any], digest: Digest, size: int, form: Form
+) -> dict[str, Any]:
     """Return the descriptor of a manifest: `old` with the new digest."""
     media_type = image.manifest.get("mediaType") or spec.OCI_MANIFEST
-    return _moved(old) | spec.descriptor(media_type, digest, size)
+    pointer = spec.descriptor(media_type, digest, size)
+    return _moved(old) | _typed(pointer, _speaks_oci(image, form))
 
 
 def _moved(pointer: dict[str, Any]) -> dict[str, Any]:
@@ -208,11 +230,11 @@ def _oci_pointers(
 
     def rebuilt(node: Node) -> dict[str, Any]:
         if isinstance(node, Leaf):
-            return _pointer(images[node.image], node.pointer, *manifests[node.image])
+            return _pointer(images[node.image], node.pointer, *manifests[node.image], "oci")
         children = [rebuilt(child) for child in node.children]
         kept = {key: value for key, value in node.document.items() if key != "subject"}
-        digest, size = _store(blobs, kept | {"manifests": children})
-        media_type = node.document.get("mediaType") or spec.OCI_INDEX
+        digest, size = _store(blobs, _typed(kept, oci=True) | {"manifests": children})
+        media_type = spec.oci_type(node.document.get("mediaType") or spec.OCI_INDEX)
         return _moved(node.pointer) | spec.descriptor(media_type, digest, size)
 
     tree = archive.tree or tuple(Leaf(i, image.descriptor) for i, image in enumerate(images))
