@@ -316,9 +316,8 @@ class _Application:
             folder = known(parent)
             if folder is None:
                 folder = self._enter(parent, entry)
-            if (
-                real and parent in real
-            ):  # a symlink led here: the name in the header is not the path
+            if real and parent in real:
+                # A symlink led here: the name in the header is not the path.
                 entry.flags |= REWRITE
                 self.moved[join(parent, name)] = join(real[parent], name)
                 parent = real[parent]
@@ -563,14 +562,23 @@ class _Application:
         """
         changes = self.changes
         above: set[bytes] = set()
-        for path in (*changes.paths, *hidden, *emptied):
+        for parent in dict.fromkeys(changes.parents):
+            above.add(parent)
+            for _ in paths.new_ancestors(parent, above):
+                pass
+        for path in (*hidden, *emptied):
             for _ in paths.new_ancestors(path, above):
                 pass
         both = above.intersection(hidden) | set(emptied).intersection(hidden)
         last = {gone.path: gone.offset for gone in changes.whiteouts}
-        for path, entry in zip(changes.paths, changes.entries, strict=True):
-            if path in last and (entry.kind == DIR or entry.data < last[path]):
-                both.add(path)
+        parents = {path.rpartition(b"/")[0] for path in hidden}
+        for parent, name, entry in zip(
+            changes.parents, changes.names, changes.entries, strict=True
+        ):
+            if parent in parents:
+                path = join(parent, name)
+                if path in last and (entry.kind == DIR or entry.data < last[path]):
+                    both.add(path)
         for path in sorted(both):
             self.warn("whiteout-and-entry", path)
 
