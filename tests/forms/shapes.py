@@ -38,6 +38,15 @@ DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+#: What OCI calls docker's types. Source: image-spec, media-types.md, "Compatibility Matrix".
+OCI_TYPES = {
+    DOCKER_LIST: OCI_INDEX,
+    DOCKER_MANIFEST: OCI_MANIFEST,
+    DOCKER_CONFIG: OCI_CONFIG,
+    DOCKER_LAYER: OCI_LAYER,
+    f"{DOCKER_LAYER}.gzip": f"{OCI_LAYER}+gzip",
+    f"{DOCKER_LAYER}.zstd": f"{OCI_LAYER}+zstd",
+}
 CONTAINERD_NAME = "io.containerd.image.name"
 REF_NAME = "org.opencontainers.image.ref.name"
 CREATED = "2024-01-02T03:04:05.678901234Z"
@@ -277,6 +286,17 @@ def item(config: str, layers: Sequence[str], tags: Sequence[str] | None, **more:
     """Return an element of manifest.json."""
     listed = None if tags is None else list(tags)
     return {"Config": config, "RepoTags": listed, "Layers": list(layers), **more}
+
+
+def spoken_oci(document: Document) -> Document:
+    """Return a document with OCI's media type in place of docker's."""
+    media_type = document.get("mediaType")
+    return document if media_type is None else {**document, "mediaType": oci_type(media_type)}
+
+
+def oci_type(media_type: str) -> str:
+    """Return OCI's name for a media type of docker's."""
+    return OCI_TYPES.get(media_type, media_type)
 
 
 # ---------------------------------------------------------------- docker
@@ -615,7 +635,7 @@ def gzip_called_zstd() -> Shape:
 @shape("plain-called-gzip")
 def plain_called_gzip() -> Shape:
     """Return layers whose media type lies: content decides."""
-    return _lying(f"{DOCKER_LAYER}.gzip", bytes)
+    return _lying(f"{OCI_LAYER}+gzip", bytes)
 
 
 @shape("layers-without-media-type")

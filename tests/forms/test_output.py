@@ -29,8 +29,10 @@ from tests.forms.shapes import (
     ARM,
     CONTAINERD_NAME,
     CREATED,
+    DOCKER_LAYER,
     LAYERS,
     OCI_INDEX,
+    OCI_LAYER,
     REF_NAME,
     SAMPLE,
     SHAPES,
@@ -502,11 +504,13 @@ def test_a_new_layer_is_stored_as_asked(how: str, form: str, docker_types: bool)
     head = HEADS[name]
     assert image.blobs[2].startswith(head)
     assert bool(head) == (image.blobs[2] != image.layers[2])
-    start = "application/vnd.docker.image.rootfs.diff.tar" if docker_types else None
-    start = start or "application/vnd.oci.image.layer.v1.tar"
-    dot = "." if docker_types else "+"
-    suffix = "" if name == "none" else dot + name
-    assert image.manifest["layers"][2]["mediaType"] == start + suffix
+    # docker has no type for zstd, and no layout takes its types.
+    docker = docker_types and form == "docker" and name != "zstd"
+    types = [each["mediaType"] for each in (image.manifest, *image.manifest["layers"])]
+    assert all(each.startswith("application/vnd.docker.") == docker for each in types)
+    suffix = "" if name == "none" else f".{name}" if docker else f"+{name}"
+    assert types[3] == (DOCKER_LAYER if docker else OCI_LAYER) + suffix
+    assert image.descriptor["mediaType"] == types[0]
     assert ("docker before 23 does not load it" in outcome.err) == (name == "zstd")
 
 
@@ -917,3 +921,32 @@ def test_what_a_descriptor_says_of_old_bytes_goes() -> None:
 def test_outer_gzip_input_that_is_a_pipe_to_a_gzip_output(out: Path) -> None:
     done(squash("-o", out / "x.tar.gz", stdin=gzipped(IMAGE)))
     assert result.read(gzip.decompress((out / "x.tar.gz").read_bytes())).tags == [[TAG]]
+
+
+def test_a_layout_of_docker_types_speaks_oci(out: Path) -> None:
+    """What podman and umoci take from a layout, with the digests of all kept layers."""
+    ctr = SHAPES["ctr-export"]()
+    done(squash("--keep-layers", "2", "-o", f"oci:{out}:app", stdin=ctr.archive))
+    found = result.read(result.folder(out))
+    assert b"vnd.docker" not in b"".join(
+        data for data in found.files.values() if data.startswith(b"{")
+    )
+    (source,) = ctr.images
+    kept = [each["digest"] for each in source.descriptors[:2]]
+    assert [each["digest"] for each in found.one.manifest["layers"][:2]] == kept
+
+
+def test_an_image_that_is_listed_twice_is_one() -> None:
+    files = plain_files(plain(SAMPLE, LAYERS))
+    (entry,) = json.loads(files["manifest.json"])
+    again = {**entry, "RepoTags": ["app:1", TAG]}
+    files["manifest.json"] = dump([entry, again])
+    found = result.read(done(squash(stdin=pack(files))).out)
+    assert found.tags == [[TAG, "app:1"]]
+
+
+def test_the_report_does_not_go_where_the_archive_goes(image: Path, out: Path) -> None:
+    (out / "link").symlink_to("x.tar")
+    for report in ("x.tar", "./x.tar", "link"):
+        line = failed(squash(image, "-o", out / "x.tar", "--report", f"{out}/{report}"), 2)
+        assert "the archive goes there" in line
