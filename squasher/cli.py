@@ -265,7 +265,8 @@ def command(
     if cleanup and not (load and daemon_name):
         raise UsageError("needs a docker-daemon: input and --load", where="--cleanup")
     destination = None if dry_run else _destination(output, load, options["form"])
-    if report_to and isinstance(destination, str) and _same_file(report_to, destination):
+    place = getattr(destination, "path", destination)  # of a transport
+    if report_to and isinstance(place, str) and _same_file(report_to, place):
         raise UsageError("the archive goes there", where=f"--report {report_to}")
     if report_to == "-" and destination is not None and hasattr(destination, "write"):
         raise UsageError("stdout takes the archive already", where="--report -")
