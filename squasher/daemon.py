@@ -129,29 +129,39 @@ def _reference(name: str) -> str:
     return name if name.startswith("sha256:") else normalise_tag(name) or name
 
 
+def _inspect(client: Any, name: str) -> dict[str, Any]:
+    """Return what the daemon says of the image `name`. Raises BaseNotFoundError."""
+    import docker
+
+    try:
+        return dict(client.inspect_image(_reference(name)))
+    except docker.errors.NotFound:
+        raise BaseNotFoundError(
+            "the daemon has no such image",
+            where=f"docker-daemon:{name}",
+            hint="" if name.startswith("sha256:") else f"`docker pull {name}` first?",
+        ) from None
+
+
 @contextmanager
 def export(name: str) -> Iterator[BinaryIO]:
     """Give what `docker save` of the image `name` writes. Raises EngineError, BaseNotFoundError."""
     with _client() as client:
-        chunks = _translated(client.get_image(_reference(name)), name)
+        _inspect(client, name)  # docker 20.10 takes an unknown ID below for a fault of its own
+        chunks = _translated(client.get_image(_reference(name)))
         yield cast("BinaryIO", _Chunks(chunks, f"docker-daemon:{name}"))
 
 
-def _translated(chunks: Iterable[bytes], name: str) -> Iterator[bytes]:
+def _translated(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield `chunks`; the SDK asks for the first one, and fails, only when it is wanted."""
-    try:
-        with _errors():
-            yield from chunks
-    except BaseNotFoundError:
-        raise BaseNotFoundError(
-            "the daemon has no such image", hint=f"`docker pull {name}` first?"
-        ) from None
+    with _errors():
+        yield from chunks
 
 
 def base(name: str) -> Base:
     """Return the image `name` as a base: its layers. Raises EngineError, BaseNotFoundError."""
     with _client() as client:
-        layers = client.inspect_image(_reference(name))["RootFS"].get("Layers") or ()
+        layers = _inspect(client, name)["RootFS"].get("Layers") or ()
     return Base(tuple(Digest.parse(diff_id) for diff_id in layers))
 
 
@@ -169,7 +179,7 @@ def load(chunks: Iterable[bytes]) -> tuple[str, ...]:
 def image_id(name: str) -> str:
     """Return the ID of the image `name`. Raises EngineError, BaseNotFoundError."""
     with _client() as client:
-        return str(client.inspect_image(_reference(name))["Id"])
+        return str(_inspect(client, name)["Id"])
 
 
 def has(identity: str) -> bool:

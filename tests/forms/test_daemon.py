@@ -66,20 +66,20 @@ def test_from_the_daemon(daemon: Daemon) -> None:
     assert found.tags == [[NAME]]
     assert found.one.layers[:2] == LAYERS[:2]
     assert result.tree(found.one.layers) == result.tree(LAYERS)
-    assert daemon.asked == [f"GET /images/{NAME}/get"]
+    assert daemon.asked == [f"GET /images/{NAME}/json", f"GET /images/{NAME}/get"]
 
 
 @pytest.mark.parametrize("name", [ID, "example.com/team/app:1.0"])
 def test_from_the_daemon_by_id_and_by_name(daemon: Daemon, name: str) -> None:
     assert done(squash(f"docker-daemon:{name}")).out
-    assert daemon.asked == [f"GET /images/{name}/get"]
+    assert daemon.asked == [f"GET /images/{name}/json", f"GET /images/{name}/get"]
 
 
 def test_a_name_without_a_tag_is_latest(daemon: Daemon) -> None:
     """A bare repository would mean all of its tags."""
     line = failed(squash("docker-daemon:app"), 4)
     assert line == "docker-daemon:app: the daemon has no such image; `docker pull app` first?"
-    assert daemon.asked == ["GET /images/app:latest/get"]
+    assert daemon.asked == ["GET /images/app:latest/json"]
 
 
 def test_to_the_daemon(daemon: Daemon) -> None:
@@ -146,7 +146,7 @@ def test_an_image_of_the_daemon_that_is_no_base(daemon: Daemon) -> None:
 
 def test_a_base_that_the_daemon_does_not_have(daemon: Daemon) -> None:
     line = failed(squash("-f", "docker-daemon:none", stdin=ARCHIVE), 4)
-    assert "No such image: none:latest" in line
+    assert "docker-daemon:none: the daemon has no such image" in line
 
 
 # ---------------------------------------------------------------- cleaning up
