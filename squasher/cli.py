@@ -328,7 +328,7 @@ def _source(image: str | None) -> str | BinaryIO | Location:
     if sys.stdin is None or sys.stdin.isatty():
         what = "closed" if sys.stdin is None else "a terminal"
         raise UsageError(f"stdin is {what}", where="IMAGE", hint="name an archive, or pipe one")
-    return sys.stdin.buffer
+    return getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
 
 
 def _daemon_name(image: str | None) -> str:

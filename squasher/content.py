@@ -6,6 +6,7 @@ a plan; nothing is read before it is asked for.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import threading
@@ -16,6 +17,11 @@ from itertools import accumulate
 from typing import BinaryIO, Protocol
 
 from squasher.errors import ArchiveError
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover  (Windows)
+    fcntl = None  # type: ignore[assignment]
 
 #: Bytes read at once where content goes by as a stream.
 WINDOW = 1 << 20
@@ -87,6 +93,17 @@ def open_file(stream: BinaryIO) -> File:
     # Other objects may have a descriptor too, but of what they decode, as gzip.open does.
     plain = isinstance(getattr(stream, "raw", stream), io.FileIO)
     return DescriptorFile(stream) if plain and hasattr(os, "pread") else StreamFile(stream)
+
+
+def widen_pipe(stream: BinaryIO) -> None:
+    """Ask the system for a larger buffer, if `stream` is a pipe and the system has such.
+
+    A pipe holds 64 KiB, and each system call moves no more.
+    """
+    set_size = getattr(fcntl, "F_SETPIPE_SZ", None)
+    if set_size is not None:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            fcntl.fcntl(stream.fileno(), set_size, WINDOW)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import BinaryIO, Protocol
 
 from squasher import spec
 from squasher.compression import decompress, sniff
-from squasher.content import Content, ContentReader, Extent, open_file
+from squasher.content import Content, ContentReader, Extent, open_file, widen_pipe
 from squasher.errors import ArchiveError, SquasherError
 from squasher.paths import clean, show
 from squasher.spool import Spool
@@ -176,6 +176,7 @@ def _content(stream: BinaryIO, spool: Spool, progress: Progress) -> Content:
             return content
         raw: BinaryIO = ContentReader(content, progress)  # type: ignore[assignment]
         return spool.store(decompress(compression, raw))
+    widen_pipe(stream)
     piped = _Piped(stream, progress)
     compression = sniff(piped.head)
     if compression:

@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, Literal
 
 from squasher import spec
 from squasher.compression import Compression, compress, default
-from squasher.content import Content
+from squasher.content import Content, widen_pipe
 from squasher.digest import Digest
 from squasher.errors import ArchiveError, OutputError, UsageError
 from squasher.image import Archive, Image, Layer, Leaf, Node
@@ -400,6 +400,7 @@ def _header(member: str, content: Content) -> bytes:
 
 
 def _put_all(stream: BinaryIO, chunks: Iterable[bytes], name: str) -> None:
+    widen_pipe(stream)
     flush = _early_flush(stream)
     for chunk in chunks:
         _put(stream, chunk, name)

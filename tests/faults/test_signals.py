@@ -18,9 +18,9 @@ from tests.faults.command import error_line, pending, start, waits
 from tests.faults.conftest import IMAGE, LOWER
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
-LARGE = archive([LOWER, layer(File(b"big", b"b" * 1_000_000))])
+LARGE = archive([LOWER, layer(File(b"big", b"b" * 4_000_000))])
 #: Many members that are smaller than any buffer.
-MANY = archive([*(layer(File(b"f%d" % n, b"x" * 900)) for n in range(120)), LOWER])
+MANY = archive([*(layer(File(b"f%d" % n, b"x" * 30_000)) for n in range(120)), LOWER])
 
 signals = pytest.mark.parametrize(("number", "code"), SIGNALS)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import fcntl
 import gzip
 import io
 import lzma
@@ -22,6 +23,7 @@ from squasher.content import (
     Part,
     StreamFile,
     open_file,
+    widen_pipe,
 )
 from squasher.errors import ArchiveError
 
@@ -191,3 +193,28 @@ def test_a_read_that_fails_is_an_error() -> None:
     content = Content((Extent(open_file(Broken()), 0, 10),))
     with pytest.raises(ArchiveError, match="cannot be read: Input/output error"):
         content.read_at(0, 10)
+
+
+# ---------------------------------------------------------------- pipes
+
+
+def pipe_size(descriptor: int) -> int:
+    return fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ)
+
+
+def test_a_pipe_is_widened_where_the_system_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    with os.fdopen(read, "rb") as reader, os.fdopen(write, "wb") as writer:
+        before = pipe_size(read)
+        with monkeypatch.context() as patch:
+            patch.delattr(fcntl, "F_SETPIPE_SZ")
+            widen_pipe(reader)
+        assert pipe_size(read) == before
+        widen_pipe(writer)
+        assert pipe_size(read) > before
+
+
+def test_what_is_no_pipe_is_left_alone(tmp_path: Path) -> None:
+    widen_pipe(io.BytesIO())
+    with (tmp_path / "file").open("wb") as stream:
+        widen_pipe(stream)
