@@ -214,7 +214,7 @@ def test_the_reader_of_stdout_stops_in_the_middle(tmp_path: Path) -> None:
 
 def test_the_reader_of_a_fifo_stops_in_the_middle(tmp_path: Path, folder: Path) -> None:
     image, fifo = tmp_path / "image.tar", folder / "fifo"
-    image.write_bytes(archive([LOWER, layer(File(b"big", b"b" * 1_000_000))]))
+    image.write_bytes(archive([LOWER, layer(File(b"big", b"b" * 4_000_000))]))
     os.mkfifo(fifo)
     process = subprocess.Popen(
         [*COMMAND, str(image), "-o", str(fifo)],
