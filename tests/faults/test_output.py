@@ -195,7 +195,7 @@ def test_the_reader_of_stdout_has_gone(image: Path) -> None:
 
 def test_the_reader_of_stdout_stops_in_the_middle(tmp_path: Path) -> None:
     image = tmp_path / "image.tar"
-    image.write_bytes(archive([LOWER, layer(File(b"big", b"b" * 1_000_000))]))
+    image.write_bytes(archive([LOWER, layer(File(b"big", b"b" * 4_000_000))]))
     process = subprocess.Popen(
         [*COMMAND, str(image)],
         env=environment(),
