@@ -103,8 +103,13 @@ def _say(message: str) -> None:
 
 def _tell(message: str) -> None:
     """Print to stderr; that nobody reads it is no failure."""
-    with contextlib.suppress(OSError):
+    try:
         click.echo(message, err=True)
+    except OSError:
+        # What is left in the buffer would make the interpreter end with 120.
+        with contextlib.suppress(OSError, ValueError):
+            descriptor = sys.stderr.fileno()
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 def _take_signals() -> Callable[[], None]:

@@ -24,7 +24,7 @@ _WHERE = "docker-daemon"
 
 @contextmanager
 def _errors() -> Iterator[None]:
-    """Turn what the SDK and the daemon raise into an EngineError or a BaseNotFoundError."""
+    """Turn what the SDK and the daemon raise into an EngineError."""
     try:
         import docker
         import requests
@@ -36,8 +36,6 @@ def _errors() -> Iterator[None]:
         ) from None
     try:
         yield
-    except docker.errors.NotFound as error:
-        raise BaseNotFoundError(error.explanation or str(error), where=_WHERE) from None
     except docker.errors.APIError as error:
         raise EngineError(error.explanation or str(error), where=_WHERE) from None
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:

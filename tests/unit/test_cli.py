@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import runpy
 import signal
 import sys
@@ -140,3 +141,15 @@ def test_every_run_leaves_the_process_as_it_was(image: str) -> None:
     assert handlers == [
         signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     ]
+
+
+def test_a_stderr_that_nobody_reads_is_no_failure(
+    image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does what is left in its buffer make the interpreter end with 120."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as unread:
+        monkeypatch.setattr(sys, "stderr", unread)
+        assert cli.run(["-v", image, "-o", str(tmp_path / "out.tar")]) == 0
+        assert cli.run([str(tmp_path / "none.tar"), "-o", "-"]) == 3
