@@ -29,6 +29,7 @@ _ZEROS = bytes(WINDOW)
 #: A part of up to so many bytes is read together with what lies behind it.
 _SMALL = 64 << 10
 _NEARBY = 256 << 10
+_PAGE = 4 << 10
 
 
 class File(Protocol):
@@ -172,11 +173,11 @@ class Content:
         """
         held: list[bytes] = []
         count = 0
-        reader = _Nearby()
+        cursors: dict[File, Cursor] = {}
         for part in self.parts:
             total = part_size(part)
             if total <= _SMALL:
-                held.append(reader.read(part, total))
+                held.append(_read_small(part, total, cursors))
                 count += total
                 if count < size:
                     continue
@@ -190,25 +191,29 @@ class Content:
             yield b"".join(held)
 
 
-class _Nearby:
-    """Reads small parts; those that lie close together in a file cost one system call."""
+class Cursor:
+    """Reads pieces, mostly forwards, many small ones out of one window.
 
-    def __init__(self) -> None:
-        self._file: File | None = None
+    The window grows while reading goes on near where it was, and is no larger than a page after a
+    jump: pieces in any order cost about what they hold.
+    """
+
+    def __init__(self, read_at: Callable[[int, int], bytes], limit: int = _NEARBY) -> None:
+        self._read_at = read_at
+        self._limit = limit
+        self._take = _PAGE
         self._start = 0
-        self._data = b""
+        self._window = b""
 
-    def read(self, part: Part, size: int) -> bytes:
-        if type(part) is not Extent:
-            return _read(part, 0, size)
-        begin = part.offset - self._start
-        if part.file is not self._file or begin < 0 or begin + size > len(self._data):
-            self._file, self._start, begin = part.file, part.offset, 0
-            self._data = _read_file(part.file, part.offset, _NEARBY)
-        data = self._data[begin : begin + size]
-        if len(data) != size:
-            raise ArchiveError("the input has become shorter while it was read")
-        return data
+    def get(self, offset: int, size: int) -> bytes:
+        """Return `size` bytes from `offset` on, fewer only where the source ends."""
+        begin = offset - self._start
+        if begin < 0 or begin + size > len(self._window):
+            near = 0 <= begin <= len(self._window) + self._take
+            self._take = min(self._take * 2, self._limit) if near else _PAGE
+            self._start, begin = offset, 0
+            self._window = self._read_at(offset, max(size, self._take))
+        return self._window[begin : begin + size]
 
 
 def _read_file(file: File, offset: int, size: int) -> bytes:
@@ -216,6 +221,18 @@ def _read_file(file: File, offset: int, size: int) -> bytes:
         return file.read_at(offset, size)
     except OSError as error:
         raise ArchiveError(f"cannot be read: {error.strerror or error}") from None
+
+
+def _read_small(part: Part, size: int, cursors: dict[File, Cursor]) -> bytes:
+    if type(part) is not Extent:
+        return _read(part, 0, size)
+    file = part.file
+    if file not in cursors:
+        cursors[file] = Cursor(lambda offset, count: _read_file(file, offset, count))
+    data = cursors[file].get(part.offset, size)
+    if len(data) != size:
+        raise ArchiveError("the input has become shorter while it was read")
+    return data
 
 
 def _read(part: Part, at: int, size: int) -> bytes:

@@ -18,7 +18,7 @@ from itertools import accumulate, pairwise
 from operator import itemgetter
 
 from squasher.compression import decompress
-from squasher.content import Content, ContentReader, Hole, Part
+from squasher.content import Content, ContentReader, Cursor, Hole, Part
 from squasher.digest import Digest, check
 from squasher.errors import ArchiveError, DigestMismatchError, SquasherError
 from squasher.image import Image, Layer
@@ -31,8 +31,6 @@ _THREADS = min(4, os.cpu_count() or 1)
 #: Bytes at once. A thread that has hashed a window waits for the interpreter, up to 5 ms; large
 #: windows make that rare (measured: 256 KiB takes twice as long as 4 MiB).
 _WINDOW = 4 << 20
-#: Bytes read after a jump.
-_JUMP = 16 << 10
 
 Progress = Callable[[int], None]
 
@@ -196,11 +194,11 @@ def same_content(
         group.sort(key=lambda pair: pair[1].data)
         content = uppers[upper].content
         assert content is not None  # noqa: S101  (squashed layers are unpacked)
-        same.update(_equal_pairs(group, _Cursor(content), _cursor(lowers[lower])))
+        same.update(_equal_pairs(group, Cursor(content.read_at, _WINDOW), _cursor(lowers[lower])))
     return same
 
 
-def _equal_pairs(group: Iterable[Pair], upper: _Cursor, lower: _Cursor) -> Iterator[Pair]:
+def _equal_pairs(group: Iterable[Pair], upper: Cursor, lower: Cursor) -> Iterator[Pair]:
     for pair in group:
         x, b = pair
         if x.sparse is None and b.sparse is None:
@@ -219,7 +217,7 @@ def _steps(size: int) -> Iterator[tuple[int, int]]:
         yield at, min(_WINDOW, size - at)
 
 
-def _expanded_equal(x: Entry, b: Entry, upper: _Cursor, lower: _Cursor) -> bool:
+def _expanded_equal(x: Entry, b: Entry, upper: Cursor, lower: Cursor) -> bool:
     """Compare two files of which one at least is sparse, holes read as zeros.
 
     O(fragments and their bytes): where both have a hole nothing is looked at.
@@ -257,35 +255,11 @@ def _stored(pieces: list[_Piece], at: int) -> int | None:
     return data + at - offset if at < offset + length else None
 
 
-class _Cursor:
-    """Reads content mostly forwards, many small pieces out of one window.
-
-    The window grows while reading goes on where it ended, and is small after a jump: files in
-    another order cost about what they hold.
-    """
-
-    def __init__(self, content: Content) -> None:
-        self._content = content
-        self._start = 0
-        self._window = b""
-        self._take = _JUMP
-
-    def get(self, offset: int, size: int) -> bytes:
-        """Return `size` bytes from `offset` on."""
-        begin = offset - self._start
-        if begin < 0 or begin + size > len(self._window):
-            near = 0 <= begin <= len(self._window) + self._take
-            self._take = min(self._take * 2, _WINDOW) if near else _JUMP
-            self._start, begin = offset, 0
-            self._window = self._content.read_at(offset, max(size, self._take))
-        return self._window[begin : begin + size]
-
-
-class _StreamCursor(_Cursor):
+class _StreamCursor(Cursor):
     """The same over a compressed layer: strictly forwards."""
 
     def __init__(self, layer: Layer) -> None:
-        super().__init__(layer.blob.content)
+        super().__init__(layer.blob.content.read_at)
         reader = ContentReader(layer.blob.content)
         self._stream = decompress(layer.blob.compression, reader)  # type: ignore[arg-type]
 
@@ -299,8 +273,10 @@ class _StreamCursor(_Cursor):
         return self._window[begin : begin + size]
 
 
-def _cursor(scan: Scan) -> _Cursor:
-    return _StreamCursor(scan.layer) if scan.content is None else _Cursor(scan.content)
+def _cursor(scan: Scan) -> Cursor:
+    return (
+        _StreamCursor(scan.layer) if scan.content is None else Cursor(scan.content.read_at, _WINDOW)
+    )
 
 
 def extract(scan: Scan, ranges: Collection[tuple[int, int]], spool: Spool) -> Content:

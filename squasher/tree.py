@@ -16,7 +16,7 @@ archive/tar.go, containers/storage pkg/archive, umoci oci/layer/tar_extract.go.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 
 from squasher import paths
@@ -118,6 +118,24 @@ class Tree:
                     return None
                 node = node.children.get(name)
         return node
+
+    def finder(self) -> Callable[[bytes], Node | None]:
+        """Return `find` for many paths, as long as the tree does not change. O(new components)."""
+        known: dict[bytes, Node | None] = {b"": self.root}
+
+        def find(path: bytes) -> Node | None:
+            todo = []
+            while path not in known:
+                todo.append(path)
+                path = path.rpartition(b"/")[0]
+            node = known[path]
+            for path in reversed(todo):
+                name = path.rpartition(b"/")[2]
+                node = node.children.get(name) if type(node) is Directory else None
+                known[path] = node
+            return node
+
+        return find
 
     def apply(self, changes: Changeset) -> None:
         """Apply one more layer. O(its entries), plus the size of directories it first changes.
@@ -529,9 +547,9 @@ class _Application:
 
     def _note_disputes(self) -> None:
         """Warn of what this layer does on which engines part."""
-        tree, changes = self.tree, self.changes
+        changes, find = self.changes, self.tree.finder()
         for path in [*self.mentioned, *self._mentioned_by_whiteouts()]:
-            node = tree.find(path)
+            node = find(path)
             # Overlay resets an existing directory that the layer mentions without its own entry.
             if type(node) is Directory and node.layer < self.layer:
                 self.warn("implicit-base-directory", path)

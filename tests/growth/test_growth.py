@@ -1,0 +1,140 @@
+"""Twice the image is about twice the work: counted in calls and bytes, not on a clock."""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import squasher
+from tests.builders import Dir, File, Hardlink, Opaque, Symlink, Whiteout, archive, layer
+
+#: What may come of twice the entries, layers or depth; a quadratic step would make it 4.
+GROWTH = 2.2
+
+Layers = list[bytes]
+
+
+def entries(n: int) -> Layers:
+    return [layer(), layer(*(File(b"d/%d" % i, b"x") for i in range(n))), layer(File(b"z"))]
+
+
+def layers(n: int) -> Layers:
+    return [layer(File(b"d/%d" % (i % 50), b"%d" % i)) for i in range(n // 4)]
+
+
+def depth(n: int) -> Layers:
+    path = b"/".join([b"d"] * n)
+    return [layer(), layer(Dir(b"d"), File(path + b"/f")), layer(File(path + b"/g"))]
+
+
+def chain(n: int) -> Layers:
+    return [layer(), layer(*(Dir(b"/".join([b"d"] * i)) for i in range(1, n))), layer(File(b"z"))]
+
+
+def same_again(n: int) -> Layers:
+    files = [Dir(b"d"), *(File(b"d/%d" % i, b"x" * 600) for i in range(n))]
+    return [layer(*files), layer(*files), layer(File(b"z"))]
+
+
+def in_another_order(n: int) -> Layers:
+    files = [File(b"d/%d" % i, b"x" * 600) for i in range(n)]
+    return [layer(Dir(b"d"), *files), layer(Dir(b"d"), *files[::-1]), layer(File(b"z"))]
+
+
+def whiteouts(n: int) -> Layers:
+    names = [b"d/%d" % i for i in range(n)]
+    return [
+        layer(Dir(b"d"), *map(File, names)),
+        layer(Dir(b"d"), *map(Whiteout, names)),
+        layer(File(b"z")),
+    ]
+
+
+def opaque(n: int) -> Layers:
+    files = [File(b"d/%d/f" % i) for i in range(n)]
+    return [layer(Dir(b"d"), *files), layer(Dir(b"d"), Opaque(b"d")), layer(File(b"z"))]
+
+
+def one_folder_in_many_layers(n: int) -> Layers:
+    files = [File(b"d/%d" % i) for i in range(100)]
+    return [layer(*files), *(layer(File(b"d/new%d" % i)) for i in range(n // 4))]
+
+
+def hard_links(n: int) -> Layers:
+    links = [Hardlink(b"l%d" % i, b"f") for i in range(n)]
+    return [layer(), layer(File(b"f", b"x"), *links), layer(File(b"z"))]
+
+
+def symlinks_followed(n: int) -> Layers:
+    files = [File(b"s/%d" % i) for i in range(n)]
+    return [layer(), layer(Dir(b"d"), Symlink(b"s", b"d"), *files), layer(File(b"z"))]
+
+
+def replaced_over_and_over(n: int) -> Layers:
+    """Each entry makes what was known of directories void."""
+    turns = [part for i in range(n) for part in (Symlink(b"s%d" % i, b"d"), File(b"d/e/%d" % i))]
+    return [layer(), layer(Dir(b"d"), *turns, *turns[:2]), layer(File(b"z"))]
+
+
+def work(image: Layers, keep: int) -> tuple[int, int]:
+    """Return how many calls squashing makes, in all threads, and how many bytes it reads."""
+    calls = 0
+    data = archive(image)
+    source = CountedStream(data)
+
+    def count(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    threading.setprofile(count)
+    sys.setprofile(count)
+    try:
+        squasher.squash_archive(source, io.BytesIO(), keep_layers=keep)
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+    return calls, source.count
+
+
+class CountedStream(io.BytesIO):
+    """Counts the bytes that are read from it."""
+
+    count = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:  # noqa: D102
+        data = super().read(size)
+        self.count += len(data)
+        return data
+
+
+@pytest.mark.parametrize("keep", [0, 1])
+@pytest.mark.parametrize(
+    "make",
+    [
+        entries,
+        layers,
+        depth,
+        chain,
+        same_again,
+        in_another_order,
+        whiteouts,
+        opaque,
+        one_folder_in_many_layers,
+        hard_links,
+        symlinks_followed,
+        replaced_over_and_over,
+    ],
+)
+def test_work_grows_with_the_image(make: Callable[[int], Layers], keep: int) -> None:
+    small, large = make(300), make(600)
+    size = len(archive(large)) / len(archive(small))
+    (calls, read), (more_calls, more_read) = work(small, keep), work(large, keep)
+    # A chain of folders spells out every path: its archive itself grows faster than its depth.
+    assert more_calls <= GROWTH * max(1.0, size / 2) * calls
+    assert more_read <= GROWTH * max(1.0, size / 2) * read
