@@ -158,7 +158,7 @@ def test_images_that_are_not_there(loaded: Docker) -> None:
         assert "the daemon has no such image" in line
         words = ("-f", f"docker-daemon:{name}", f"docker-daemon:{TAG}")
         assert "no such image" in failed(squash(loaded, *words), 4)
-    assert "docker-daemon:" in failed(squash(loaded, "docker-daemon:Not A Name"), 4)
+    assert "docker-daemon:" in failed(squash(loaded, "docker-daemon:Not A Name"), 7)
 
 
 def test_an_id_that_is_not_there(loaded: Docker) -> None:
