@@ -323,7 +323,7 @@ class _Target:
         def wrote(count: int) -> None:
             progress("write", count, size)
 
-        if check is not None and (self.load or not isinstance(self.destination, str | os.PathLike)):
+        if check is not None and not (self.destination and writer.replaces(self.destination)):
             check.archive(spool.store(writer.chunks(written, lambda count: None)))
         if self.folder:
             writer.write_layout(written, self.folder, wrote)

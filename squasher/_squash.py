@@ -6,7 +6,7 @@ import datetime
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -23,11 +23,12 @@ from squasher.merge import Draft, MergePlan, Span
 from squasher.scan import Scan, extract, same_content, scan
 from squasher.spec import HistoryEntry, ImageConfig
 from squasher.spool import Spool
-from squasher.tarstream import Dispute
+from squasher.tarstream import Changeset, Dispute
 from squasher.tree import Tree
 
-#: Called with the phase ("spool", "read", "hash", "write"), the bytes done just now, and the
-#: bytes that the phase will take in all (0 where nobody knows). May be called from any thread.
+#: Called with the phase ("spool", "read", "hash", "write", "compare"), the bytes done just now,
+#: and the bytes that the phase will take in all (0 where nobody knows). May be called from any
+#: thread.
 Progress = Callable[[str, int, int], None]
 
 
@@ -171,23 +172,29 @@ def squash(
 
 def _scan(image: Image, options: Options, spool: Spool, progress: Progress) -> tuple[Scan, ...]:
     """Check all layers; none has to be unpacked."""
-    total, count = sum(layer.blob.size for layer in image.layers), len(image.layers)
-    reading = scan(image, count, spool, lambda n: progress("read", n, total), options.max_size)
-    with closing(reading) as read:
+    with _reading(image, len(image.layers), options, spool, progress) as read:
         return tuple(done for done, _ in read)
+
+
+def _reading(
+    image: Image, first: int, options: Options, spool: Spool, progress: Progress
+) -> closing[Generator[tuple[Scan, Changeset], None, None]]:
+    """Scan all layers, those from `first` on unpacked; its threads end with the block."""
+    total = sum(layer.blob.size for layer in image.layers)
+    return closing(
+        scan(image, first, spool, lambda n: progress("read", n, total), options.max_size)
+    )
 
 
 def _merge(
     image: Image, split: Split, options: Options, spool: Spool, progress: Progress, zstd: bool
 ) -> Squashed:
     kept = split.kept
-    total = sum(layer.blob.size for layer in image.layers)
     lower = Tree()
     tree = lower
     scans: list[Scan] = []
     entries = 0
-    reading = scan(image, kept, spool, lambda n: progress("read", n, total), options.max_size)
-    with closing(reading) as read:
+    with _reading(image, kept, options, spool, progress) as read:
         for done, changes in read:
             if len(scans) == kept:
                 tree = lower.fork(kept)

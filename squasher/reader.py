@@ -199,7 +199,7 @@ class _Index:
                 self._name(position, own)
                 yield Leaf(position, pointer.document)
                 continue
-            name = _blob_name(pointer.digest)
+            name = spec.blob_name(pointer.digest)
             if name not in self.store:
                 self._miss(name)
                 continue
@@ -255,7 +255,7 @@ class _Index:
         if missing is not None:
             self._miss(missing)
             return None
-        name = _blob_name(manifest.config.digest)
+        name = spec.blob_name(manifest.config.digest)
         raw = document(self.store, name)
         _check_size(manifest.config, len(raw), name)
         check(manifest.config.digest, Digest.of(raw), where=name)
@@ -263,8 +263,8 @@ class _Index:
         _check_count(len(manifest.layers), config, f"{where}.layers")
         layers = []
         for i, (pointer, diff_id) in enumerate(zip(manifest.layers, config.diff_ids, strict=True)):
-            content = self.store.content(_blob_name(pointer.digest))
-            _check_size(pointer, content.size, _blob_name(pointer.digest))
+            content = self.store.content(spec.blob_name(pointer.digest))
+            _check_size(pointer, content.size, spec.blob_name(pointer.digest))
             layers.append(
                 _layer(diff_id, content, pointer.digest, pointer.document, f"{where}.layers[{i}]")
             )
@@ -287,18 +287,14 @@ def _is_layer(media_type: str) -> bool:
 
 
 def _blobs(manifest: spec.Manifest) -> Iterator[str]:
-    yield _blob_name(manifest.config.digest)
+    yield spec.blob_name(manifest.config.digest)
     for pointer in manifest.layers:
-        yield _blob_name(pointer.digest)
+        yield spec.blob_name(pointer.digest)
 
 
 def _check_size(pointer: Descriptor, size: int, where: str) -> None:
     if pointer.size != size:
         raise ArchiveError(f"expected {pointer.size} bytes, found {size}", where=where)
-
-
-def _blob_name(digest: Digest) -> str:
-    return f"blobs/sha256/{digest.hex}"
 
 
 def tags_of(pointer: dict[str, Any]) -> tuple[str, ...]:

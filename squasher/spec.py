@@ -417,6 +417,11 @@ def oci_type(media_type: str) -> str:
     return pairs.get(media_type, media_type)
 
 
+def blob_name(digest: Digest) -> str:
+    """Return the member that holds a blob. Source: image-spec, image-layout.md, "Blobs"."""
+    return f"blobs/sha256/{digest.hex}"
+
+
 def descriptor(media_type: str, digest: Digest, size: int, **more: Any) -> dict[str, Any]:
     """Return a descriptor document."""
     return {"mediaType": media_type, "digest": str(digest), "size": size, **more}

@@ -111,13 +111,7 @@ class Tree:
 
     def find(self, path: bytes) -> Node | None:
         """Return what is at the clean `path`, following nothing. O(depth)."""
-        node: Node | None = self.root
-        if path:
-            for name in path.split(b"/"):
-                if type(node) is not Directory:
-                    return None
-                node = node.children.get(name)
-        return node
+        return self.finder()(path)
 
     def finder(self) -> Callable[[bytes], Node | None]:
         """Return `find` for many paths, as long as the tree does not change. O(new components)."""

@@ -58,7 +58,7 @@ class Written:
     @property
     def members(self) -> list[tuple[str, Content]]:
         """The members of the archive in their order."""
-        found = {_blob_name(digest): content for digest, content in self.blobs.items()}
+        found = {spec.blob_name(digest): content for digest, content in self.blobs.items()}
         found |= {name: Content((data,)) for name, data in self.documents.items()}
         return sorted(found.items())
 
@@ -118,16 +118,12 @@ def _digest(layer: Layer) -> Digest:
     return layer.blob.digest
 
 
-def _blob_name(digest: Digest) -> str:
-    return f"blobs/sha256/{digest.hex}"
-
-
 def _manifest_item(image: Image) -> dict[str, Any]:
     """Return the element of manifest.json; a carried-over Parent makes `docker load` fail."""
     return {
-        "Config": _blob_name(image.config.image_id),
+        "Config": spec.blob_name(image.config.image_id),
         "RepoTags": list(image.tags),
-        "Layers": [_blob_name(_digest(layer)) for layer in image.layers],
+        "Layers": [spec.blob_name(_digest(layer)) for layer in image.layers],
     }
 
 
@@ -299,6 +295,13 @@ def write(
     size = 0 if how.name else written.size
     with _replacing(os.path.realpath(name), mode, size, name, verify) as stream:
         _put_all(stream, data, name)
+
+
+def replaces(destination: Destination) -> bool:
+    """Tell whether what is written there takes its name at the end, and can be checked before."""
+    if not isinstance(destination, str | os.PathLike):
+        return False
+    return os.path.isfile(destination) or not os.path.exists(destination)
 
 
 def outer_compression(name: str) -> Compression:

@@ -831,6 +831,25 @@ def test_verify_catches_what_is_wrong(
     assert os.listdir(out) == []
 
 
+def test_verify_comes_before_a_fifo_gets_anything(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be taken back is first written to --tmp-dir (contract of --verify)."""
+    fifo = out / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        done(squash("--verify", "--keep-layers", "1", "-o", fifo, stdin=SAME_HEADER))
+        good = os.read(reader, 1 << 20)
+        assert result.read(good).one
+        plant_image(monkeypatch)
+        line = failed(squash("--verify", "--keep-layers", "1", "-o", fifo, stdin=SAME_HEADER), 1)
+        assert line.startswith("not verified: ")
+        assert os.read(reader, 1 << 20) == b""
+    finally:
+        os.close(reader)
+
+
 # ---------------------------------------------------------------- policies
 
 
