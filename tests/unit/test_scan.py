@@ -32,7 +32,7 @@ def image(*tars: bytes, packed: Sequence[int] = ()) -> Image:
     config = parse_config(b'{"rootfs":{"diff_ids":[]}}')
     layers = []
     for i, tar in enumerate(tars):
-        data = gzip.compress(tar) if i in packed else tar
+        data = gzip.compress(tar, mtime=0) if i in packed else tar
         compression = "gzip" if i in packed else ""
         blob = Blob(Content((data,)), "", None, compression)
         layers.append(Layer(Digest.of(tar), blob))
@@ -50,7 +50,7 @@ def test_layers_come_from_the_lowest_up() -> None:
     with closing(scan(given, 1, Spool(), heard.append)) as read:
         (lower, low), (upper, up) = read
     assert (lower.size, lower.count, lower.content) == (len(LOWER), 3, None)
-    assert lower.layer.blob.digest == Digest.of(gzip.compress(LOWER))
+    assert lower.layer.blob.digest == Digest.of(gzip.compress(LOWER, mtime=0))
     assert (upper.size, upper.count) == (len(UPPER), 1)
     assert upper.content is given.layers[1].blob.content
     assert (low.layer, up.layer) == (0, 1)
