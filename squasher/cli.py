@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
-import shutil
 import signal
 import sys
-import threading
-from collections.abc import Callable, Sequence
-from types import FrameType
+from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import click
 
+from squasher import terminal
 from squasher._version import __version__
-from squasher.errors import (
-    ArchiveError,
-    BaseNotFoundError,
-    OutputError,
-    SquasherError,
-    UsageError,
-)
+from squasher.errors import BaseNotFoundError, SquasherError, UsageError
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
-    from squasher._squash import Progress
     from squasher.location import Location
 
-
-class _Interrupted(BaseException):
-    """A signal asked the command to end."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
+#: What the first argument may be, where it does not name an archive; each is a module's `command`.
+_SUBCOMMANDS = {
+    "inspect": ("squasher.cli_inspect", "What is in an image, and what squashing would save."),
+    "diff": ("squasher.cli_diff", "Where two images differ, file by file."),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -44,17 +31,20 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run the command with `arguments`; return its exit code."""
-    restore = _take_signals()
+def run(arguments: Sequence[str], program: str = "squash") -> int:
+    """Run the command with `arguments`; return its exit code.
+
+    `program` is what the user typed before them, for help.
+    """
+    restore = terminal.take_signals()
     # A million entries are no garbage, and looking at them again and again takes a quarter of the
     # time. What little there is goes with the process.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return _run(arguments)
-    except _Interrupted as interrupted:
-        _say(f"interrupted by {signal.Signals(interrupted.number).name}")
+        return _run(arguments, program)
+    except terminal.Interrupted as interrupted:
+        terminal.say(f"interrupted by {signal.Signals(interrupted.number).name}")
         return 128 + interrupted.number
     finally:
         restore()
@@ -62,30 +52,35 @@ def run(arguments: Sequence[str]) -> int:
             gc.enable()
 
 
-def _run(arguments: Sequence[str]) -> int:
+def _run(arguments: Sequence[str], program: str) -> int:
     if not arguments and sys.stdin is not None and sys.stdin.isatty():
-        _tell(command.get_help(click.Context(command, info_name="squash")))
+        terminal.tell(command.get_help(click.Context(command, info_name=program)))
         return UsageError.exit_code
+    chosen: click.Command = command
+    words = _with_values(arguments)
+    if arguments and arguments[0] in _SUBCOMMANDS:
+        chosen = import_module(_SUBCOMMANDS[arguments[0]][0]).command
+        program, words = f"{program} {arguments[0]}", list(arguments[1:])
     try:
         # Not command.main(): that turns a closed stderr into exit code 1.
-        with command.make_context("squash", _with_values(arguments)) as context:
-            command.invoke(context)
+        with chosen.make_context(program, words) as context:
+            code = chosen.invoke(context)
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.ClickException as error:
-        _say(f"{error.format_message().rstrip('.')}; see squash --help")
+        terminal.say(f"{error.format_message().rstrip('.')}; see {program} --help")
         return UsageError.exit_code
     except BaseNotFoundError as error:
-        _say(str(error))
+        terminal.say(str(error))
         if error.image is not None:
             from squasher import report
 
-            _tell(report.choices(error.image, _width()))
+            terminal.tell(report.choices(error.image, terminal.width()))
         return error.exit_code
     except SquasherError as error:
-        _say(str(error))
+        terminal.say(str(error))
         return error.exit_code
-    return 0
+    return code or 0
 
 
 def _with_values(arguments: Sequence[str]) -> list[str]:
@@ -95,57 +90,17 @@ def _with_values(arguments: Sequence[str]) -> list[str]:
     return ["--strict=" if word == "--strict" else word for word in words[:end]] + words[end:]
 
 
-def _say(message: str) -> None:
-    from squasher.report import text
+class _Command(click.Command):
+    """The command whose help also lists its subcommands."""
 
-    _tell(f"squash: {text(message)}")
-
-
-def _tell(message: str) -> None:
-    """Print to stderr; that nobody reads it is no failure."""
-    try:
-        click.echo(message, err=True)
-    except OSError:
-        # What is left in the buffer would make the interpreter end with 120.
-        with contextlib.suppress(OSError, ValueError):
-            descriptor = sys.stderr.fileno()
-            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(ctx, formatter)
+        lines = [(f"{ctx.info_name} {name}", text) for name, (_, text) in _SUBCOMMANDS.items()]
+        with formatter.section("Other commands (an archive so named is ./inspect)"):
+            formatter.write_dl(lines)
 
 
-def _take_signals() -> Callable[[], None]:
-    """Turn signals that end a process into an exception, so that nothing is left behind."""
-    if threading.current_thread() is not threading.main_thread():
-        return lambda: None
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        for each in taken:  # a second signal must not break the cleaning up
-            signal.signal(each, signal.SIG_IGN)
-        raise _Interrupted(number)
-
-    names = ("SIGINT", "SIGTERM", "SIGHUP")
-    taken = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    before = {
-        each: signal.signal(each, interrupt)
-        for each in taken
-        if signal.getsignal(each) is not signal.SIG_IGN  # nohup
-    }
-    taken = list(before)
-
-    def restore() -> None:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-    return restore
-
-
-def _width() -> int:
-    return max(60, shutil.get_terminal_size((80, 24)).columns)
-
-
-_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-
-
-@click.command("squash", context_settings=_CONTEXT)
+@click.command("squash", cls=_Command, context_settings=terminal.CONTEXT)
 @click.argument("image", required=False)
 @click.option(
     "-f",
@@ -265,7 +220,7 @@ def command(
     _exclude(("--tag", tags), ("--no-tag", no_tag))
     _exclude(("--quiet", quiet), ("--verbose", verbose))
     _exclude(("--dry-run", dry_run), ("--load", load))
-    source = _source(image)
+    source = terminal.source(image)
     daemon_name = _daemon_name(image)
     if cleanup and not (load and daemon_name):
         raise UsageError("needs a docker-daemon: input and --load", where="--cleanup")
@@ -278,9 +233,7 @@ def command(
     from squasher import _core, report
 
     before = _source_id(daemon_name) if cleanup else ""
-    shown = sys.stderr is not None and sys.stderr.isatty() and not quiet and not no_progress
-    bar = _Bar() if shown else None
-    try:
+    with terminal.watching(quiet=quiet, verbose=verbose, bar=not no_progress) as progress:
         done = _core.squash_archive(
             source,
             destination,
@@ -289,16 +242,13 @@ def command(
             platform=platform or "",
             strict=None if strict is None else report.kinds(strict),
             load=load,
-            progress=bar or _narrate(verbose),
+            progress=progress,
             **options,
         )
-    finally:
-        if bar is not None:
-            bar.close()
     if report_to is not None:
-        _write_report(report_to, report.render(done, markdown=report_to.endswith(".md")))
+        terminal.write_file(report_to, report.render(done, markdown=report_to.endswith(".md")))
     if not quiet:
-        _tell(report.summary(done, _width(), verbose=verbose))
+        terminal.tell(report.summary(done, terminal.width(), verbose=verbose))
     if cleanup:
         ids = [str(each.image.config.image_id) for each in done.images]
         _clean_up(before, ids + [str(digest) for digest in done.manifests])
@@ -313,27 +263,6 @@ def _exclude(*options: tuple[str, object]) -> None:
     used = [name for name, value in options if value]
     if len(used) > 1:
         raise UsageError(f"{' and '.join(used)} exclude each other")
-
-
-def _source(image: str | None) -> str | BinaryIO | Location:
-    from squasher.location import parse_location
-    from squasher.spec import normalise_tag
-
-    location = parse_location(image if image is not None else "-")
-    if location.kind == "path":
-        if not os.path.exists(location.path) and normalise_tag(location.path):
-            raise ArchiveError(
-                "no such file",
-                where=location.path,
-                hint=f"for an image of the docker daemon: docker-daemon:{location.path}",
-            )
-        return location.path
-    if location.kind != "stream":
-        return location
-    if sys.stdin is None or sys.stdin.isatty():
-        what = "closed" if sys.stdin is None else "a terminal"
-        raise UsageError(f"stdin is {what}", where="IMAGE", hint="name an archive, or pipe one")
-    return getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
 
 
 def _daemon_name(image: str | None) -> str:
@@ -366,17 +295,6 @@ def _destination(
     return getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
 
 
-def _write_report(path: str, text: str) -> None:
-    if path == "-":
-        click.echo(text, nl=False)
-        return
-    try:
-        with open(path, "w", encoding="utf-8") as stream:
-            stream.write(text)
-    except OSError as error:
-        raise OutputError(f"cannot be written: {error.strerror}", where=path) from None
-
-
 def _source_id(name: str) -> str:
     from squasher import daemon
 
@@ -394,55 +312,11 @@ def _clean_up(before: str, after: Sequence[str]) -> None:
     try:
         known = [identity for identity in after if daemon.has(identity)]
         if not known:
-            _say("warning: the source image stays: the daemon does not show the new one")
+            terminal.say("warning: the source image stays: the daemon does not show the new one")
         elif before not in known:
             daemon.remove(before)
     except SquasherError as error:
-        _say(f"warning: the source image stays: {error}")
-
-
-def _narrate(verbose: bool) -> Progress:
-    """Return a callback that says when a phase begins, if `verbose`."""
-    words = {
-        "spool": "copying the input to a temporary file",
-        "read": "reading and checking the layers",
-        "hash": "hashing the new layer",
-        "compare": "comparing the result with the source",
-        "write": "writing the archive",
-    }
-    said: set[str] = set()
-
-    def narrate(phase: str, done: int, total: int) -> None:
-        if verbose and phase not in said:
-            said.add(phase)
-            _tell(f"squash: {words[phase]}")
-
-    return narrate
-
-
-class _Bar:
-    """One tqdm bar over the whole job. Called from several threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._bar: tqdm[Any] | None = None
-        self._phases: dict[str, int] = {}
-
-    def __call__(self, phase: str, done: int, total: int) -> None:
-        with self._lock:
-            if self._bar is None:
-                from tqdm import tqdm
-
-                self._bar = tqdm(unit="B", unit_scale=True, leave=False, file=sys.stderr)
-            if phase not in self._phases:
-                self._phases[phase] = total
-                self._bar.total = sum(self._phases.values()) or None
-                self._bar.set_description(phase, refresh=False)
-            self._bar.update(done)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        terminal.say(f"warning: the source image stays: {error}")
 
 
 if os.name == "nt":  # pragma: no cover

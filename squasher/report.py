@@ -16,6 +16,7 @@ from squasher.image import Image, rows
 from squasher.paths import show
 from squasher.spec import platform
 from squasher.tarstream import Dispute
+from squasher.terminal import cut, size, text
 
 #: Why engines part, and what the squashed image holds. `{n}` stands for "n times".
 _DISPUTES = {
@@ -44,31 +45,6 @@ _DISPUTES = {
 
 #: Rows of a table that are shown when nobody asked for all.
 _ROWS_MAX = 40
-
-
-def size(count: int) -> str:
-    """Return a number of bytes as people read it, in powers of 1000 as docker has them."""
-    if count < 1000:
-        return f"{count} B"
-    value = count / 1000
-    for unit in ("kB", "MB"):
-        if value < 999.95:
-            return f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} GB"
-
-
-def text(value: str) -> str:
-    """Return text from an image for one line of a terminal: nothing in it can control it."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "replace").decode("ascii")
-        for char in " ".join(value.split())
-    )
-
-
-def cut(value: str, width: int) -> str:
-    """Return `value` in at most `width` columns."""
-    return value if len(value) <= width else value[: max(0, width - 1)] + "…"
 
 
 def summary(report: SquashReport, width: int, *, verbose: bool = False) -> str:

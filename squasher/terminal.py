@@ -1,0 +1,277 @@
+"""What all commands share of a terminal: streams, signals, widths, colours, the progress bar.
+
+Text is styled where it is made and loses its colours here, unless a terminal shows it and nobody
+asked for none. What comes from an image goes through `text` first: nothing in it can control the
+terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import threading
+import unicodedata
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from squasher.errors import ArchiveError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from squasher._squash import Progress
+    from squasher.location import Location
+
+#: How every command shows its help.
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+#: What a phase does, in words.
+_PHASES = {
+    "spool": "copying the input to a temporary file",
+    "read": "reading and checking the layers",
+    "hash": "hashing the new layer",
+    "compare": "comparing the files of both images",
+    "write": "writing the archive",
+}
+
+
+# ---------------------------------------------------------------- text
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as people read it, in powers of 1000 as docker has them."""
+    if count < 1000:
+        return f"{count} B"
+    value = count / 1000
+    for unit in ("kB", "MB"):
+        if value < 999.95:
+            return f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def text(value: str) -> str:
+    """Return text from an image for one line of a terminal: nothing in it can control it."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "replace").decode("ascii")
+        for char in " ".join(value.split())
+    )
+
+
+def columns(value: str) -> int:
+    """Return how many columns a terminal takes for `value`, which has no styles."""
+    if value.isascii():
+        return len(value)
+    return sum(_columns(char) for char in value)
+
+
+def _columns(char: str) -> int:
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def cut(value: str, width: int) -> str:
+    """Return `value`, which has no styles, in at most `width` columns."""
+    if columns(value) <= width:
+        return value
+    room = width - 1
+    for i, char in enumerate(value):
+        room -= _columns(char)
+        if room < 0:
+            return value[:i] + "…"
+    raise AssertionError("it was too wide")  # pragma: no cover
+
+
+def width() -> int:
+    """Return the columns that a line may take: those of the terminal, else 80."""
+    return max(60, shutil.get_terminal_size((80, 24)).columns)
+
+
+# ---------------------------------------------------------------- streams
+
+
+def say(message: str) -> None:
+    """Print one line of the command's own to stderr: an error, a warning, a step."""
+    tell(f"{click.style('squash:', bold=True)} {text(message)}")
+
+
+def tell(message: str) -> None:
+    """Print to stderr; that nobody reads it is no failure."""
+    with contextlib.suppress(OSError):
+        _print(message, sys.stderr)
+
+
+def give(result: str) -> None:
+    """Print what was asked for to stdout. That a pager was left early is no failure.
+
+    Raises OutputError if it cannot be written.
+    """
+    try:
+        _print(result, sys.stdout)
+    except BrokenPipeError:
+        return
+    except OSError as error:
+        raise OutputError(f"cannot be written: {error.strerror}", where="stdout") from None
+
+
+def _print(message: str, stream: IO[str] | None) -> None:
+    if stream is None:
+        return
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    message = message.encode(encoding, "backslashreplace").decode(encoding)
+    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    try:
+        click.echo(message, file=stream, color=False if plain else None)
+    except OSError:
+        # What is left in the buffer would make the interpreter end with 120.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        raise
+
+
+def source(name: str | None) -> str | BinaryIO | Location:
+    """Return what the argument `name` stands for: a path, stdin (also for None), a transport.
+
+    Raises ArchiveError, UsageError.
+    """
+    from squasher.location import parse_location
+    from squasher.spec import normalise_tag
+
+    location = parse_location(name if name is not None else "-")
+    if location.kind == "path":
+        if not os.path.exists(location.path) and normalise_tag(location.path):
+            raise ArchiveError(
+                "no such file",
+                where=location.path,
+                hint=f"for an image of the docker daemon: docker-daemon:{location.path}",
+            )
+        return location.path
+    if location.kind != "stream":
+        return location
+    if sys.stdin is None or sys.stdin.isatty():
+        what = "closed" if sys.stdin is None else "a terminal"
+        raise UsageError(f"stdin is {what}", where="IMAGE", hint="name an archive, or pipe one")
+    return getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
+
+
+def write_file(path: str, content: str) -> None:
+    """Write a report to the file `path`, or to stdout for "-". Raises OutputError."""
+    if path == "-":
+        give(content.removesuffix("\n"))
+        return
+    try:
+        with open(path, "w", encoding="utf-8") as stream:
+            stream.write(content)
+    except OSError as error:
+        raise OutputError(f"cannot be written: {error.strerror}", where=path) from None
+
+
+# ---------------------------------------------------------------- signals
+
+
+class Interrupted(BaseException):
+    """A signal asked the command to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def take_signals() -> Callable[[], None]:
+    """Turn signals that end a process into Interrupted, so that nothing is left behind.
+
+    Returns what gives them back.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for each in taken:  # a second signal must not break the cleaning up
+            signal.signal(each, signal.SIG_IGN)
+        raise Interrupted(number)
+
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    taken = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {
+        each: signal.signal(each, interrupt)
+        for each in taken
+        if signal.getsignal(each) is not signal.SIG_IGN  # nohup
+    }
+    taken = list(before)
+
+    def restore() -> None:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    return restore
+
+
+# ---------------------------------------------------------------- progress
+
+
+@contextlib.contextmanager
+def watching(
+    *phases: str, quiet: bool = False, verbose: bool = False, bar: bool = True
+) -> Iterator[Progress]:
+    """Give a callback that shows how far a job of these phases is, in the order of its phases.
+
+    A bar, if stderr is a terminal, `bar` and not `quiet`; a line for each phase if `verbose`. The
+    bar is gone at the end of the block.
+    """
+    seen = sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    shown = _Bar(phases) if seen and bar and not quiet else None
+    said: set[str] = set()
+
+    def progress(phase: str, done: int, total: int) -> None:
+        if verbose and phase not in said:
+            said.add(phase)
+            (shown.say if shown else say)(_PHASES.get(phase, phase))
+        if shown:
+            shown.update(phase, done, total)
+
+    try:
+        yield progress
+    finally:
+        if shown:
+            shown.close()
+
+
+class _Bar:
+    """One tqdm bar over the whole job. Called from several threads."""
+
+    def __init__(self, phases: tuple[str, ...]) -> None:
+        self._lock = threading.Lock()
+        self._bar: tqdm[Any] | None = None
+        self._phases: dict[str, int] = {}
+
+    def say(self, message: str) -> None:
+        """Print a line above the bar."""
+        with self._lock:
+            if self._bar is not None:
+                self._bar.clear()
+            say(message)
+
+    def update(self, phase: str, done: int, total: int) -> None:
+        """Count `done` more bytes of the `total` of `phase`."""
+        with self._lock:
+            if self._bar is None:
+                from tqdm import tqdm
+
+                self._bar = tqdm(unit="B", unit_scale=True, leave=False, file=sys.stderr)
+            if phase not in self._phases:
+                self._phases[phase] = total
+                self._bar.total = sum(self._phases.values()) or None
+                self._bar.set_description(phase, refresh=False)
+            self._bar.update(done)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
