@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import click
 
-from squasher import terminal
+from squasher import completion, plugin, terminal
 from squasher._version import __version__
 from squasher.errors import BaseNotFoundError, SquasherError, UsageError
 
@@ -28,21 +28,21 @@ _SUBCOMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    if completion.VARIABLE in os.environ:
+        sys.exit(completion.answer(command, "squash"))
+    words = sys.argv[1:] if arguments is None else arguments
+    sys.exit(run(words, docker=plugin.is_plugin(sys.argv[0], os.environ)))
 
 
-def run(arguments: Sequence[str], program: str = "squash") -> int:
-    """Run the command with `arguments`; return its exit code.
-
-    `program` is what the user typed before them, for help.
-    """
+def run(arguments: Sequence[str], *, docker: bool = False) -> int:
+    """Run the command with `arguments`, of a shell or the docker client; return its exit code."""
     restore = terminal.take_signals()
     # A million entries are no garbage, and looking at them again and again takes a quarter of the
     # time. What little there is goes with the process.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return _run(arguments, program)
+        return _run(arguments, docker)
     except terminal.Interrupted as interrupted:
         terminal.say(f"interrupted by {signal.Signals(interrupted.number).name}")
         return 128 + interrupted.number
@@ -52,23 +52,27 @@ def run(arguments: Sequence[str], program: str = "squash") -> int:
             gc.enable()
 
 
-def _run(arguments: Sequence[str], program: str) -> int:
-    if not arguments and sys.stdin is not None and sys.stdin.isatty():
-        terminal.tell(command.get_help(click.Context(command, info_name=program)))
-        return UsageError.exit_code
-    chosen: click.Command = command
-    words = _with_values(arguments)
-    if arguments and arguments[0] in _SUBCOMMANDS:
-        chosen = import_module(_SUBCOMMANDS[arguments[0]][0]).command
-        program, words = f"{program} {arguments[0]}", list(arguments[1:])
+def _run(arguments: Sequence[str], docker: bool) -> int:
+    program = "docker squash" if docker else "squash"
     try:
+        if arguments[:1] == [plugin.METADATA]:
+            terminal.give(plugin.metadata())
+            return 0
+        words = plugin.take(arguments, os.environ) if docker else list(arguments)
+        if not words and sys.stdin is not None and sys.stdin.isatty():
+            terminal.tell(command.get_help(click.Context(command, info_name=program)))
+            return UsageError.exit_code
         # Not command.main(): that turns a closed stderr into exit code 1.
-        with chosen.make_context(program, words) as context:
-            code = chosen.invoke(context)
+        with command.make_context(program, words) as context:
+            if docker:
+                context.params = plugin.fill_in(context.params)
+            code = context.command.invoke(context)
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.ClickException as error:
-        terminal.say(f"{error.format_message().rstrip('.')}; see {program} --help")
+        at = getattr(error, "ctx", None)
+        path = at.command_path if at else program
+        terminal.say(f"{error.format_message().rstrip('.')}; see {path} --help")
         return UsageError.exit_code
     except BaseNotFoundError as error:
         terminal.say(str(error))
@@ -91,7 +95,25 @@ def _with_values(arguments: Sequence[str]) -> list[str]:
 
 
 class _Command(click.Command):
-    """The command whose help also lists its subcommands."""
+    """The command; its first argument may choose a subcommand."""
+
+    @property
+    def commands(self) -> dict[str, click.Command]:
+        """The subcommands by name; loads them."""
+        return {name: _subcommand(name) for name in _SUBCOMMANDS}
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Return the parsed arguments, in a context of the command that they are for."""
+        if args and args[0] in _SUBCOMMANDS:
+            chosen = _subcommand(args[0])
+            return chosen.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
+        return super().make_context(info_name, _with_values(args), parent, **extra)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_options(ctx, formatter)
@@ -100,12 +122,18 @@ class _Command(click.Command):
             formatter.write_dl(lines)
 
 
+def _subcommand(name: str) -> click.Command:
+    found: click.Command = import_module(_SUBCOMMANDS[name][0]).command
+    return found
+
+
 @click.command("squash", cls=_Command, context_settings=terminal.CONTEXT)
-@click.argument("image", required=False)
+@click.argument("image", required=False, type=completion.FirstPlace(_SUBCOMMANDS))
 @click.option(
     "-f",
     "--from-layer",
     "base",
+    type=completion.Place(),
     metavar="BASE",
     help="The base, which is kept: the number of newest history rows to squash, a digest or a"
     " prefix of one (diff_id, blob, chain ID, folder), another image of the archive, or an"
@@ -119,6 +147,7 @@ class _Command(click.Command):
     "--output",
     "--output-path",
     "output",
+    type=completion.Place(),
     metavar="OUT",
     help="Where the result goes: a path, - or a transport. Left out: stdout, unless that is a"
     " terminal.",
@@ -142,6 +171,7 @@ class _Command(click.Command):
 )
 @click.option(
     "--created",
+    type=completion.Words("source", "now"),
     metavar="source|now|TIME",
     default="source",
     show_default=True,
@@ -150,6 +180,7 @@ class _Command(click.Command):
 )
 @click.option(
     "--compress",
+    type=completion.Words("auto", "none", "gzip", "zstd"),
     metavar="auto|none|gzip[:LEVEL]|zstd[:LEVEL]",
     default="auto",
     show_default=True,
@@ -171,7 +202,14 @@ class _Command(click.Command):
     help="With a docker-daemon: input and --load: remove the source image, by its ID.",
 )
 @click.option("--verify", is_flag=True, help="Read the result back and prove that it is right.")
-@click.option("--report", "report_to", metavar="FILE", help="Report as JSON, or Markdown (.md).")
+@click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    type=completion.Place(),
+    metavar="FILE",
+    help="Report as JSON, or Markdown (.md); repeatable.",
+)
 @click.option(
     "--strict",
     metavar="[=KIND,...]",
@@ -181,6 +219,7 @@ class _Command(click.Command):
 @click.option("--dry-run", is_flag=True, help="Plan and report, write nothing.")
 @click.option(
     "--tmp-dir",
+    type=completion.Place(),
     metavar="DIR",
     help="Folder for copies of piped or compressed input; default: $TMPDIR, else /var/tmp.",
 )
@@ -196,7 +235,7 @@ def command(
     name: str | None,
     load: bool,
     cleanup: bool,
-    report_to: str | None,
+    reports: tuple[str, ...],
     strict: str | None,
     dry_run: bool,
     quiet: bool,
@@ -226,9 +265,10 @@ def command(
         raise UsageError("needs a docker-daemon: input and --load", where="--cleanup")
     destination = None if dry_run else _destination(output, load, options["form"])
     place = getattr(destination, "path", destination)  # of a transport
-    if report_to and isinstance(place, str) and _same_file(report_to, place):
-        raise UsageError("the archive goes there", where=f"--report {report_to}")
-    if report_to == "-" and destination is not None and hasattr(destination, "write"):
+    for path in reports:
+        if path and isinstance(place, str) and _same_file(path, place):
+            raise UsageError("the archive goes there", where=f"--report {path}")
+    if "-" in reports and destination is not None and hasattr(destination, "write"):
         raise UsageError("stdout takes the archive already", where="--report -")
     from squasher import _core, report
 
@@ -245,8 +285,8 @@ def command(
             progress=progress,
             **options,
         )
-    if report_to is not None:
-        terminal.write_file(report_to, report.render(done, markdown=report_to.endswith(".md")))
+    for path in reports:
+        terminal.write_file(path, report.render(done, markdown=path.endswith(".md")))
     if not quiet:
         terminal.tell(report.summary(done, terminal.width(), verbose=verbose))
     if cleanup:

@@ -25,7 +25,7 @@ def test_a_signal_ends_it_and_handlers_are_as_they_were(
     number = signal.Signals[name]
     before = signal.getsignal(number)
 
-    def waits(arguments: Sequence[str], program: str) -> int:
+    def waits(arguments: Sequence[str], docker: bool) -> int:
         os.kill(os.getpid(), number)
         time.sleep(5)
         return 0

@@ -25,6 +25,8 @@ ORDER = (
     "image",
     "base",
     "location",
+    "plugin",
+    "completion",
     "spool",
     "store",
     "tree",

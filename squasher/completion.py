@@ -1,0 +1,73 @@
+"""What a shell completes: options, choices, subcommands and files; click speaks to the shells.
+
+The shell asks by running the command with an environment variable that says how. Source: click's
+"Shell Completion", whose own entry is for commands that run through `Command.main`.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import click
+from click.types import StringParamType
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+VARIABLE = "_SQUASH_COMPLETE"
+
+
+class Place(StringParamType):
+    """Text that may name a file: the shell completes it as one."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        """Return what stands for the shell's own files."""
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type="file")]
+
+
+class FirstPlace(Place):
+    """The first argument: a file, or one of `words`."""
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self._words = tuple(words)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        """Return the words that fit with the files that fit, which bash would leave out."""
+        from click.shell_completion import CompletionItem
+
+        words = [word for word in self._words if incomplete and word.startswith(incomplete)]
+        if not words:
+            return super().shell_complete(ctx, param, incomplete)
+        files = sorted(glob.glob(f"{glob.escape(incomplete)}*"))
+        return [CompletionItem(text) for text in words + files]
+
+
+class Words(StringParamType):
+    """Text for which there are usual words; others are taken too."""
+
+    def __init__(self, *words: str) -> None:
+        self._words = words
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        """Return the words that fit."""
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(word) for word in self._words if word.startswith(incomplete)]
+
+
+def answer(command: click.Command, program: str) -> int:
+    """Answer the shell, as its question in the environment demands; return the exit code."""
+    from click.shell_completion import shell_complete
+
+    return shell_complete(command, {}, program, VARIABLE, os.environ[VARIABLE])
