@@ -1,0 +1,137 @@
+"""A folder to run a page's commands in, and the engines that some of them need."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+import tarfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+import squasher
+from tests import builders
+from tests.docs.blocks import ROOT, Block, run
+from tests.engines.conftest import _alone as _alone  # waits for other runs with these engines
+from tests.engines.engines import Docker, Podman, engines, places
+from tests.forms.shapes import SHAPES
+
+DEMO = ROOT / "testdata" / "demo.tar"
+# podman and buildah raise these limits, which some sandboxes forbid even root.
+LIMITS = "--ulimit=nofile=1024:1024 --ulimit=nproc=1024:1024"
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """A folder, and the shell that a page's blocks run in."""
+
+    folder: Path
+    programs: Path
+    shell: tuple[str, ...] = ("sh", "-c")
+    more: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment: our programs first, 80 columns, no engine but those given."""
+        path = f"{self.programs}:/usr/bin:/bin:/usr/sbin:/sbin:{Path(sys.executable).parent}"
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("DOCKER")}
+        home = str(self.folder.parent)
+        return {
+            **kept,
+            "PATH": path,
+            "COLUMNS": "80",
+            "HOME": home,
+            "LC_ALL": "C.UTF-8",
+            **self.more,
+        }
+
+    def run(self, block: Block) -> None:
+        """Run a block of a page."""
+        run(block, self.folder, self.shell, self.env)
+
+
+def program(path: Path, words: str, *cases: str) -> None:
+    """Write a program that runs `words` with its arguments, but for some first arguments."""
+    body = "\n".join(["#!/bin/sh", *cases, f'exec {words} "$@"', ""])
+    path.write_text(body)
+    path.chmod(0o755)
+
+
+def _lowest() -> bytes:
+    with tarfile.open(DEMO) as tar:
+        manifest = tar.extractfile("manifest.json")
+        assert manifest is not None
+        layer = tar.extractfile(json.load(manifest)[0]["Layers"][0])
+        assert layer is not None
+        return layer.read()
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the archives that pages speak of.
+
+    app.tar is the demo image as app:latest, base.tar its lowest layer as debian:12, both.tar the
+    two as `docker save` puts them; multi.tar is an image of two platforms.
+    """
+    folder = tmp_path_factory.mktemp("images")
+    (folder / "testdata").mkdir()
+    shutil.copy(DEMO, folder / "testdata")
+    shutil.copy(DEMO, folder)
+    (folder / "base.tar").write_bytes(builders.archive([_lowest()], tags=["debian:12"]))
+    with squasher.open_archive(DEMO) as demo:
+        app = replace(demo.images[0], tags=("app:latest",))
+        squasher.write([app], folder / "app.tar")
+        squasher.write([app], folder / "image.tar")
+        with squasher.open_archive(folder / "base.tar") as archive:
+            squasher.write([app, archive.images[0]], folder / "both.tar")
+    (folder / "multi.tar").write_bytes(SHAPES["buildx-oci"]().archive)
+    return folder
+
+
+@pytest.fixture
+def workshop(images: Path, tmp_path: Path) -> Workshop:
+    """Give a folder with the archives, and `squash` and `python3` as they are here."""
+    programs, folder = tmp_path / "programs", tmp_path / "page"
+    programs.mkdir()
+    shutil.copytree(images, folder)
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    python = shlex.quote(sys.executable)
+    program(programs / "python3", python)
+    program(programs / "squash", f"{python} -m squasher")
+    return Workshop(folder, programs, more={"PYTHONPATH": str(ROOT)})
+
+
+@pytest.fixture
+def harbour(workshop: Workshop) -> Workshop:
+    """Give a workshop inside the older generation of engines, with app:latest and debian:12."""
+    place = places()[0]
+    if reason := place.missing():
+        if os.environ.get("SQUASHER_ENGINES") == "required":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    for engine in engines():
+        if engine.place == place:
+            engine.prune()
+            engine.load(workshop.folder / "both.tar")
+    docker, podman = Docker(place), Podman(place)
+    made = workshop.programs
+    program(made / "docker", f"/usr/bin/docker --host={docker.host}")
+    words = shlex.join(podman.command()[podman.command().index("podman") :])
+    words = f"/usr/bin/{words}"
+    program(
+        made / "podman",
+        words,
+        f'case $1 in build) shift; exec {words} build --isolation=chroot {LIMITS} "$@" ;;',
+        f'run) shift; exec {words} run {LIMITS} "$@" ;; esac',
+    )
+    root = f"--root={place.state}/podman --runroot=/run/squasher-podman --storage-driver=overlay"
+    program(made / "buildah", f"/usr/bin/buildah {root}")
+    program(made / "ctr", f"/usr/bin/ctr --address={place.state}/containerd.sock")
+    program(made / "skopeo", "/usr/bin/skopeo --insecure-policy")
+    shell = tuple(place.command("sh", "-c"))
+    more = {**workshop.more, "DOCKER_HOST": docker.host, "DOCKER_BUILDKIT": "0"}
+    return replace(workshop, shell=shell, more=more)
