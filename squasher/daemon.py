@@ -6,9 +6,11 @@ context, the default. Whatever the SDK or the daemon say goes into one line.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
@@ -20,6 +22,7 @@ from squasher.errors import BaseNotFoundError, EngineError, SquasherError
 from squasher.spec import normalise_tag
 
 _WHERE = "docker-daemon"
+_ID_PREFIX = re.compile("[0-9a-f]{4,64}")
 
 
 @contextmanager
@@ -127,26 +130,32 @@ def _reference(name: str) -> str:
     return name if name.startswith("sha256:") else normalise_tag(name) or name
 
 
-def _inspect(client: Any, name: str) -> dict[str, Any]:
-    """Return what the daemon says of the image `name`. Raises BaseNotFoundError."""
+def _inspect(client: Any, name: str) -> tuple[str, dict[str, Any]]:
+    """Return how the daemon knows the image `name`, and what it says of it.
+
+    As docker has it, the beginning of an ID will do where there is no such name. Raises
+    BaseNotFoundError.
+    """
     import docker
 
-    try:
-        return dict(client.inspect_image(_reference(name)))
-    except docker.errors.NotFound:
-        raise BaseNotFoundError(
-            "the daemon has no such image",
-            where=f"docker-daemon:{name}",
-            hint="" if name.startswith("sha256:") else f"`docker pull {name}` first?",
-        ) from None
+    identity = (name,) if _ID_PREFIX.fullmatch(name) else ()
+    for reference in (_reference(name), *identity):
+        with contextlib.suppress(docker.errors.NotFound):
+            return reference, dict(client.inspect_image(reference))
+    raise BaseNotFoundError(
+        "the daemon has no such image",
+        where=f"docker-daemon:{name}",
+        hint="" if name.startswith("sha256:") else f"`docker pull {name}` first?",
+    )
 
 
 @contextmanager
 def export(name: str) -> Iterator[BinaryIO]:
     """Give what `docker save` of the image `name` writes. Raises EngineError, BaseNotFoundError."""
     with _client() as client:
-        _inspect(client, name)  # docker 20.10 takes an unknown ID below for a fault of its own
-        chunks = _translated(client.get_image(_reference(name)))
+        # Asked first: docker 20.10 takes an unknown ID below for a fault of its own.
+        reference, _ = _inspect(client, name)
+        chunks = _translated(client.get_image(reference))
         yield cast("BinaryIO", _Chunks(chunks, f"docker-daemon:{name}"))
 
 
@@ -159,7 +168,7 @@ def _translated(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def base(name: str) -> Base:
     """Return the image `name` as a base: its layers. Raises EngineError, BaseNotFoundError."""
     with _client() as client:
-        layers = _inspect(client, name)["RootFS"].get("Layers") or ()
+        layers = _inspect(client, name)[1]["RootFS"].get("Layers") or ()
     return Base(tuple(Digest.parse(diff_id) for diff_id in layers))
 
 
@@ -177,7 +186,7 @@ def load(chunks: Iterable[bytes]) -> tuple[str, ...]:
 def image_id(name: str) -> str:
     """Return the ID of the image `name`. Raises EngineError, BaseNotFoundError."""
     with _client() as client:
-        return str(_inspect(client, name)["Id"])
+        return str(_inspect(client, name)[1]["Id"])
 
 
 def has(identity: str) -> bool:

@@ -12,6 +12,7 @@ Source: docker/cli, "Docker CLI Plugin Spec"; cli-plugins/manager (environment),
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import suppress
@@ -35,6 +36,8 @@ _LONG = (*_SWITCHES, *(f"{name}=" for name in _VALUES))
 _OTHER_NAMES = {"H": "host", "c": "context", "l": "log-level", "D": "debug", "h": "help"}
 #: Go's truth: `--tls=false` is a way to say nothing.
 _TRUE = ("1", "t", "T", "true", "TRUE", "True")
+#: What of `-f` is never an image's name. Source: base.resolve.
+_COUNT_OR_DIGEST = re.compile(r"\d{1,5}|(sha256:)?[0-9a-fA-F]{6,64}")
 _FILES = {"tlscacert": "ca.pem", "tlscert": "cert.pem", "tlskey": "key.pem"}
 
 
@@ -159,6 +162,8 @@ def fill_in(options: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("image", "before", "after"):
         if filled.get(name):
             filled[name] = _of_daemon(filled[name])
+    if filled.get("base") and not _COUNT_OR_DIGEST.fullmatch(filled["base"]):
+        filled["base"] = _of_daemon(filled["base"])
     if "load" in filled and filled["output"] is None and not filled["dry_run"]:
         filled["load"] = True
     return filled

@@ -21,8 +21,11 @@ class Done:
     err: str
 
 
-def squash(*arguments: str | Path, stdin: bytes = b"") -> Done:
-    """Run the command to its end; `stdin` can seek, as `squash < file` can."""
+def squash(*arguments: str | Path, stdin: bytes = b"", docker: bool = False) -> Done:
+    """Run the command to its end; `stdin` can seek, as `squash < file` can.
+
+    `docker` is for the arguments that the docker client gives to its plugin.
+    """
     out, err = io.TextIOWrapper(io.BytesIO()), io.StringIO()
     given = io.TextIOWrapper(io.BytesIO(stdin))
     with (
@@ -30,7 +33,7 @@ def squash(*arguments: str | Path, stdin: bytes = b"") -> Done:
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
-        code = cli.run([str(word) for word in arguments])
+        code = cli.run([str(word) for word in arguments], docker=docker)
     out.flush()
     buffer = out.buffer
     assert isinstance(buffer, io.BytesIO)
