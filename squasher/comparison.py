@@ -1,109 +1,219 @@
-"""Are two root filesystems the same? Every field of every path, and the bytes of every file."""
+"""Where do two images differ? Every field of every path, the bytes of every file; the configs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from squasher import spec
+from squasher.errors import DocumentError
 from squasher.scan import Scan, same_content
-from squasher.tarstream import BLK, CHR, REG, SYM, Changeset, Entry
+from squasher.spec import ImageConfig
+from squasher.tarstream import BLK, CHR, FIFO, REG, SYM, Changeset, Entry, Owner, Xattrs
 from squasher.tree import Directory, Node, Tree
+
+_KINDS = {
+    REG: "file",
+    SYM: "symlink",
+    CHR: "character device",
+    BLK: "block device",
+    FIFO: "fifo",
+}
+
+
+#: Owner, time and xattrs of a directory that no layer has an entry for.
+_IMPLIED: tuple[Owner, None, Xattrs] = ((0o755, 0, 0), None, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What an image has at a path.
+
+    kind     "file", "directory", "symlink", "character device", "block device" or "fifo"
+    owner    (mode, uid, gid), the mode without the bits of the kind
+    mtime    nanoseconds since 1970; None for a directory that no layer has an entry for: engines
+             use the time of unpacking
+    xattrs   sorted (name, value) pairs
+    size     bytes of a file's content
+    target   of a symlink
+    device   (major, minor)
+    links    all names of a file that has several, sorted
+    """
+
+    kind: str
+    owner: Owner
+    mtime: int | None
+    xattrs: Xattrs = ()
+    size: int = 0
+    target: bytes = b""
+    device: tuple[int, int] | None = None
+    links: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A path that differs. `what` are "added", "missing" or "type" alone, or fields:
+    """A path that differs. `what` are "added", "removed" or "type" alone, or fields:
 
     "mode", "owner", "mtime", "xattrs", "target", "device", "size", "content", and "links" where
-    the path shares its file with other names.
+    the path shares its file with other names. `before` and `after` are what is there; None for
+    nothing.
     """
 
     path: bytes
     what: tuple[str, ...]
+    before: Facts | None
+    after: Facts | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigDifference:
+    """A value of the image config that differs: its keys from the outside in, what it was and is.
+
+    None is a key that is not there.
+    """
+
+    key: tuple[str, ...]
+    before: Any
+    after: Any
+
+
+def nothing(size: int) -> None:
+    """Take no notice."""
+
+
+# ---------------------------------------------------------------- files
 
 
 def differences(
-    before: Sequence[tuple[Scan, Changeset]], after: Sequence[tuple[Scan, Changeset]]
+    before: Sequence[tuple[Scan, Changeset]],
+    after: Sequence[tuple[Scan, Changeset]],
+    *,
+    progress: Callable[[int], None] = nothing,
 ) -> tuple[Difference, ...]:
     """Return where two stacks of layers, lowest first, make different trees, sorted by path.
 
-    Directories that no layer has an entry for compare without their time: engines use the time of
-    unpacking. Time O(bytes), memory O(entries). Raises ArchiveError.
+    Directories that no layer has an entry for compare without their time. Bytes are compared
+    where sizes agree, unless they are the same bytes of the same layer; `progress` is told how
+    many. Time O(bytes), memory O(entries). Raises ArchiveError.
     """
-    left, right = _tree(before), _tree(after)
-    ours, theirs = dict(left.walk()), dict(right.walk())
-    our_groups, their_groups = _groups(left, ours), _groups(right, theirs)
+    left, right = _Side(before), _Side(after)
+    same_names = _SameNames()
     found: dict[bytes, tuple[str, ...]] = {}
     pairs: dict[tuple[Entry, Entry], list[bytes]] = {}
-    for path in sorted(ours.keys() | theirs.keys()):
-        one, two = ours.get(path), theirs.get(path)
+    for path in left.nodes.keys() | right.nodes.keys():
+        one, two = left.at(path), right.at(path)
         if one is None or two is None:
-            found[path] = ("added",) if one is None else ("missing",)
+            found[path] = ("added",) if one is None else ("removed",)
             continue
-        fields = list(_fields(left, one, right, two))
-        if our_groups.get(path) != their_groups.get(path):
-            fields.append("links")
+        fields = tuple(_fields(one, two))
+        if not same_names(left.names(path), right.names(path)):
+            fields += ("links",)
         if fields:
-            found[path] = tuple(fields)
-        if type(one) is Entry and type(two) is Entry and one.kind == two.kind == REG:
-            x, b = left.state(one), right.state(two)
-            if x.size == b.size != 0:
-                pairs.setdefault((x, b), []).append(path)
-    same = same_content(pairs, [done for done, _ in before], [done for done, _ in after])
-    for pair, places in pairs.items():
-        if pair not in same:
-            found |= {path: (*found.get(path, ()), "content") for path in places}
-    return tuple(Difference(path, what) for path, what in sorted(found.items()))
+            found[path] = fields
+        if type(one) is not Entry or type(two) is not Entry or not one.kind == two.kind == REG:
+            continue
+        if one.size == two.size != 0:
+            pairs.setdefault((one, two), []).append(path)
+    for path in _unlike(pairs, before, after, progress):
+        found[path] = (*found.get(path, ()), "content")
+    return tuple(
+        Difference(path, what, left.facts(path), right.facts(path))
+        for path, what in sorted(found.items())
+    )
 
 
-def _tree(scans: Sequence[tuple[Scan, Changeset]]) -> Tree:
-    tree = Tree()
-    for _, changes in scans:
-        tree.apply(changes)
-    return tree
+class _Side:
+    """One of two root filesystems."""
+
+    def __init__(self, scans: Sequence[tuple[Scan, Changeset]]) -> None:
+        self._tree = Tree()
+        for _, changes in scans:
+            self._tree.apply(changes)
+        self.nodes = dict(self._tree.walk())
+        self._links: dict[Node, list[bytes]] = {}
+        stamps = self._tree.stamps
+        for path, node in self.nodes.items() if stamps else ():
+            if node in stamps:
+                self._links.setdefault(node, []).append(path)
+        self._names = {node: tuple(names) for node, names in self._links.items() if len(names) > 1}
+
+    def at(self, path: bytes) -> Node | None:
+        """Return what is at `path` with its attributes as they are now; None for nothing."""
+        node = self.nodes.get(path)
+        return self._tree.state(node) if type(node) is Entry else node
+
+    def names(self, path: bytes) -> tuple[bytes, ...]:
+        """Return all names of the file at `path` if it has several, else ()."""
+        return self._names.get(self.nodes[path], ())
+
+    def facts(self, path: bytes) -> Facts | None:
+        """Return what is at `path`, None for nothing."""
+        node = self.at(path)
+        if type(node) is Entry:
+            kind, target = node.kind, node.target
+            return Facts(
+                _KINDS[kind],
+                node.owner,
+                node.mtime,
+                node.xattrs,
+                node.size if kind == REG else 0,
+                target if kind == SYM else b"",  # type: ignore[arg-type]
+                target if kind in (CHR, BLK) else None,  # type: ignore[arg-type]
+                self.names(path),
+            )
+        if type(node) is Directory:
+            own = node.entry
+            return Facts("directory", *((own.owner, own.mtime, own.xattrs) if own else _IMPLIED))
+        return None
 
 
-def _groups(tree: Tree, nodes: dict[bytes, Node]) -> dict[bytes, tuple[bytes, ...]]:
-    """Return, for each path that is one of several hard links, all of them."""
-    names: dict[Node, list[bytes]] = {}
-    if tree.stamps:
-        for path, node in nodes.items():
-            if node in tree.stamps:
-                names.setdefault(node, []).append(path)
-    return {path: tuple(group) for group in names.values() if len(group) > 1 for path in group}
+class _SameNames:
+    """Compares groups of hard links, each pair of groups once, however many paths they have."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], bool] = {}
+
+    def __call__(self, one: tuple[bytes, ...], two: tuple[bytes, ...]) -> bool:
+        key = id(one), id(two)  # the trees outlive this
+        if key not in self._known:
+            self._known[key] = one == two
+        return self._known[key]
 
 
-def _fields(left: Tree, one: Node, right: Tree, two: Node) -> Iterator[str]:
+def _fields(one: Node, two: Node) -> Iterator[str]:
+    """Yield in what two nodes differ, links and content apart."""
     if type(one) is Directory or type(two) is Directory:
         if type(one) is not Directory or type(two) is not Directory:
             yield "type"
             return
         x, b = one.entry, two.entry
-        implied = (0o755, 0, 0)
-        yield from _attributes(
-            (x.owner if x else implied, x.mtime if x and b else 0, x.xattrs if x else ()),
-            (b.owner if b else implied, b.mtime if x and b else 0, b.xattrs if b else ()),
-        )
+        if x is None or b is None:
+            owner, _, xattrs = _IMPLIED
+            left = (x.owner, 0, x.xattrs) if x else (owner, 0, xattrs)
+            right = (b.owner, 0, b.xattrs) if b else (owner, 0, xattrs)
+            yield from _attributes(left, right)
+            return
+        yield from _attributes((x.owner, x.mtime, x.xattrs), (b.owner, b.mtime, b.xattrs))
         return
     assert type(one) is Entry and type(two) is Entry  # noqa: S101, PT018
-    x, b = left.state(one), right.state(two)
-    if x.kind != b.kind:
+    if one.kind != two.kind:
         yield "type"
         return
-    mode = 0 if x.kind == SYM else None  # the kernel ignores it
-    yield from _attributes(
-        ((x.owner[0] if mode is None else mode, *x.owner[1:]), x.mtime, x.xattrs),
-        ((b.owner[0] if mode is None else mode, *b.owner[1:]), b.mtime, b.xattrs),
-    )
-    if x.kind == SYM and x.target != b.target:
+    x_owner, b_owner = one.owner, two.owner
+    if one.kind == SYM:  # the kernel ignores its mode
+        x_owner, b_owner = (0, *x_owner[1:]), (0, *b_owner[1:])
+    yield from _attributes((x_owner, one.mtime, one.xattrs), (b_owner, two.mtime, two.xattrs))
+    if one.kind == SYM and one.target != two.target:
         yield "target"
-    if x.kind in (CHR, BLK) and x.target != b.target:
+    if one.kind in (CHR, BLK) and one.target != two.target:
         yield "device"
-    if x.size != b.size:
+    if one.size != two.size:
         yield "size"
 
 
-_Attributes = tuple[tuple[int, int, int], int, tuple[tuple[bytes, bytes], ...]]
+_Attributes = tuple[Owner, int, Xattrs]
 
 
 def _attributes(x: _Attributes, b: _Attributes) -> Iterator[str]:
@@ -115,3 +225,106 @@ def _attributes(x: _Attributes, b: _Attributes) -> Iterator[str]:
         yield "mtime"
     if x[2] != b[2]:
         yield "xattrs"
+
+
+def _unlike(
+    pairs: dict[tuple[Entry, Entry], list[bytes]],
+    before: Sequence[tuple[Scan, Changeset]],
+    after: Sequence[tuple[Scan, Changeset]],
+    progress: Callable[[int], None],
+) -> Iterator[bytes]:
+    """Yield the paths of those pairs of files of equal size whose bytes differ."""
+    scans = [done for done, _ in before], [done for done, _ in after]
+    by_layers: dict[tuple[int, int], list[tuple[Entry, Entry]]] = {}
+    for x, b in pairs:
+        layers = [
+            side[i].layer.diff_id for side, i in zip(scans, (x.source, b.source), strict=True)
+        ]
+        if x.data != b.data or layers[0] != layers[1]:
+            by_layers.setdefault((x.source, b.source), []).append((x, b))
+    for group in by_layers.values():
+        same = same_content(group, *scans)
+        progress(sum(x.size for x, _ in group))
+        for pair in group:
+            if pair not in same:
+                yield from pairs[pair]
+
+
+# ---------------------------------------------------------------- configs
+
+#: Keys that tell how an image was made, not what it is. Those of docker's legacy builder are in
+#: docker, image/image.go, V1Image.
+_MADE = (
+    "container",
+    "container_config",
+    "created",
+    "docker_version",
+    "history",
+    spec.BUILDKIT_CACHE,
+    "rootfs",
+)
+#: A real config has five levels.
+_DEPTH_MAX = 50
+
+
+def config_differences(
+    before: ImageConfig, after: ImageConfig, *, history: bool = False
+) -> tuple[ConfigDifference, ...]:
+    """Return where two image configs differ, key by key, sorted; `Env` variable by variable.
+
+    What tells how the image was made (`created`, `history`, `rootfs`, the records of builders)
+    counts only with `history`. Go writes empty values or leaves them out: both are the same.
+    O(their length). Raises DocumentError.
+    """
+    one, two = (
+        {key: value for key, value in document.items() if history or key.lower() not in _MADE}
+        for document in map(_document, (before, after))
+    )
+    return tuple(_differing((), one, two))
+
+
+def _document(config: ImageConfig) -> dict[str, Any]:
+    """Return the config as JSON has it. Raises DocumentError if it is nested beyond reason."""
+    document = spec.as_object(spec.load(config.raw, "config"), "config")
+    level: list[Any] = [document]
+    for _ in range(_DEPTH_MAX):
+        level = [
+            child
+            for value in level
+            if isinstance(value, dict | list)
+            for child in (value.values() if isinstance(value, dict) else value)
+        ]
+    if level:
+        raise DocumentError("nested too deeply to compare", where="config")
+    return document
+
+
+def _differing(key: tuple[str, ...], one: Any, two: Any) -> Iterator[ConfigDifference]:
+    if key == ("config", "Env"):
+        one, two = _variables(one), _variables(two)
+    elif key == ("history",):
+        one, two = _numbered(one), _numbered(two)
+    one, two = one or None, two or None
+    if (one or two) and all(value is None or isinstance(value, dict) for value in (one, two)):
+        one, two = one or {}, two or {}
+        names = sorted(one.keys() | two.keys())
+        for name in sorted(names, key=len) if key == ("history",) else names:
+            yield from _differing((*key, name), one.get(name), two.get(name))
+    elif json.dumps(one, sort_keys=True) != json.dumps(two, sort_keys=True):  # true is not 1
+        yield ConfigDifference(key, one, two)
+
+
+def _variables(value: Any) -> Any:
+    """Return a list of NAME=VALUE as an object, if that loses nothing."""
+    if not isinstance(value, list):
+        return value
+    pairs = [text.split("=", 1) for text in value if isinstance(text, str) and "=" in text]
+    found = dict(pairs)
+    return found if len(found) == len(value) else value
+
+
+def _numbered(value: Any) -> Any:
+    """Return a list as an object, numbered from 1."""
+    if not isinstance(value, list):
+        return value
+    return {str(i): each for i, each in enumerate(value, 1)}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -25,7 +24,7 @@ from squasher.errors import ArchiveError, OutputError, UsageError
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from squasher._squash import Progress
+    from squasher.job import Progress
     from squasher.location import Location
 
 #: How every command shows its help.
@@ -89,9 +88,16 @@ def cut(value: str, width: int) -> str:
     raise AssertionError("it was too wide")  # pragma: no cover
 
 
-def width() -> int:
-    """Return the columns that a line may take: those of the terminal, else 80."""
-    return max(60, shutil.get_terminal_size((80, 24)).columns)
+def width(stream: IO[str] | None = None) -> int:
+    """Return the columns that a line on `stream`, stderr if None, may take; no terminal has 80."""
+    chosen = os.environ.get("COLUMNS", "")
+    if chosen.isdecimal() and int(chosen):
+        return max(60, int(chosen))
+    try:
+        found = os.get_terminal_size((stream or sys.stderr).fileno()).columns
+    except (AttributeError, OSError, ValueError):
+        found = 0
+    return max(60, found or 80)
 
 
 # ---------------------------------------------------------------- streams
