@@ -20,8 +20,18 @@ from squasher._version import __version__
 if TYPE_CHECKING:
     from squasher._core import SquashReport, compare, open_archive, squash_archive, write
     from squasher._squash import LayerReport, Options, Squashed, squash
+    from squasher.analysis import (
+        BaseChoice,
+        FolderShare,
+        HistoryRow,
+        Inspection,
+        LayerShare,
+        PathShare,
+        inspect,
+    )
     from squasher.comparison import Difference
     from squasher.digest import Digest
+    from squasher.efficiency import Dive
     from squasher.errors import (
         ArchiveError,
         BaseNotFoundError,
@@ -43,8 +53,18 @@ if TYPE_CHECKING:
 _HOMES = {
     "squasher._core": ("SquashReport", "compare", "open_archive", "squash_archive", "write"),
     "squasher._squash": ("LayerReport", "Options", "Squashed", "squash"),
+    "squasher.analysis": (
+        "BaseChoice",
+        "FolderShare",
+        "HistoryRow",
+        "Inspection",
+        "LayerShare",
+        "PathShare",
+        "inspect",
+    ),
     "squasher.comparison": ("Difference",),
     "squasher.digest": ("Digest",),
+    "squasher.efficiency": ("Dive",),
     "squasher.errors": (
         "ArchiveError",
         "BaseNotFoundError",
@@ -65,20 +85,27 @@ _HOMES = {
 __all__ = [
     "Archive",
     "ArchiveError",
+    "BaseChoice",
     "BaseNotFoundError",
     "Difference",
     "Digest",
     "DigestMismatchError",
+    "Dive",
     "DocumentError",
     "EngineError",
+    "FolderShare",
     "HistoryEntry",
+    "HistoryRow",
     "Image",
     "ImageConfig",
+    "Inspection",
     "Layer",
     "LayerReport",
+    "LayerShare",
     "Location",
     "Options",
     "OutputError",
+    "PathShare",
     "PolicyError",
     "SquashReport",
     "Squashed",
@@ -87,6 +114,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "compare",
+    "inspect",
     "open_archive",
     "parse_location",
     "squash",
