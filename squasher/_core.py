@@ -5,22 +5,22 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Literal
 
 from squasher import base as bases
 from squasher import daemon, reader, store, writer
-from squasher._squash import Options, Progress, Squashed, silent, squash
+from squasher._squash import Options, Squashed, begin
 from squasher.comparison import Difference, differences
 from squasher.content import Content
 from squasher.digest import Digest
 from squasher.errors import ArchiveError, PolicyError, SquasherError, UsageError
 from squasher.image import Archive, Image
+from squasher.job import Job, Progress, silent
 from squasher.location import Location, parse_location
 from squasher.paths import show
 from squasher.scan import scan
-from squasher.spool import Spool
 from squasher.tarstream import Dispute
 from squasher.writer import Form, Written
 
@@ -38,6 +38,7 @@ class SquashReport:
     size        bytes of the result
     seconds     wall time
     loaded      what the daemon said, if it took the result
+    profile     seconds spent in each phase; threads that work side by side add up
     """
 
     images: tuple[Squashed, ...]
@@ -47,6 +48,7 @@ class SquashReport:
     size: int
     seconds: float
     loaded: tuple[str, ...] = ()
+    profile: tuple[tuple[str, float], ...] = ()
 
     @property
     def warnings(self) -> tuple[Dispute, ...]:
@@ -67,29 +69,23 @@ def open_archive(
     ArchiveError, UnsupportedImageError, BaseNotFoundError (a reference that is not there),
     EngineError, OutputError (no room for the copy).
     """
-    spool = Spool(tmp_dir)
-    try:
-        yield _open(source, spool, progress)
-    finally:
-        spool.close()
+    with Job(tmp_dir, progress) as job:
+        yield _open(source, job)
 
 
-def _open(source: Source, spool: Spool, progress: Progress) -> Archive:
-    def spooled(count: int) -> None:
-        progress("spool", count, 0)
-
+def _open(source: Source, job: Job) -> Archive:
     if not isinstance(source, Location):
-        found, name = store.open_store(source, spool, spooled)
+        found, name = store.open_store(source, job)
         return reader.read(found, name)
     if source.kind == "docker-daemon":
         with daemon.export(source.path) as stream:
-            found, _ = store.open_store(stream, spool, spooled)
+            found, _ = store.open_store(stream, job)
         return reader.read(found, f"docker-daemon:{source.path}")
     if (source.kind == "oci") != os.path.isdir(source.path) and os.path.exists(source.path):
         what = "is a file" if source.kind == "oci" else "is a folder"
         hint = "oci-archive: takes files, oci: takes folders"
         raise ArchiveError(what, where=source.path, hint=hint)
-    found, name = store.open_store(source.path, spool, spooled)
+    found, name = store.open_store(source.path, job)
     archive = reader.read(found, name)
     return reader.select(archive, source.ref) if source.ref else archive
 
@@ -108,7 +104,8 @@ def write(
     archive = Archive("", tuple(images))
     target = _Target.of(destination, form)
     written = writer.lay_out(archive, target.form, retag=True, ref=target.ref)
-    target.write(written, None, Spool(), progress)
+    with Job(progress=progress) as job:
+        target.write(written, job)
     return written
 
 
@@ -124,16 +121,16 @@ def compare(
     Both are read whole and checked; compressed layers are unpacked to temporary files. Time
     O(bytes), memory O(entries). Raises ArchiveError, OutputError.
     """
-    total = sum(layer.blob.size for image in (before, after) for layer in image.layers)
-    spool = Spool(tmp_dir)
-    try:
-        sides = []
-        for image in (before, after):
-            with closing(scan(image, 0, spool, lambda n: progress("compare", n, total))) as read:
-                sides.append(tuple(read))
-        return differences(*sides)
-    finally:
-        spool.close()
+    with Job(tmp_dir, progress) as job:
+        return _compare(before, after, job)
+
+
+def _compare(before: Image, after: Image, job: Job) -> tuple[Difference, ...]:
+    with job.explained():
+        with job.timed("compare"):
+            found = differences(*(tuple(scan(image, 0, job)) for image in (before, after)))
+        job.settle()
+        return found
 
 
 # ---------------------------------------------------------------- all in one
@@ -186,9 +183,9 @@ def squash_archive(
         compress,
         max_size,
     )
-    spool = Spool(tmp_dir)
-    try:
-        whole = _open(source, spool, progress)
+    with Job(tmp_dir, progress) as job:
+        whole = _open(source, job)
+        job.name = whole.name
         archive = reader.select(whole, image, platform) if image or platform else whole
         if (options.tags is not None or target.ref) and len(archive.images) > 1:
             raise UsageError(
@@ -197,7 +194,7 @@ def squash_archive(
                 hint="choose one with --image or --platform",
             )
         done = [
-            _one(archive.name, each, whole.images, options, target.form, spool, progress)
+            _one(archive.name, each, whole.images, options, target.form, job)
             for each in archive.images
         ]
         if strict is not None:
@@ -206,8 +203,9 @@ def squash_archive(
         written = writer.lay_out(
             result, target.form, retag=options.tags is not None, ref=target.ref
         )
-        check = _Check(archive, done, spool, progress) if verify else None
-        loaded = target.write(written, check, spool, progress)
+        check = _Check(archive, done, job) if verify else None
+        with job.explained():
+            loaded = target.write(written, job, check)
         return SquashReport(
             tuple(done),
             written.manifests,
@@ -216,9 +214,8 @@ def squash_archive(
             written.size,
             time.monotonic() - begin,
             loaded,
+            job.profile,
         )
-    finally:
-        spool.close()
 
 
 def _one(
@@ -227,31 +224,18 @@ def _one(
     others: Sequence[Image],
     options: Options,
     form: Form,
-    spool: Spool,
-    progress: Progress,
+    job: Job,
 ) -> Squashed:
     """Squash one image of the archive `name`."""
 
     def fetch(text: str) -> Sequence[bases.Base] | None:
-        return _fetch(text, spool, progress)
+        return _fetch(text, job)
 
-    try:
-        return squash(
-            image,
-            options=options,
-            others=others,
-            fetch=fetch,
-            spool=spool,
-            progress=progress,
-            zstd=form == "oci",
-        )
-    except UsageError:
-        raise
-    except SquasherError as error:
-        raise error.within(name) from None
+    with job.explained(name):
+        return begin(image, options, job, others=others, fetch=fetch, zstd=form == "oci")
 
 
-def _fetch(text: str, spool: Spool, progress: Progress) -> Sequence[bases.Base] | None:
+def _fetch(text: str, job: Job) -> Sequence[bases.Base] | None:
     """Return the images of the archive or transport `text` as bases; None if it is neither."""
     location = parse_location(text)
     if location.kind == "docker-daemon":
@@ -259,7 +243,7 @@ def _fetch(text: str, spool: Spool, progress: Progress) -> Sequence[bases.Base] 
     if location.kind == "stream" or (location.kind == "path" and not os.path.exists(text)):
         return None
     source = text if location.kind == "path" else location
-    return [bases.of_image(image) for image in _open(source, spool, progress).images]
+    return [bases.of_image(image) for image in _open(source, job).images]
 
 
 def _check_strict(name: str, done: Iterable[Squashed], kinds: Collection[str]) -> None:
@@ -314,24 +298,32 @@ class _Target:
             raise UsageError("the daemon takes --format docker", where="--load")
         return replace(self, load=True)
 
-    def write(
-        self, written: Written, check: _Check | None, spool: Spool, progress: Progress
-    ) -> tuple[str, ...]:
-        """Write everywhere; return what the daemon said."""
+    def write(self, written: Written, job: Job, check: _Check | None = None) -> tuple[str, ...]:
+        """Write everywhere, once everything is known to be sound; return what the daemon said.
+
+        A file is written meanwhile: it must be sound when it takes its name.
+        """
         size = written.size
 
         def wrote(count: int) -> None:
-            progress("write", count, size)
+            job.progress("write", count, size)
 
-        if check is not None and not (self.destination and writer.replaces(self.destination)):
-            check.archive(spool.store(writer.chunks(written, lambda count: None)))
-        if self.folder:
-            writer.write_layout(written, self.folder, wrote)
-        elif self.destination is not None:
-            path_check = check.path if check is not None else None
-            writer.write(written, self.destination, wrote, path_check)
-        if self.load:
-            return daemon.load(writer.chunks(written, wrote))
+        def sound(path: str) -> None:
+            job.settle()
+            if check is not None:
+                check.path(path)
+
+        if not (self.destination and writer.replaces(self.destination)):
+            job.settle()
+            if check is not None:
+                check.archive(job.spool.store(writer.chunks(written, lambda count: None)))
+        with job.timed("write"):
+            if self.folder:
+                writer.write_layout(written, self.folder, wrote)
+            elif self.destination is not None:
+                writer.write(written, self.destination, wrote, sound)
+            if self.load:
+                return daemon.load(writer.chunks(written, wrote))
         return ()
 
 
@@ -350,17 +342,14 @@ def _suffix_notice(destination: object) -> tuple[str, ...]:
 class _Check:
     """`verify`: reads the result back and compares it with the source. Raises PolicyError."""
 
-    def __init__(
-        self, source: Archive, done: Sequence[Squashed], spool: Spool, progress: Progress
-    ) -> None:
+    def __init__(self, source: Archive, done: Sequence[Squashed], job: Job) -> None:
         self._source = source
         self._done = done
-        self._spool = spool
-        self._progress = progress
+        self._job = job
 
     def path(self, path: str) -> None:
         """Check the archive at `path`."""
-        found, _ = store.open_store(path, self._spool, lambda count: None)
+        found, _ = store.open_store(path, self._job)
         self._result(found)
 
     def archive(self, content: Content) -> None:
@@ -370,6 +359,7 @@ class _Check:
     def _result(self, found: store.TarStore | store.FolderStore) -> None:
         try:
             result = reader.read(found, "the result")
+            self._job.name = ""
             images = {image.config.image_id: image for image in result.images}
             for before, squashed in zip(self._source.images, self._done, strict=True):
                 after = images.get(squashed.image.config.image_id)
@@ -384,8 +374,6 @@ class _Check:
         for i, (one, two) in enumerate(zip(squashed.before[:kept], after.layers, strict=False)):
             if one.diff_id != two.diff_id or one.digest != two.blob.digest:
                 raise PolicyError(f"kept layer {i + 1} is not the same")
-        for difference in compare(
-            before, after, tmp_dir=self._spool.folder, progress=self._progress
-        ):
+        for difference in _compare(before, after, self._job):
             what = ", ".join(difference.what)
             raise PolicyError(f"{show(difference.path)} differs: {what}")

@@ -6,8 +6,7 @@ import datetime
 import hashlib
 import os
 import re
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -19,21 +18,12 @@ from squasher.content import Content, Part
 from squasher.digest import Digest
 from squasher.errors import SquasherError, UsageError
 from squasher.image import Blob, Image, Layer, rows
+from squasher.job import Job, Progress, silent
 from squasher.merge import Draft, MergePlan, Span
 from squasher.scan import Scan, extract, same_content, scan
 from squasher.spec import HistoryEntry, ImageConfig
-from squasher.spool import Spool
-from squasher.tarstream import Changeset, Dispute
+from squasher.tarstream import Dispute
 from squasher.tree import Tree
-
-#: Called with the phase ("spool", "read", "hash", "write", "compare"), the bytes done just now,
-#: and the bytes that the phase will take in all (0 where nobody knows). May be called from any
-#: thread.
-Progress = Callable[[str, int, int], None]
-
-
-def silent(phase: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,22 +121,43 @@ def squash(
     options: Options | None = None,
     others: Sequence[Image] = (),
     fetch: Fetch = lambda text: None,
-    spool: Spool | None = None,
+    tmp_dir: str | os.PathLike[str] | None = None,
     progress: Progress = silent,
-    zstd: bool = True,
 ) -> Squashed:
     """Return `image` with everything above the base merged into one layer.
 
     `base` is short for `Options(base=...)`; `others` are images that it may name, `fetch` opens
     what it names outside. Every layer is read once and checked against its digests; the new layer
     is a plan over the old ones and is read once for its digest. Content is compared with the base
-    where headers agree. Time O(bytes), memory O(entries). `spool` takes compressed layers; by
-    default temporary files that live as long as the result. Without `zstd`, compress="auto" takes
-    gzip instead.
+    where headers agree. Time O(bytes), memory O(entries). Compressed layers are unpacked to
+    temporary files in `tmp_dir`, which live as long as the result.
 
     Raises UsageError, BaseNotFoundError, ArchiveError (also DigestMismatchError), OutputError.
     """
-    options = options or Options(base=base)
+    job = Job(tmp_dir, progress)
+    try:
+        with job.explained():
+            done = begin(image, options or Options(base=base), job, others=others, fetch=fetch)
+            job.settle()
+    except BaseException:
+        job.close()
+        raise
+    return done
+
+
+def begin(
+    image: Image,
+    options: Options,
+    job: Job,
+    *,
+    others: Sequence[Image] = (),
+    fetch: Fetch = lambda text: None,
+    zstd: bool = True,
+) -> Squashed:
+    """Squash as part of `job`: the result holds only once `job.settle()` has returned.
+
+    Without `zstd`, compress="auto" takes gzip instead.
+    """
     rows(image.config)  # raises if there are more rows than layers
     if options.keep_layers is not None:
         split = bases.keep(image, options.keep_layers)
@@ -158,10 +169,9 @@ def squash(
     if options.tags is not None:
         tags = tuple(dict.fromkeys(map(_with_tag, options.tags)))
     image = replace(image, tags=tags)
-    spool = spool or Spool()
     if len(image.layers) - split.kept > 1:
-        return _merge(image, split, options, spool, progress, zstd)
-    scans = _scan(image, options, spool, progress)
+        return _merge(image, split, options, job, zstd)
+    scans = [done for done, _ in scan(image, len(image.layers), job, options.max_size)]
     image = replace(image, layers=tuple(done.layer for done in scans))
     before = _layer_reports(image, scans)
     notices = (_idle(options), *_odd_layers(image.layers))
@@ -170,51 +180,38 @@ def squash(
     )
 
 
-def _scan(image: Image, options: Options, spool: Spool, progress: Progress) -> tuple[Scan, ...]:
-    """Check all layers; none has to be unpacked."""
-    with _reading(image, len(image.layers), options, spool, progress) as read:
-        return tuple(done for done, _ in read)
-
-
-def _reading(
-    image: Image, first: int, options: Options, spool: Spool, progress: Progress
-) -> closing[Generator[tuple[Scan, Changeset], None, None]]:
-    """Scan all layers, those from `first` on unpacked; its threads end with the block."""
-    total = sum(layer.blob.size for layer in image.layers)
-    return closing(
-        scan(image, first, spool, lambda n: progress("read", n, total), options.max_size)
-    )
-
-
-def _merge(
-    image: Image, split: Split, options: Options, spool: Spool, progress: Progress, zstd: bool
-) -> Squashed:
+def _merge(image: Image, split: Split, options: Options, job: Job, zstd: bool) -> Squashed:
     kept = split.kept
     lower = Tree()
     tree = lower
     scans: list[Scan] = []
     entries = 0
-    with _reading(image, kept, options, spool, progress) as read:
-        for done, changes in read:
-            if len(scans) == kept:
-                tree = lower.fork(kept)
-            try:
+    for done, changes in scan(image, kept, job, options.max_size):
+        if len(scans) == kept:
+            tree = lower.fork(kept)
+        try:
+            with job.timed("merge"):
                 tree.apply(changes)
-            except SquasherError as error:
-                raise error.within(f"layer {len(scans) + 1} of {len(image.layers)}") from None
-            entries += len(changes.entries) if len(scans) >= kept else 0
-            scans.append(done)
-            del changes  # its names are in the tree now
+        except SquasherError as error:
+            raise error.within(f"layer {len(scans) + 1} of {len(image.layers)}") from None
+        entries += len(changes.entries) if len(scans) >= kept else 0
+        scans.append(done)
+        del changes  # its names are in the tree now
     image = replace(image, layers=tuple(done.layer for done in scans))
     before = _layer_reports(image, scans)
-    draft = Draft(lower, tree, kept)
-    plan = draft.plan(same_content(draft.doubtful, scans, scans), [done.size for done in scans])
+    with job.timed("merge"):
+        draft = Draft(lower, tree, kept)
+    with job.timed("compare"):
+        same = same_content(draft.doubtful, scans, scans)
+    with job.timed("merge"):
+        plan = draft.plan(same, [done.size for done in scans])
     warnings = (*lower.warnings, *tree.warnings)
     overwritten = tree.overwritten
     deleted = max(0, entries - draft.survivors - overwritten)
     del draft, lower, tree
     how = parse_compression(options.compress) or _as_before(image, zstd)
-    layer = _new_layer(image, kept, plan, _contents(plan, scans, spool), how, spool, progress)
+    with job.timed("hash new"):
+        layer = _new_layer(image, kept, plan, _contents(plan, scans, job), how, job)
     result, notices = _new_image(image, split, layer, options)
     report = LayerReport(
         layer.diff_id,
@@ -295,13 +292,13 @@ def _layer_reports(image: Image, scans: Sequence[Scan]) -> tuple[LayerReport, ..
 # ---------------------------------------------------------------- the new layer
 
 
-def _contents(plan: MergePlan, scans: Sequence[Scan], spool: Spool) -> dict[int, Content]:
+def _contents(plan: MergePlan, scans: Sequence[Scan], job: Job) -> dict[int, Content]:
     """Return the layers that the plan takes bytes from."""
     ranges: dict[int, list[tuple[int, int]]] = {}
     for piece in plan.pieces:
         if type(piece) is Span:
             ranges.setdefault(piece.source, []).append((piece.start, piece.stop))
-    return {source: extract(scans[source], spans, spool) for source, spans in ranges.items()}
+    return {source: extract(scans[source], spans, job.spool) for source, spans in ranges.items()}
 
 
 def _new_layer(
@@ -310,8 +307,7 @@ def _new_layer(
     plan: MergePlan,
     contents: dict[int, Content],
     how: Compression,
-    spool: Spool,
-    progress: Progress,
+    job: Job,
 ) -> Layer:
     """Return the layer that `plan` describes, stored as `how` says."""
     content = Content(tuple(_parts(plan, contents)))
@@ -324,7 +320,7 @@ def _new_layer(
     def windows() -> Iterator[bytes]:
         for window in content.windows():
             tar_hash.update(window)
-            progress("hash", len(window), plan.size)
+            job.progress("hash", len(window), plan.size)
             yield window
 
     def compressed() -> Iterator[bytes]:
@@ -333,7 +329,7 @@ def _new_layer(
             yield chunk
 
     if how.name:
-        stored = spool.store(compressed())
+        stored = job.spool.store(compressed())
     else:
         stored, blob_hash = content, tar_hash
         for _ in windows():

@@ -44,6 +44,10 @@ class File(Protocol):
         """The open file descriptor behind it, if there is one."""
         ...
 
+    def known_digest(self, offset: int, size: int) -> str | None:
+        """Return the SHA-256 of a part as hex, if somebody has hashed it already."""
+        ...
+
 
 class DescriptorFile:
     """A seekable operating system file, read with pread(2): no shared position, no mmap.
@@ -68,6 +72,10 @@ class DescriptorFile:
             got += len(data)
         return b"".join(pieces)
 
+    def known_digest(self, offset: int, size: int) -> str | None:
+        """Return None."""
+        return None
+
 
 class StreamFile:
     """Any other seekable binary file object, such as io.BytesIO."""
@@ -87,6 +95,10 @@ class StreamFile:
                 pieces.append(data)
                 size -= len(data)
         return b"".join(pieces)
+
+    def known_digest(self, offset: int, size: int) -> str | None:
+        """Return None."""
+        return None
 
 
 def open_file(stream: BinaryIO) -> File:
@@ -141,6 +153,14 @@ class Content:
         self._ends = list(accumulate(map(part_size, self.parts)))
         self.size = self._ends[-1] if self._ends else 0
 
+    @property
+    def known_digest(self) -> str | None:
+        """The SHA-256 of all bytes as hex, if somebody has hashed them already."""
+        part = self.parts[0] if len(self.parts) == 1 else None
+        if not isinstance(part, Extent):
+            return None
+        return part.file.known_digest(part.offset, part.size)
+
     def slice(self, start: int, stop: int) -> Iterator[Part]:
         """Yield the parts that make up bytes `start` to `stop`. O(log parts + parts yielded)."""
         index = bisect_right(self._ends, start)
@@ -163,6 +183,8 @@ class Content:
         Raises ArchiveError if a file has become shorter than it was.
         """
         stop = min(offset + size, self.size)
+        if len(self.parts) == 1:
+            return _read(self.parts[0], offset, max(0, stop - offset))
         pieces = [_read(part, 0, part_size(part)) for part in self.slice(offset, stop)]
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 

@@ -1,43 +1,46 @@
-"""One pass over the bytes of each layer: digests checked, headers walked, gzip unpacked.
+"""Reading layers: digests checked, headers walked, gzip unpacked.
 
-Layers are independent of each other until their headers are applied, so several are read side by
-side: hashing, decompressing and reading release the interpreter, and one layer is walked while
-another is hashed.
+Headers of plain layers are walked where they lie, window by window, jumping over the data of large
+files; their digests are checked beside, because a digest needs every byte and no Python. A
+compressed layer goes by once: what comes out of the decompressor is hashed, walked and stored.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate, pairwise
 from operator import itemgetter
+from typing import TypeVar
 
 from squasher.compression import decompress
 from squasher.content import Content, ContentReader, Cursor, Hole, Part
 from squasher.digest import Digest, check
-from squasher.errors import ArchiveError, DigestMismatchError, SquasherError
+from squasher.errors import ArchiveError, SquasherError
 from squasher.image import Image, Layer
+from squasher.job import Job, Task
 from squasher.merge import Pair
 from squasher.spool import Spool
 from squasher.tarstream import Changeset, Entry, LayerWalk
 
-#: More threads would only wait for each other: walking holds the interpreter.
-_THREADS = min(4, os.cpu_count() or 1)
-#: Bytes at once. A thread that has hashed a window waits for the interpreter, up to 5 ms; large
-#: windows make that rare (measured: 256 KiB takes twice as long as 4 MiB).
+#: Bytes that are hashed or compared at once. A thread that has hashed a window waits for the
+#: interpreter, up to 5 ms; large windows make that rare.
 _WINDOW = 4 << 20
+#: Bytes that are walked at once, at first and behind a large file, and where one small file follows
+#: the other. Each read also lets the other threads have the interpreter.
+_FIRST_STEP = 64 << 10
+_STEP = 512 << 10
 
-Progress = Callable[[int], None]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A layer that has been read: its blob's digest is known.
+    """A layer that has been read.
 
     size      bytes of the uncompressed tar
     count     entries and whiteouts in it
@@ -51,112 +54,130 @@ class Scan:
     content: Content | None
 
 
-class _Cancelled(Exception):  # noqa: N818
-    """Another layer failed: this one no longer matters."""
-
-
 def scan(
-    image: Image,
-    first: int,
-    spool: Spool,
-    progress: Progress,
-    max_size: int | None = None,
-) -> Generator[tuple[Scan, Changeset], None, None]:
-    """Yield the layers of `image` and what they say, lowest first, once their bytes are checked.
+    image: Image, first: int, job: Job, max_size: int | None = None
+) -> Iterator[tuple[Scan, Changeset]]:
+    """Yield the layers of `image` and what they say, lowest first.
 
-    Layers from `first` on are unpacked to `spool` if they are compressed. O(bytes). Raises
-    ArchiveError and DigestMismatchError, naming the layer, and ArchiveError if all layers unpack
-    to more than `max_size` bytes.
+    Layers from `first` on are unpacked to temporary files if they are compressed. The digests of
+    plain layers are checked beside: what is yielded holds only once `job.settle()` has returned.
+    O(bytes). Raises ArchiveError and DigestMismatchError, naming the layer, and ArchiveError if
+    all layers unpack to more than `max_size` bytes.
     """
-    cancelled = threading.Event()
-    unpacked = [0] * len(image.layers)
+    layers = image.layers
+    total = sum(layer.blob.size for layer in layers)
+    limit = _Limit(max_size)
+    checked: set[tuple[object, ...]] = set()
+    unpacking: dict[int, Task[tuple[Scan, Changeset]]] = {}
+    # The longest first: the others fill the gaps.
+    for i in sorted(range(len(layers)), key=lambda i: -layers[i].blob.size):
+        layer = layers[i]
+        place = f"layer {i + 1} of {len(layers)}"
+        if layer.blob.compression:
+            work = partial(_unpack, layer, i, job, total, limit, store=i >= first)
+            unpacking[i] = job.start(partial(_within, place, work))
+            continue
+        limit.count(layer.blob.size)
+        key = (layer.blob.content.parts, layer.blob.digest, layer.diff_id)
+        if key not in checked:  # the same layer may come many times
+            checked.add(key)
+            job.start(partial(_within, place, partial(_check_plain, layer, job, total)))
+    for i, layer in enumerate(layers):
+        if i in unpacking:
+            yield job.result(unpacking.pop(i))
+            continue
+        with job.timed("walk"):
+            changes = _within(f"layer {i + 1} of {len(layers)}", partial(_walk, layer, i))
+        layer = replace(layer, blob=replace(layer.blob, digest=layer.diff_id))
+        yield Scan(layer, changes.size, changes.count, layer.blob.content), changes
 
-    def work(index: int) -> tuple[Scan, Changeset]:
-        try:
-            return _scan_layer(
-                image.layers[index], index, spool if index >= first else None, counted, limited
-            )
-        except SquasherError as error:
-            cancelled.set()
-            raise error.within(f"layer {index + 1} of {len(image.layers)}") from None
 
-    def counted(count: int) -> None:
-        if cancelled.is_set():
-            raise _Cancelled
-        progress(count)
-
-    def limited(index: int, count: int) -> None:
-        unpacked[index] += count
-        if max_size is not None and sum(unpacked) > max_size:
-            raise ArchiveError(f"the image unpacks to more than {max_size} bytes")
-
-    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="squasher")
+def _within(place: str, work: Callable[[], _T]) -> _T:
     try:
-        # The longest first: the others fill the gaps.
-        order = sorted(range(len(image.layers)), key=lambda i: -image.layers[i].blob.size)
-        jobs = {i: pool.submit(work, i) for i in order}
-        for i in range(len(image.layers)):
-            try:
-                yield jobs.pop(i).result()
-            except _Cancelled:
-                # A layer above failed first: that is the error to tell.
-                failures = (job.exception() for job in jobs.values())
-                raise next(x for x in failures if isinstance(x, SquasherError)) from None
-    finally:
-        cancelled.set()
-        pool.shutdown(wait=True, cancel_futures=True)
+        return work()
+    except SquasherError as error:
+        raise error.within(place) from None
 
 
-def _scan_layer(
-    layer: Layer,
-    index: int,
-    spool: Spool | None,
-    progress: Progress,
-    unpacked: Callable[[int, int], None],
-) -> tuple[Scan, Changeset]:
-    """Read one layer: check its digests, walk its headers, unpack it if `spool` is given."""
-    walk = LayerWalk(index)
-    blob = layer.blob
-    content: Content | None = blob.content
-    if not blob.compression:
+class _Limit:
+    """What all layers together may unpack to."""
+
+    def __init__(self, most: int | None) -> None:
+        self._most = most
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def count(self, size: int) -> None:
+        """Take `size` bytes more. Raises ArchiveError."""
+        with self._lock:
+            self._count += size
+            if self._most is not None and self._count > self._most:
+                raise ArchiveError(f"the image unpacks to more than {self._most} bytes")
+
+
+def _check_plain(layer: Layer, job: Job, total: int) -> None:
+    """Raise DigestMismatchError unless the bytes of a plain layer are what it says they are."""
+    content = layer.blob.content
+    known = content.known_digest
+    if known is None:
         tar_hash = hashlib.sha256()
-        for window in blob.content.windows(_WINDOW):
+        with job.timed("hash"):
+            for window in content.windows(_WINDOW):
+                tar_hash.update(window)
+                job.progress("read", len(window), total)
+        known = tar_hash.hexdigest()
+    _check(layer, Digest(known), Digest(known))
+
+
+def _check(layer: Layer, digest: Digest, diff_id: Digest) -> None:
+    if layer.blob.digest is not None:
+        check(layer.blob.digest, digest, where="blob")
+    check(layer.diff_id, diff_id, where="diff_id")
+
+
+def _walk(layer: Layer, index: int) -> Changeset:
+    """Return what the headers of a plain layer say. Reads no data of large files."""
+    walk = LayerWalk(index)
+    content = layer.blob.content
+    step = _FIRST_STEP
+    while walk.offset < content.size:
+        walk.feed(content.read_at(walk.offset, step))
+        step = _FIRST_STEP if walk.jump(content.size) else min(2 * step, _STEP)
+    return walk.finish()
+
+
+def _unpack(
+    layer: Layer, index: int, job: Job, total: int, limit: _Limit, *, store: bool
+) -> tuple[Scan, Changeset]:
+    """Read a compressed layer once: check its digests, walk its headers, perhaps store it."""
+    walk = LayerWalk(index)
+    tar_hash = hashlib.sha256()
+    raw = _HashedReader(layer.blob.content, lambda count: job.progress("read", count, total))
+
+    def windows() -> Iterator[bytes]:
+        for window in decompress(layer.blob.compression, raw):  # type: ignore[arg-type]
             tar_hash.update(window)
             walk.feed(window)
-            unpacked(index, len(window))
-            progress(len(window))
-        digest = diff_id = Digest(tar_hash.hexdigest())
+            limit.count(len(window))
+            yield window
+
+    content = None
+    if store:
+        content = job.spool.store(windows())
     else:
-        raw = _HashedReader(blob.content, progress)
-        tar_hash = hashlib.sha256()
-
-        def windows() -> Iterator[bytes]:
-            for window in decompress(blob.compression, raw):  # type: ignore[arg-type]
-                tar_hash.update(window)
-                walk.feed(window)
-                unpacked(index, len(window))
-                yield window
-
-        content = None
-        if spool is None:
-            for _ in windows():
-                pass
-        else:
-            content = spool.store(windows())
-        digest, diff_id = Digest(raw.finish()), Digest(tar_hash.hexdigest())
-    if blob.digest is not None:
-        check(blob.digest, digest, where="blob")
-    if diff_id != layer.diff_id:
-        raise DigestMismatchError(str(layer.diff_id), str(diff_id), where="diff_id")
+        for _ in windows():
+            pass
+    digest = Digest(raw.finish())
+    _check(layer, digest, Digest(tar_hash.hexdigest()))
     changes = walk.finish()
-    layer = replace(layer, blob=replace(blob, digest=digest))
+    layer = replace(layer, blob=replace(layer.blob, digest=digest))
     return Scan(layer, changes.size, changes.count, content), changes
 
 
 class _HashedReader(ContentReader):
     """Hashes compressed bytes as a decompressor takes them."""
 
-    def __init__(self, content: Content, progress: Progress) -> None:
+    def __init__(self, content: Content, progress: Callable[[int], None]) -> None:
         super().__init__(content, progress)
         self._hash = hashlib.sha256()
 

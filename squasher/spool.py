@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import BinaryIO
 
 from squasher.content import Content, Extent, open_file
@@ -25,15 +25,29 @@ class Spool:
         """Close `stream` together with the temporary files."""
         self._files.append(stream)
 
-    def store(self, chunks: Iterable[bytes]) -> Content:
-        """Return what `chunks` bring, copied to a new file. Raises OutputError."""
-        written = 0
+    def create(self) -> BinaryIO:
+        """Return a new file. Raises OutputError."""
         try:
             # Unbuffered: what cannot be written fails here and not when the file is closed.
             new = tempfile.TemporaryFile(dir=self.folder, buffering=0)  # noqa: SIM115
         except OSError as error:
             raise self._failed(error, 0) from None
         self.keep(new)
+        return new
+
+    def store(self, chunks: Iterable[bytes]) -> Content:
+        """Return what `chunks` bring, copied to a new file. Raises OutputError."""
+        new = self.create()
+        return Content((Extent(open_file(new), 0, self.fill(new, chunks)),))
+
+    def fill(
+        self, new: BinaryIO, chunks: Iterable[bytes], progress: Callable[[int], None] | None = None
+    ) -> int:
+        """Write `chunks` to a new file; return how many bytes they were. Raises OutputError.
+
+        `progress` is told after each chunk how many there are now.
+        """
+        written = 0
         for chunk in chunks:
             rest = memoryview(chunk)
             while rest:
@@ -43,7 +57,9 @@ class Spool:
                     raise self._failed(error, written) from None
                 rest = rest[count:]
                 written += count
-        return Content((Extent(open_file(new), 0, written),))
+            if progress is not None:
+                progress(written)
+        return written
 
     def _failed(self, error: OSError, written: int) -> OutputError:
         got = f" after {written} bytes" if written else ""

@@ -1,32 +1,42 @@
 """Where the members of an image lie: an outer tar, or the folder of an OCI layout.
 
 A seekable tar is read where it lies. What cannot seek, or is compressed as a whole, is copied
-once to a temporary file.
+once to a temporary file, and its members are hashed while they come.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import posixpath
 import stat
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, Protocol
 
 from squasher import spec
 from squasher.compression import decompress, sniff
-from squasher.content import Content, ContentReader, Extent, open_file, widen_pipe
+from squasher.content import (
+    Content,
+    ContentReader,
+    DescriptorFile,
+    Extent,
+    open_file,
+    widen_pipe,
+)
 from squasher.errors import ArchiveError, SquasherError
+from squasher.job import Job, Task
 from squasher.paths import clean, show
-from squasher.spool import Spool
 from squasher.tarstream import DIR, LINK, REG, SYM, Member, is_header, members
 
 #: Links from member to member that are followed; docker writes one.
 _LINKS_MAX = 8
 _CHUNK = 1 << 20
+_WINDOW = 4 << 20
 
 Source = str | os.PathLike[str] | BinaryIO
-Progress = Callable[[int], None]
 
 
 class Store(Protocol):
@@ -108,9 +118,9 @@ class TarStore:
 class FolderStore:
     """The folder of an OCI layout. Its members are named by digests and by the specification."""
 
-    def __init__(self, folder: str, spool: Spool) -> None:
+    def __init__(self, folder: str, job: Job) -> None:
         self._folder = folder
-        self._spool = spool
+        self._job = job
 
     def __contains__(self, name: str) -> bool:
         return os.path.isfile(os.path.join(self._folder, name))
@@ -121,7 +131,7 @@ class FolderStore:
             stream = open(os.path.join(self._folder, name), "rb")  # noqa: SIM115
         except OSError as error:
             raise ArchiveError(f"cannot be read: {error.strerror}", where=name) from None
-        self._spool.keep(stream)
+        self._job.spool.keep(stream)
         size = os.fstat(stream.fileno()).st_size
         return Content((Extent(open_file(stream), 0, size),))
 
@@ -129,28 +139,26 @@ class FolderStore:
 # ---------------------------------------------------------------- opening
 
 
-def open_store(
-    source: Source, spool: Spool, progress: Progress
-) -> tuple[TarStore | FolderStore, str]:
+def open_store(source: Source, job: Job) -> tuple[TarStore | FolderStore, str]:
     """Return the members of `source`, and its name for messages.
 
-    What cannot seek is copied to `spool`, with `progress(bytes)` for each piece. O(members).
-    Raises ArchiveError, OutputError (no room for the copy).
+    What cannot seek is copied to a temporary file of `job`. O(members). Raises ArchiveError,
+    OutputError (no room for the copy).
     """
     if isinstance(source, str | os.PathLike):
         name = os.fspath(source)
         if os.path.isdir(name):
-            return FolderStore(name, spool), name
+            return FolderStore(name, job), name
         try:
             stream: BinaryIO = open(source, "rb")  # noqa: SIM115
         except OSError as error:
             raise ArchiveError(f"cannot be read: {error.strerror}", where=name) from None
-        spool.keep(stream)
+        job.spool.keep(stream)
     else:
         stream = source
         name = _stream_name(source)
     try:
-        content = _content(stream, spool, progress)
+        content = _content(stream, job)
         if not content.size:
             raise ArchiveError("is empty", hint="did the command before the pipe fail?")
         head = content.read_at(0, 512)
@@ -166,8 +174,12 @@ def _stream_name(stream: BinaryIO) -> str:
     return name if isinstance(name, str) and not name.startswith("<") else "stdin"
 
 
-def _content(stream: BinaryIO, spool: Spool, progress: Progress) -> Content:
+def _content(stream: BinaryIO, job: Job) -> Content:
     """Return the archive in `stream`, uncompressed and with random access."""
+
+    def progress(count: int) -> None:
+        job.progress("spool", count)
+
     size = _size(stream)
     if size is not None:
         content = Content((Extent(open_file(stream), 0, size),))
@@ -175,13 +187,79 @@ def _content(stream: BinaryIO, spool: Spool, progress: Progress) -> Content:
         if not compression:
             return content
         raw: BinaryIO = ContentReader(content, progress)  # type: ignore[assignment]
-        return spool.store(decompress(compression, raw))
+        with job.timed("spool"):
+            return _copied(decompress(compression, raw), job)
     widen_pipe(stream)
     piped = _Piped(stream, progress)
-    compression = sniff(piped.head)
-    if compression:
-        return spool.store(decompress(compression, piped))  # type: ignore[arg-type]
-    return spool.store(iter(lambda: piped.read(_CHUNK), b""))
+    with job.timed("spool"):
+        compression = sniff(piped.head)
+        if compression:
+            return _copied(decompress(compression, piped), job)  # type: ignore[arg-type]
+        return _copied(iter(lambda: piped.read(_CHUNK), b""), job)
+
+
+def _copied(chunks: Iterable[bytes], job: Job) -> Content:
+    """Return what `chunks` bring, in a temporary file whose members are hashed as it grows."""
+    if not hasattr(os, "pread"):
+        return job.spool.store(chunks)  # pragma: no cover  (Windows)
+    growing = _Growing(job.spool.create(), job)
+    try:
+        written = job.spool.fill(growing.stream, chunks, growing.grown)
+    finally:
+        growing.end()
+    return Content((Extent(growing, 0, written),))
+
+
+class _Growing(DescriptorFile):
+    """A temporary file that is read while it is written: another thread hashes its members."""
+
+    def __init__(self, stream: BinaryIO, job: Job) -> None:
+        super().__init__(stream)
+        self.stream = stream
+        self._job = job
+        self._written = 0
+        self._complete = False
+        self._changed = threading.Condition()
+        self._hashes: Task[dict[tuple[int, int], str]] = job.start(self._follow)
+
+    def grown(self, written: int) -> None:
+        """Take note that there are so many bytes now."""
+        with self._changed:
+            self._written = written
+            self._changed.notify()
+
+    def end(self) -> None:
+        """Take note that no more will come."""
+        with self._changed:
+            self._complete = True
+            self._changed.notify()
+
+    def known_digest(self, offset: int, size: int) -> str | None:
+        """Return the SHA-256 of what lies there as hex; None if that is no member."""
+        return self._hashes.result().get((offset, size))
+
+    def _follow(self) -> dict[tuple[int, int], str]:
+        """Return the SHA-256 of each member by its offset and size."""
+        found: dict[tuple[int, int], str] = {}
+        try:
+            for member in members(self._wait_and_read, sys.maxsize):
+                if member.kind == REG:
+                    sha256 = hashlib.sha256()
+                    for at in range(0, member.size, _WINDOW):
+                        take = min(_WINDOW, member.size - at)
+                        data = self._wait_and_read(member.offset + at, take)
+                        with self._job.timed("hash"):
+                            sha256.update(data)
+                    found[member.offset, member.size] = sha256.hexdigest()
+        except (ArchiveError, OSError):  # whoever opens the archive will say it better
+            pass
+        return found
+
+    def _wait_and_read(self, offset: int, size: int) -> bytes:
+        self._job.check()
+        with self._changed:
+            self._changed.wait_for(lambda: self._complete or self._written >= offset + size)
+        return self.read_at(offset, size)
 
 
 def _size(stream: BinaryIO) -> int | None:
@@ -201,7 +279,7 @@ def _size(stream: BinaryIO) -> int | None:
 class _Piped(io.RawIOBase):
     """A stream that cannot seek, with its beginning looked at."""
 
-    def __init__(self, stream: BinaryIO, progress: Progress) -> None:
+    def __init__(self, stream: BinaryIO, progress: Callable[[int], None]) -> None:
         super().__init__()
         self._stream = stream
         self._progress = progress

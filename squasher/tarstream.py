@@ -31,6 +31,14 @@ ZERO_BLOCK = bytes(BLOCK)
 SPECIAL_MAX = 1 << 20
 #: The map of a sparse file is held in memory; the same bound keeps it small.
 SPARSE_MAP_MAX = 1 << 20
+#: Extended attributes of one entry. Linux lists no more than 64 KiB of names (XATTR_LIST_MAX), ext4
+#: holds 4 KiB in all; hard links add theirs to those of the file, each time.
+XATTRS_MAX = 1000
+#: An image may make this many bytes of headers and folders that it does not spell out, and beyond
+#: that so many times its own bytes. Real layers imply at most about three folders an entry; without
+#: a bound, 5 KB can spell a path of 2,000 folders that take megabytes.
+IMPLIED_FREE = 64 << 20
+IMPLIED_FACTOR = 8
 #: A memo never outgrows this many values: memory stays bounded on hostile input.
 MEMO_MAX = 4096
 
@@ -450,6 +458,8 @@ class _Headers:
             xattrs = tuple(
                 sorted((k[len(XATTR) :], v) for k, v in pax.items() if k.startswith(XATTR))
             )
+            if len(xattrs) > XATTRS_MAX:
+                raise ArchiveError(f"more than {XATTRS_MAX} extended attributes")
         name = self.long_name or name
         link = self.long_link or link
         if flag == 0:
@@ -571,6 +581,22 @@ class LayerWalk:
         self._whiteouts: list[Hidden] = []
         self._opaques: list[Hidden] = []
         self._warnings: list[Dispute] = []
+
+    @property
+    def offset(self) -> int:
+        """Where the next window has to begin."""
+        return self._offset
+
+    def jump(self, end: int) -> bool:
+        """Pass by what nobody looks at: data, or all up to `end` behind the last entry.
+
+        Tells whether there was something to pass by.
+        """
+        rest = end - self._offset
+        count = rest if self._ended else min(self._skip, rest)
+        self._offset += count
+        self._skip -= min(count, self._skip)
+        return count > 0
 
     def feed(self, window: bytes) -> None:
         """Take the next bytes. Raises ArchiveError at the first header that engines refuse."""
@@ -740,6 +766,8 @@ class LayerWalk:
                 raise ArchiveError("only a directory can be the root")
             if entry.kind == SYM and not entry.target:
                 raise ArchiveError("a symlink without a target")
+            if entry.kind == SYM and len(entry.target) > paths.PATH_MAX:  # type: ignore[arg-type]
+                raise ArchiveError(f"the link target is longer than {paths.PATH_MAX} bytes")
         except ArchiveError as error:
             place = entry.data - entry.lead
             raise error.within(f"{show(name)} at byte {place}") from None
@@ -879,7 +907,7 @@ def header(
     `mtime` in nanoseconds. Directories get their slash. A `sparse` file gets its map, in the format
     1.0 of GNU tar, which all engines read; its fragments follow the header as one. The same
     arguments always give the same bytes. Source: POSIX pax; values are placed as every engine was
-    seen to read them.
+    seen to read them. Raises ArchiveError for a header larger than engines read.
     """
     mode, uid, gid = owner
     name = path + b"/" if kind == DIR else path
@@ -921,6 +949,8 @@ def header(
     if not records:
         return block
     body = b"".join(_record(key, value) for key, value in sorted(records))
+    if len(body) > SPECIAL_MAX:
+        raise ArchiveError(f"an extended header of {len(body)} bytes", where=show(path))
     extension = _ustar(b"PaxHeader", _PAX, 0o644, 0, 0, len(body))
     return extension + body + bytes(-len(body) % BLOCK) + block + data_map
 

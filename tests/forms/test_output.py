@@ -20,7 +20,7 @@ import pytest
 from backports import zstd
 
 import squasher
-from squasher import _core, _squash, scan, writer
+from squasher import _core, _squash, job, writer
 from squasher.location import Location, parse_location
 from tests.builders import File, archive, layer, sha256
 from tests.forms import result
@@ -533,7 +533,7 @@ def big() -> bytes:
 def test_threads_change_nothing(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     results = set()
     for threads in (1, 4):
-        monkeypatch.setattr(scan, "_THREADS", threads)
+        monkeypatch.setattr(job, "_THREADS", threads)
         results.add(done(squash("--compress", how, "--format", "oci", stdin=big())).out)
     assert len(results) == 1
 
@@ -776,7 +776,7 @@ def plant_merge(patch: pytest.MonkeyPatch) -> None:
 
 def plant_kept(patch: pytest.MonkeyPatch) -> None:
     """Claim another digest for the kept layer."""
-    real = squasher.squash
+    real = _squash.begin
 
     def wrong(*arguments: Any, **options: Any) -> squasher.Squashed:
         squashed = real(*arguments, **options)
@@ -784,7 +784,7 @@ def plant_kept(patch: pytest.MonkeyPatch) -> None:
         other = replace(first, digest=squasher.Digest("0" * 64))
         return replace(squashed, before=(other, *rest))
 
-    patch.setattr(_core, "squash", wrong)
+    patch.setattr(_core, "begin", wrong)
 
 
 def plant_image(patch: pytest.MonkeyPatch) -> None:

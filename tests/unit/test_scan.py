@@ -1,4 +1,4 @@
-"""squasher.scan: one pass over each layer, and comparing what lies in two."""
+"""squasher.scan: reading layers, and comparing what lies in two."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import bz2
 import gzip
 import io
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from squasher.content import Content
 from squasher.digest import Digest
 from squasher.errors import ArchiveError, DigestMismatchError
 from squasher.image import Blob, Image, Layer
+from squasher.job import Job
 from squasher.scan import Scan, extract, same_content, scan
 from squasher.spec import parse_config
 from squasher.spool import Spool
@@ -40,30 +40,33 @@ def image(*tars: bytes, packed: Sequence[int] = ()) -> Image:
 
 
 def scanned(given: Image, first: int = 0, **options: int) -> list[tuple[Scan, Changeset]]:
-    with closing(scan(given, first, Spool(), lambda count: None, **options)) as read:
-        return list(read)
+    with Job() as job, job.explained():
+        found = list(scan(given, first, job, **options))
+        job.settle()
+        return found
 
 
 def test_layers_come_from_the_lowest_up() -> None:
-    heard: list[int] = []
+    heard: list[tuple[str, int, int]] = []
     given = image(LOWER, UPPER, packed=(0,))
-    with closing(scan(given, 1, Spool(), heard.append)) as read:
-        (lower, low), (upper, up) = read
+    with Job(progress=lambda *what: heard.append(what)) as job:
+        (lower, low), (upper, up) = scan(given, 1, job)
+        job.settle()
     assert (lower.size, lower.count, lower.content) == (len(LOWER), 3, None)
     assert lower.layer.blob.digest == Digest.of(gzip.compress(LOWER, mtime=0))
     assert (upper.size, upper.count) == (len(UPPER), 1)
     assert upper.content is given.layers[1].blob.content
     assert (low.layer, up.layer) == (0, 1)
-    assert sum(heard) == sum(each.blob.size for each in given.layers)
+    total = sum(each.blob.size for each in given.layers)
+    assert sum(done for _, done, _ in heard) == total
+    assert {(phase, whole) for phase, _, whole in heard} == {("read", total)}
 
 
 def test_a_squashed_layer_is_unpacked(tmp_path: Path) -> None:
-    spool = Spool(tmp_path)
-    with closing(scan(image(LOWER, packed=(0,)), 0, spool, lambda count: None)) as read:
-        ((found, _),) = read
-    assert found.content is not None
-    assert found.content.read_at(0, found.size) == LOWER
-    spool.close()
+    with Job(tmp_path) as job:
+        ((found, _),) = scan(image(LOWER, packed=(0,)), 0, job)
+        assert found.content is not None
+        assert found.content.read_at(0, found.size) == LOWER
 
 
 @pytest.mark.parametrize(
@@ -100,9 +103,9 @@ def test_the_layer_that_failed_is_told_and_not_the_one_that_was_stopped() -> Non
     """Large layers are read first: the small broken one fails while a large one is read."""
     broken = layer(Hardlink(b"a", b"b"))[:700]
     large = layer(File(b"big", bytes(40 << 20)))
-    for _ in range(3):
+    for packed in ((), (0,), (1,), (0, 1)):
         with pytest.raises(ArchiveError, match=r"^layer 2 of 2: "):
-            scanned(image(large, broken))
+            scanned(image(large, broken, packed=packed))
 
 
 def entries(tar: bytes) -> tuple[Scan, list[Entry]]:

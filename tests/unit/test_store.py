@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import hashlib
 import io
 import os
 from pathlib import Path
@@ -12,9 +14,9 @@ import pytest
 
 from squasher.content import Content
 from squasher.errors import ArchiveError
-from squasher.spool import Spool
+from squasher.job import Job
 from squasher.store import FolderStore, TarStore, _Piped, document, names, open_store
-from tests.builders import Char, Dir, File, Hardlink, Symlink, layer
+from tests.builders import Char, Dir, File, Hardlink, Symlink, layer, outer_tar
 
 
 def store(*parts: object) -> TarStore:
@@ -73,15 +75,15 @@ def test_a_document_is_not_too_long() -> None:
 
 def test_a_folder(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"1")
-    spool = Spool()
-    found = FolderStore(str(tmp_path), spool)
+    job = Job()
+    found = FolderStore(str(tmp_path), job)
     assert "f" in found
     assert "g" not in found
     assert document(found, "f") == b"1"
     with pytest.raises(ArchiveError, match="g: cannot be read: No such file"):
         found.content("g")
     assert list(names(found)) == []
-    spool.close()
+    job.close()
 
 
 # ---------------------------------------------------------------- opening
@@ -110,12 +112,9 @@ class Pipe(io.RawIOBase):
 def opened(source: object) -> tuple[bytes, str, int]:
     """Return the member `f`, the name of the source, and the bytes that were heard of."""
     heard: list[int] = []
-    spool = Spool()
-    try:
-        found, name = open_store(source, spool, heard.append)  # type: ignore[arg-type]
+    with Job(progress=lambda phase, done, total: heard.append(done)) as job:
+        found, name = open_store(source, job)  # type: ignore[arg-type]
         return document(found, "f"), name, sum(heard)
-    finally:
-        spool.close()
 
 
 def test_paths_and_streams(tmp_path: Path) -> None:
@@ -199,3 +198,26 @@ def test_what_is_no_archive(data: bytes, says: str) -> None:
 def test_a_path_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="none: cannot be read: No such file"):
         opened(tmp_path / "none")
+
+
+def test_members_are_hashed_while_they_come() -> None:
+    """A pipe's members are hashed once, as they arrive; parts of them and other bytes are not."""
+    data = outer_tar({"one": b"1" * 3000, "two": b"2" * 5000})
+    with Job() as job:
+        store, _ = open_store(Pipe(data), job)  # type: ignore[arg-type]
+        for name, held in (("one", b"1" * 3000), ("two", b"2" * 5000)):
+            content = store.content(name)
+            assert content.known_digest == hashlib.sha256(held).hexdigest()
+            assert Content(tuple(content.slice(1, 9))).known_digest is None
+    with Job() as job:
+        store, _ = open_store(io.BytesIO(data), job)
+        assert store.content("one").known_digest is None
+
+
+def test_hashing_what_comes_ends_with_what_came() -> None:
+    """The thread that follows a pipe must not wait for what never comes."""
+    for data in (TAR[:700], TAR[: 512 + 3000], b"x" * 5000, TAR[:512] + b"x" * 5000):
+        with Job() as job:
+            with contextlib.suppress(ArchiveError):
+                open_store(Pipe(data), job)  # type: ignore[arg-type]
+            job.settle()
