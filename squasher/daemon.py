@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 
-from squasher import spec
+from squasher import extras, spec
 from squasher.base import Base
 from squasher.digest import Digest
 from squasher.errors import BaseNotFoundError, EngineError, SquasherError
@@ -35,7 +35,7 @@ def _errors() -> Iterator[None]:
         raise EngineError(
             "the docker SDK is missing",
             where=_WHERE,
-            hint="pip install 'image-squasher[docker]'",
+            hint=extras.hint("docker"),
         ) from None
     try:
         yield

@@ -16,6 +16,7 @@ import squasher
 ORDER = (
     "_version",
     "errors",
+    "extras",
     "digest",
     "paths",
     "tarstream",
