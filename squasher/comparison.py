@@ -302,9 +302,9 @@ def _document(config: ImageConfig) -> dict[str, Any]:
 def _differing(key: tuple[str, ...], one: Any, two: Any) -> Iterator[ConfigDifference]:
     if key == ("config", "Env"):
         one, two = _variables(one), _variables(two)
-    elif key == ("history",):
-        one, two = _numbered(one), _numbered(two)
     one, two = one or None, two or None
+    if key == ("history",):  # a list, as whoever read the config has checked
+        one, two = (dict(_numbered(rows or [])) for rows in (one, two))
     if (one or two) and all(value is None or isinstance(value, dict) for value in (one, two)):
         one, two = one or {}, two or {}
         names = sorted(one.keys() | two.keys())
@@ -323,8 +323,5 @@ def _variables(value: Any) -> Any:
     return found if len(found) == len(value) else value
 
 
-def _numbered(value: Any) -> Any:
-    """Return a list as an object, numbered from 1."""
-    if not isinstance(value, list):
-        return value
-    return {str(i): each for i, each in enumerate(value, 1)}
+def _numbered(rows: list[Any]) -> Iterator[tuple[str, Any]]:
+    return ((str(i), row) for i, row in enumerate(rows, 1))

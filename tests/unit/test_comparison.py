@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import pytest
 
 import squasher
+from squasher import comparison
+from squasher.comparison import Facts, config_differences
+from squasher.errors import DocumentError
+from squasher.merge import Pair
+from squasher.scan import Scan, same_content
+from squasher.spec import parse_config
 from tests.builders import (
+    MTIME,
     Block,
     Char,
     Dir,
@@ -79,9 +87,9 @@ def test_a_path(before: Member, after: Member, what: tuple[str, ...]) -> None:
 def test_paths_that_only_one_side_has() -> None:
     before, after = layer(Dir(b"d"), File(b"d/a"), File(b"b")), layer(Dir(b"d"), File(b"c"))
     assert compared([before], [after]) == {
-        b"b": ("missing",),
+        b"b": ("removed",),
         b"c": ("added",),
-        b"d/a": ("missing",),
+        b"d/a": ("removed",),
     }
 
 
@@ -118,4 +126,94 @@ def test_compressed_layers_are_unpacked() -> None:
         squasher.open_archive(io.BytesIO(archive([two]))) as right,
     ):
         found = squasher.compare(left.images[0], right.images[0])
-    assert found == (squasher.Difference(b"x", ("content",)),)
+    assert [(each.path, each.what) for each in found] == [(b"x", ("content",))]
+    assert [found[0].before, found[0].after] == [Facts("file", (0o644, 0, 0), MTIME, size=1)] * 2
+
+
+def test_the_same_bytes_of_the_same_layer_are_not_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[object] = []
+
+    def recording(pairs: Iterable[Pair], *scans: Sequence[Scan]) -> set[Pair]:
+        pairs = list(pairs)
+        asked.extend(pairs)
+        return same_content(pairs, *scans)
+
+    monkeypatch.setattr(comparison, "same_content", recording)
+    lower, upper = layer(File(b"x", b"12")), layer(File(b"x", b"12", mtime=0))
+    assert compared([lower], [lower, layer(File(b"y"))]) == {b"y": ("added",)}
+    assert not asked
+    assert compared([lower], [lower, upper]) == {b"x": ("mtime",)}
+    assert len(asked) == 1
+
+
+def test_large_groups_of_hard_links_are_compared_once() -> None:
+    """Each of its paths would otherwise compare all of its names."""
+    names = [b"n%04d" % n for n in range(300)]
+    linked = layer(File(b"a", b"1"), *[Hardlink(name, b"a") for name in names])
+    fewer = layer(File(b"a", b"1"), *[Hardlink(name, b"a") for name in names[1:]])
+    assert compared([linked], [linked]) == {}
+    found = compared([linked], [fewer])
+    assert found.pop(names[0]) == ("removed",)
+    assert found == dict.fromkeys([b"a", *names[1:]], ("links",))
+
+
+# ---------------------------------------------------------------- configs
+
+
+def keys(one: str, two: str, **options: bool) -> list[str]:
+    """Return the keys in which two configs differ; both have what a config must have."""
+    first, second = (
+        parse_config(b'{"rootfs":{"diff_ids":[]}%s}' % (text and f",{text}").encode())
+        for text in (one, two)
+    )
+    return [".".join(each.key) for each in config_differences(first, second, **options)]
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "expected"),
+    [
+        ("", "", []),
+        ('"os":"linux"', '"os":"windows"', ["os"]),
+        ('"config":{"User":"","Cmd":[],"Labels":{},"Tty":false,"Volumes":null}', "", []),
+        ('"config":{"Tty":true}', '"config":{"Tty":1}', ["config.Tty"]),
+        ('"config":{"Labels":{"a":{"b":1}}}', '"config":{}', ["config.Labels.a.b"]),
+        ('"config":{"Cmd":["a"]}', '"config":{"Cmd":["a","b"]}', ["config.Cmd"]),
+        ('"config":{"Cmd":["a"]}', '"config":{"Cmd":{"a":1}}', ["config.Cmd"]),
+        ('"config":{"Env":["A=1","B=2"]}', '"config":{"Env":["B=2","A=1"]}', []),
+        ('"config":{"Env":["A=1"]}', '"config":{"Env":["A=1","A=1"]}', ["config.Env"]),
+        ('"config":{"Env":["A=1"]}', '"config":{"Env":["A"]}', ["config.Env"]),
+        ('"config":{"Env":"A"}', '"config":{"Env":"B"}', ["config.Env"]),
+        (
+            '"config":{"Labels":{"Env":"A"}}',
+            '"config":{"Labels":{"Env":"B"}}',
+            ["config.Labels.Env"],
+        ),
+        ('"x":{"Env":["A=1"]}', '"x":{"Env":["A=2"]}', ["x.Env"]),
+    ],
+)
+def test_keys_that_differ(one: str, two: str, expected: list[str]) -> None:
+    assert keys(one, two) == expected
+    assert keys(two, one) == expected
+
+
+def test_what_tells_how_an_image_was_made() -> None:
+    rows = ",".join(f'{{"created_by":"{n}","empty_layer":true}}' for n in range(11))
+    one = f'"created":"1","history":[{rows}],"moby.buildkit.cache.v0":"x"'
+    two = '"created":"2","history":[{"created_by":"0","empty_layer":true}]'
+    assert keys(one, two) == []
+    found = keys(one, two, history=True)
+    assert found[0] == "created"
+    assert found[1] == "history.2.created_by"
+    assert found[-3:] == [
+        "history.11.created_by",
+        "history.11.empty_layer",
+        "moby.buildkit.cache.v0",
+    ]
+
+
+def test_a_config_nested_beyond_reason() -> None:
+    assert keys('"x":' + "[" * 40 + "]" * 40, "") == ["x"]
+    with pytest.raises(DocumentError, match="nested too deeply to compare"):
+        keys('"x":' + "[" * 60 + "]" * 60, "")
