@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, BinaryIO
 
+from squasher import extras
 from squasher.errors import ArchiveError, UnsupportedImageError, UsageError
 
 _MAGIC = {
@@ -62,7 +63,7 @@ def _zstd() -> ModuleType:
             from backports import zstd
     except ImportError:
         raise UnsupportedImageError(
-            "zstd needs the extra `zstd`", hint="pip install 'image-squasher[zstd]'"
+            "zstd needs the extra `zstd`", hint=extras.hint("zstd")
         ) from None
     return zstd
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import zipimport
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import pytest
@@ -21,8 +23,8 @@ def test_in_one_file(
 ) -> None:
     with ZipFile(tmp_path / "x.pyz", "w") as archive:
         archive.writestr("__main__.py", "")
-    loader = zipimport.zipimporter(str(tmp_path / "x.pyz"))
-    monkeypatch.setattr(extras, "__loader__", loader)
+    loader: Any = zipimport.zipimporter(str(tmp_path / "x.pyz"))  # mypy: no Loader
+    monkeypatch.setattr(extras, "__spec__", ModuleSpec("squasher.extras", loader))
     hint = extras.hint(extra)
     assert hint.startswith("this single file carries no compiled code: ")
     assert ("Python 3.14" in hint) is newer
