@@ -19,7 +19,7 @@ from squasher.errors import ArchiveError, PolicyError, SquasherError, UsageError
 from squasher.image import Archive, Image
 from squasher.job import Job, Progress, silent
 from squasher.location import Location, parse_location
-from squasher.paths import show
+from squasher.proof import prove
 from squasher.scan import scan
 from squasher.tarstream import Dispute
 from squasher.writer import Form, Written
@@ -121,12 +121,7 @@ def compare(
     Both are read whole and checked; compressed layers are unpacked to temporary files. Time
     O(bytes), memory O(entries). Raises ArchiveError, OutputError.
     """
-    with Job(tmp_dir, progress) as job:
-        return _compare(before, after, job)
-
-
-def _compare(before: Image, after: Image, job: Job) -> tuple[Difference, ...]:
-    with job.explained():
+    with Job(tmp_dir, progress) as job, job.explained():
         with job.timed("compare"):
             found = differences(*(tuple(scan(image, 0, job)) for image in (before, after)))
         job.settle()
@@ -203,7 +198,7 @@ def squash_archive(
         written = writer.lay_out(
             result, target.form, retag=options.tags is not None, ref=target.ref
         )
-        check = _Check(archive, done, job) if verify else None
+        check = _Check(archive, done, target.form, job) if verify else None
         with job.explained():
             loaded = target.write(written, job, check)
         return SquashReport(
@@ -342,38 +337,41 @@ def _suffix_notice(destination: object) -> tuple[str, ...]:
 class _Check:
     """`verify`: reads the result back and compares it with the source. Raises PolicyError."""
 
-    def __init__(self, source: Archive, done: Sequence[Squashed], job: Job) -> None:
+    def __init__(self, source: Archive, done: Sequence[Squashed], form: Form, job: Job) -> None:
         self._source = source
         self._done = done
+        self._form = form
         self._job = job
 
     def path(self, path: str) -> None:
         """Check the archive at `path`."""
-        found, _ = store.open_store(path, self._job)
-        self._result(found)
+        with self._proving():
+            self._result(store.open_store(path, self._job)[0])
 
     def archive(self, content: Content) -> None:
         """Check the archive in `content`."""
-        self._result(store.TarStore(content))
+        with self._proving():
+            self._result(store.TarStore(content))
 
-    def _result(self, found: store.TarStore | store.FolderStore) -> None:
+    @contextmanager
+    def _proving(self) -> Iterator[None]:
+        self._job.name = ""
         try:
-            result = reader.read(found, "the result")
-            self._job.name = ""
-            images = {image.config.image_id: image for image in result.images}
-            for before, squashed in zip(self._source.images, self._done, strict=True):
-                after = images.get(squashed.image.config.image_id)
-                if after is None:
-                    raise PolicyError("an image is missing")
-                self._image(before, after, squashed)
+            yield
         except SquasherError as error:
             raise PolicyError(str(error), where="not verified") from None
 
-    def _image(self, before: Image, after: Image, squashed: Squashed) -> None:
-        kept = squashed.kept
-        for i, (one, two) in enumerate(zip(squashed.before[:kept], after.layers, strict=False)):
-            if one.diff_id != two.diff_id or one.digest != two.blob.digest:
-                raise PolicyError(f"kept layer {i + 1} is not the same")
-        for difference in _compare(before, after, self._job):
-            what = ", ".join(difference.what)
-            raise PolicyError(f"{show(difference.path)} differs: {what}")
+    def _result(self, found: store.TarStore | store.FolderStore) -> None:
+        result = reader.read(found, "the result")
+        for notice in result.notices:  # of what is missing, or what contradicts itself
+            raise PolicyError(notice)
+        if ("manifest.json" in found) != (self._form == "docker"):
+            raise PolicyError("manifest.json is missing, or should be")
+        images = {image.config.image_id: image for image in result.images}
+        for before, squashed in zip(self._source.images, self._done, strict=True):
+            after = images.get(squashed.image.config.image_id)
+            if after is None or not after.manifest:
+                raise PolicyError("an image is missing, or the index does not lead to it")
+            if self._form == "docker" and after.tags != squashed.image.tags:
+                raise PolicyError("the tags differ")
+            prove(before, after, squashed.kept, self._job)

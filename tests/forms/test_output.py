@@ -20,7 +20,9 @@ import pytest
 from backports import zstd
 
 import squasher
-from squasher import _core, _squash, job, writer
+from squasher import _squash, job, writer
+from squasher.content import Content
+from squasher.image import Blob
 from squasher.location import Location, parse_location
 from tests.builders import File, archive, layer, sha256
 from tests.forms import result
@@ -775,16 +777,18 @@ def plant_merge(patch: pytest.MonkeyPatch) -> None:
 
 
 def plant_kept(patch: pytest.MonkeyPatch) -> None:
-    """Claim another digest for the kept layer."""
-    real = _squash.begin
+    """Write the kept layer otherwise: the same files, but another blob."""
+    real = writer.lay_out
 
-    def wrong(*arguments: Any, **options: Any) -> squasher.Squashed:
-        squashed = real(*arguments, **options)
-        first, *rest = squashed.before
-        other = replace(first, digest=squasher.Digest("0" * 64))
-        return replace(squashed, before=(other, *rest))
+    def wrong(found: squasher.Archive, *arguments: Any, **options: Any) -> Any:
+        (first, *rest), image = found.images[0].layers, found.images[0]
+        data = gzip.compress(first.blob.content.read_at(0, first.blob.size))
+        media_type = "application/vnd.oci.image.layer.v1.tar+gzip"
+        blob = Blob(Content((data,)), media_type, squasher.Digest.of(data), "gzip")
+        other = replace(image, layers=(replace(first, blob=blob, descriptor={}), *rest))
+        return real(replace(found, images=(other,)), *arguments, **options)
 
-    patch.setattr(_core, "begin", wrong)
+    patch.setattr(writer, "lay_out", wrong)
 
 
 def plant_image(patch: pytest.MonkeyPatch) -> None:

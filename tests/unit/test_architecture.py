@@ -36,6 +36,7 @@ ORDER = (
     "reader",
     "scan",
     "writer",
+    "proof",
     "comparison",
     "daemon",
     "_squash",
@@ -88,6 +89,11 @@ def test_a_module_imports_only_modules_above_it(module: str) -> None:
     found = set(imports(ast.parse((PACKAGE / f"{module}.py").read_text())))
     above = ORDER[: ORDER.index(module)]
     assert found <= set(above)
+
+
+def test_the_proof_shares_with_the_work_only_the_readers() -> None:
+    found = set(imports(ast.parse((PACKAGE / "proof.py").read_text())))
+    assert not found & {"tree", "merge", "writer", "comparison", "_squash", "base"}
 
 
 def test_the_test_sees_imports_wherever_they_stand() -> None:
