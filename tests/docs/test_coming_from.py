@@ -88,7 +88,10 @@ def test_the_squashed_builds_hold_the_same_files(harbour: Workshop) -> None:
     assert _without_times(built) == _without_times(ours)
     harbour.run(Block(0, "sh", "", PODMAN))
     built, ours = (podman.tree(ref) for ref in ("app:built", "app:ours"))
-    assert _without_times(built) == _without_times(ours)
+    # podman runs all steps in one container, where writing to x is writing to y.
+    joined = {b"srv/x", b"srv/y"}
+    one, two = _without_times(built), _without_times(ours)
+    assert {path for path in one.keys() | two.keys() if one.get(path) != two.get(path)} == joined
 
 
 def _without_root(tree: Tree) -> Tree:

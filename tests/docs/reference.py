@@ -1,0 +1,148 @@
+"""The parts of the reference that are written by the code: python -m tests.docs.reference
+
+Each stands in its page between `<!-- from the code: NAME -->` and `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import typing
+from collections.abc import Iterator
+
+import click
+
+import squasher
+from squasher import cli, cli_diff, cli_inspect, errors
+from squasher.report import _DISPUTES
+from tests.docs.blocks import ROOT
+
+FOLDER = ROOT / "docs" / "reference"
+_PART = re.compile(r"(<!-- from the code: ([a-z-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+_COMMANDS = {"squash": cli.command, "inspect": cli_inspect.command, "diff": cli_diff.command}
+
+
+def updated(text: str) -> str:
+    """Return a page with its parts as the code has them now."""
+    return _PART.sub(lambda part: f"{part[1]}\n{written(part[2])}\n{part[4]}", text)
+
+
+def written(name: str) -> str:
+    """Return one part."""
+    if name in _COMMANDS:
+        lines = _options(_COMMANDS[name])
+    elif name == "warnings":
+        lines = _warnings()
+    elif name == "errors":
+        lines = _errors()
+    else:
+        lines = _names(name)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """Return text for a cell of a table."""
+    return text.replace("|", r"\|").replace("<", r"\<")
+
+
+def _options(command: click.Command) -> Iterator[str]:
+    yield "| option | |"
+    yield "|---|---|"
+    with click.Context(command) as context:
+        for option in command.get_params(context):
+            record = option.get_help_record(context)
+            if isinstance(option, click.Option) and record:
+                yield f"| `{record[0].replace('|', chr(92) + '|')}` | {_cell(record[1])} |"
+
+
+def _warnings() -> Iterator[str]:
+    yield "| kind | |"
+    yield "|---|---|"
+    for kind, words in sorted(_DISPUTES.items()):
+        yield f"| `{kind}` | {_cell(words)} |"
+
+
+def _errors() -> Iterator[str]:
+    yield "| exception | exit code | |"
+    yield "|---|--:|---|"
+    found = [x for x in vars(errors).values() if isinstance(x, type)]
+    for each in found:
+        if issubclass(each, squasher.SquasherError) and each.__module__ == errors.__name__:
+            yield f"| `{each.__name__}` | {each.exit_code} | {_cell(_first(each))} |"
+
+
+def _first(thing: object) -> str:
+    """Return the first paragraph of a docstring, on one line."""
+    return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
+
+
+def public(kind: str) -> list[str]:
+    """Return the public names of a kind: calls, values or errors."""
+    found = []
+    for name in squasher.__all__:
+        value = getattr(squasher, name)
+        if inspect.isfunction(value):
+            group = "calls"
+        elif isinstance(value, type) and issubclass(value, squasher.SquasherError):
+            group = "errors"
+        else:
+            group = "values"
+        if group == kind and name != "__version__":
+            found.append(name)
+    return found
+
+
+def _names(kind: str) -> Iterator[str]:
+    for name in public(kind):
+        value = getattr(squasher, name)
+        yield f"### {name}"
+        yield ""
+        yield "```text"
+        if inspect.isfunction(value):
+            yield from _signature(name, value)
+        else:
+            yield from _fields(value)
+        yield "```"
+        yield ""
+        yield "```text"
+        yield inspect.getdoc(value) or ""
+        yield "```"
+        yield ""
+
+
+def _signature(name: str, function: typing.Callable[..., object]) -> Iterator[str]:
+    signature = inspect.signature(function)
+    yield f"squasher.{name}("
+    star = False
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and not star:
+            star = True
+            yield "    *,"
+        default = parameter.default
+        shown = getattr(default, "__name__", repr(default))
+        end = "" if default is parameter.empty else f" = {shown}"
+        yield f"    {parameter.name}: {parameter.annotation}{end},"
+    yield f") -> {signature.return_annotation}"
+
+
+def _fields(value: type) -> Iterator[str]:
+    yield f"class squasher.{value.__name__}"
+    for name, annotation in inspect.get_annotations(value).items():
+        if not name.startswith("_") and "ClassVar" not in str(annotation):
+            yield f"    {name}: {annotation}"
+    for name, member in vars(value).items():
+        if isinstance(member, property) and not name.startswith("_") and member.fget:
+            result = member.fget.__annotations__["return"]
+            yield f"    {name}: {result}    # {_first(member)}"
+
+
+def main() -> None:
+    """Bring the pages up to date."""
+    importlib.import_module("squasher.cli")
+    for page in sorted(FOLDER.glob("*.md")):
+        page.write_text(updated(page.read_text("utf-8")), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
