@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import squasher
@@ -20,12 +20,7 @@ from squasher.spec import edit_config, parse_config
 from tests.builders import File, archive, layer
 from tests.generator import random_image
 
-relaxed = settings(
-    deadline=None,
-    max_examples=40,
-    suppress_health_check=[HealthCheck.too_slow],
-    derandomize=True,
-)
+relaxed = settings(max_examples=40)
 
 seeds = st.integers(0, 10**6)
 scalars = st.one_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import squasher
@@ -27,11 +27,6 @@ from tests import model
 from tests.builders import archive, layer
 from tests.conformance.check import comparable, layers_of
 from tests.generator import random_image
-
-settings.register_profile(
-    "squasher", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
-)
-settings.load_profile("squasher")
 
 seeds = st.integers(0, 10**6)
 

@@ -1,0 +1,109 @@
+"""What the fuzzers begin with, made from the corpora of the other tests.
+
+    python -m tests.fuzz.seeds FOLDER       FOLDER/HARNESS/NAME, one file an input
+
+The first bytes of an input are choices; each harness says which.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+from tests import model
+from tests.builders import archive
+from tests.conformance.corpus import CASES
+from tests.forms.shapes import SHAPES, odd_documents
+from tests.fuzz.command import disassembled
+from tests.fuzz.wire import shorten
+from tests.generator import random_image
+
+#: Larger inputs are slow, and say nothing that small ones cannot.
+INPUT_MAX = 16 << 10
+RANDOM_IMAGES = 100
+
+
+def walk() -> Iterator[bytes]:
+    """Yield layers and outer archives."""
+    for n, tar in enumerate(_layers()):
+        yield bytes((n % 6, 0, n % 3, 0)) + shorten(tar)
+    for image in archives():
+        yield b"\0\0\1\1" + shorten(image)
+
+
+def documents() -> Iterator[bytes]:
+    """Yield the documents of every shape, and names."""
+    for image in archives():
+        for n, (name, text) in enumerate(_documents(image)):
+            kind = {"manifest.json": 1, "index.json": 2}.get(
+                name, 3 if b'"config":{' in text else 0
+            )
+            if kind == 3 and b'"rootfs"' in text:
+                kind = 0
+            yield bytes((kind, n % 4, n % 3, n % 3)) + text
+    for name in ("debian", "docker.io/library/debian:12", "localhost:5000/a/b-c_d:1.0", "[::1]/a"):
+        yield b"\4\0\0\0" + name.encode()
+
+
+def command() -> Iterator[bytes]:
+    """Yield images in all three ways."""
+    for n, case in enumerate(CASES):
+        yield b"\1" + _options(n) + disassembled(archive(case.layers, form=("v25", "oci")[n % 2]))
+    for n, image in enumerate(archives()):
+        yield b"\2" + _options(n) + shorten(image)
+        yield b"\1" + _options(n) + disassembled(image)
+    for seed in range(RANDOM_IMAGES):
+        random = Random(seed)
+        yield b"\0" + random.randbytes(random.choice((100, 300, 600)))
+
+
+HARNESSES = {"walk": walk, "documents": documents, "command": command}
+
+
+def _options(n: int) -> bytes:
+    random = Random(n)
+    return bytes(
+        (n % 2, random.randrange(2), random.choice((0, 1, 2, 3)), random.randrange(2), *bytes(4))
+    )
+
+
+def _layers() -> Iterator[bytes]:
+    for case in CASES:
+        yield from case.layers
+    for seed in range(RANDOM_IMAGES):
+        yield from random_image(seed)
+
+
+def archives() -> Iterator[bytes]:
+    for make in SHAPES.values():
+        yield make().archive
+    for odd in odd_documents().values():
+        yield odd.archive
+    for form in ("legacy", "v25", "podman", "oci"):
+        yield archive(random_image(1), form=form, gzip_layers=(0,))
+
+
+def _documents(image: bytes) -> Iterator[tuple[str, bytes]]:
+    try:
+        members = model.read(image)
+    except model.ModelError:
+        return
+    for member in members:
+        if member.data[:1] in (b"{", b"["):
+            yield b"/".join(member.path).decode(), member.data
+
+
+def write(folder: Path) -> None:
+    """Write the seeds of every harness below `folder`."""
+    for name, seeds in HARNESSES.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for seed in seeds():
+            if len(seed) <= INPUT_MAX:
+                (folder / name / hashlib.sha256(seed).hexdigest()[:20]).write_bytes(seed)
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

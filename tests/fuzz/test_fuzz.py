@@ -1,0 +1,117 @@
+"""The fuzzers without a fuzzer: seeds and what was found pass, and faults are noticed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from random import Random
+
+import pytest
+
+from squasher import merge, spec, tarstream
+from tests.conformance.corpus import CASES
+from tests.fuzz import command, documents, seeds, walk
+from tests.fuzz.wire import Dice, expand, mended, shorten
+from tests.generator import random_image
+
+ONE: dict[str, Callable[[bytes], None]] = {
+    "command": command.one,
+    "documents": documents.one,
+    "walk": walk.one,
+}
+
+
+@pytest.mark.parametrize("name", seeds.HARNESSES)
+def test_the_seeds_pass(name: str) -> None:
+    each(ONE[name], islice(seeds.HARNESSES[name](), 0, None, 5))
+
+
+def test_seeds_that_are_cut_or_spoilt_pass() -> None:
+    """What mutation makes of seeds is no error of the harness."""
+    random = Random(1)
+    for name, make in seeds.HARNESSES.items():
+        for seed in islice(make(), 3, None, 50):
+            spoilt = bytearray(seed)
+            spoilt[random.randrange(len(spoilt))] = random.randrange(256)
+            ONE[name](bytes(spoilt))
+            ONE[name](seed[: random.randrange(len(seed))])
+
+
+# ---------------------------------------------------------------- what an input stands for
+
+
+def test_what_is_shortened_expands_again() -> None:
+    random = Random(2)
+    tars = [tar for case in CASES for tar in case.layers]
+    tars += [bytes(random.choices((0, 1, 254, 255), (9, 1, 1, 1), k=1500)) for _ in range(100)]
+    for tar in tars:
+        assert expand(shorten(tar)) == tar
+    assert sum(map(len, map(shorten, tars))) < sum(map(len, tars)) / 4
+
+
+def test_what_is_expanded_has_a_limit() -> None:
+    assert len(expand(b"\0\xfe" * 100, 1000)) == 1000
+
+
+def test_mending_puts_right_what_mutation_broke() -> None:
+    (tar,) = random_image(4, tame=True)[:1]
+    spoilt = bytearray(tar)
+    spoilt[0:1] = b"z"  # the name
+    assert isinstance(walk.walked(bytes(spoilt), (1 << 20,)), Exception)
+    assert not isinstance(walk.walked(mended(bytes(spoilt)), (1 << 20,)), Exception)
+
+
+def test_dice_end_at_the_plainest() -> None:
+    dice = Dice(b"\1\5")
+    assert [dice("ab"), dice("abc"), dice("abc")] == ["b", "c", "a"]
+    assert dice.rest() == b""
+
+
+def test_parts_make_the_image_that_they_came_from() -> None:
+    """Also where the archive had other names for its blobs."""
+    for image in seeds.archives():
+        again = command.assembled(command.disassembled(image), 0)
+        expected = [layers for _, layers in command.images(image)]
+        assert [layers for _, layers in command.images(again)] == expected
+
+
+# ---------------------------------------------------------------- the harnesses can fail
+
+
+def each(one: Callable[[bytes], None], inputs: Iterable[bytes]) -> None:
+    for data in inputs:
+        one(data)
+
+
+def test_a_fault_in_the_walk_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tarstream, "owner", lambda mode, uid, gid: (mode & 0o777, uid, gid))
+    with pytest.raises(AssertionError):
+        each(walk.one, seeds.walk())
+
+
+def test_a_fault_in_editing_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spec, "BUILDKIT_CACHE", "architecture")
+    with pytest.raises(AssertionError):
+        each(documents.one, seeds.documents())
+
+
+@pytest.mark.parametrize("how", [0, 1])
+def test_a_fault_in_merging_is_noticed(monkeypatch: pytest.MonkeyPatch, how: int) -> None:
+    def forgetful(path: bytes, *arguments: object, **more: object) -> bytes:
+        return header(path, *arguments, **{**more, "mtime": 1})  # type: ignore[arg-type]
+
+    header = tarstream.header
+    monkeypatch.setattr(merge, "header", forgetful)
+    with pytest.raises(AssertionError):
+        each(command.one, (seed for seed in seeds.command() if seed[0] == how))
+
+
+# ---------------------------------------------------------------- what was found
+
+FINDINGS: dict[str, tuple[str, bytes]] = {}
+
+
+@pytest.mark.parametrize("name", FINDINGS)
+def test_what_was_found_passes(name: str) -> None:
+    harness, data = FINDINGS[name]
+    ONE[harness](data)
