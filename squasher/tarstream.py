@@ -232,8 +232,8 @@ def number(field: bytes) -> int:
 
 #: In nanoseconds. Engines show times outside 1970 to 2262 as 1970.
 _YEAR_2262 = 1 << 63
-#: POSIX and GNU; any other header is V7.
-_MAGICS = (b"ustar\x0000", b"ustar  \x00")
+#: POSIX, of any version, and GNU; any other header is V7. Source: Go format.go getFormat.
+_USTAR, _GNU = b"ustar\0", b"ustar  \0"
 #: A path that begins so may not be clean.
 _DOUBTFUL = (b".", b"/", b"")
 
@@ -339,12 +339,12 @@ def owner(mode: int, uid: int, gid: int) -> Owner:
 
 def _prefix(tail: bytes) -> bytes:
     """Return the prefix in header bytes 257 to 511, checking device numbers as Go does."""
-    magic = tail[:8]
-    if magic not in _MAGICS:
+    ustar = tail.startswith(_USTAR)
+    if not ustar and not tail.startswith(_GNU):
         return b""  # V7 has neither prefix nor device numbers
     number(tail[72:80])
     number(tail[80:88])
-    if magic == b"ustar\x0000":
+    if ustar:
         if tail[251:255] == b"tar\0":  # star keeps times behind a shorter prefix
             number(tail[219:231])
             number(tail[231:243])
@@ -464,11 +464,13 @@ class _Headers:
         link = self.long_link or link
         if flag == 0:
             flag = DIR if name.endswith(b"/") else REG
+        if not REG <= flag <= FIFO:  # also where the name alone says what is meant
+            raise ArchiveError(f"unhandled tar header type {show(bytes([flag]))}")
         if size < 0 and flag not in _DATALESS:
             raise ArchiveError("negative size")
         target: Target = link if flag in (LINK, SYM) else None
         if flag in (CHR, BLK):  # V7 headers have no place for device numbers
-            v7 = block[257:265] not in _MAGICS
+            v7 = not block.startswith((_USTAR, _GNU), 257)
             target = (0, 0) if v7 else (number(block[329:337]), number(block[337:345]))
         data = offset + BLOCK
         lead = data - self.start if self.start >= 0 else BLOCK
@@ -512,8 +514,7 @@ class _Headers:
         """Return offsets and lengths of a 0.0 or 0.1 map, alternating."""
         text = self.pax.get(b"GNU.sparse.map", b"")
         values = [_decimal(part) for part in text.split(b",")] if text else []
-        count = self.pax.get(b"GNU.sparse.numblocks")
-        if len(values) % 2 or (count is not None and _decimal(count) * 2 != len(values)):
+        if _decimal(self.pax.get(b"GNU.sparse.numblocks", b"")) * 2 != len(values):
             raise ArchiveError("the sparse map is malformed")
         return values
 
@@ -760,8 +761,6 @@ class LayerWalk:
                 elif meaning is Meaning.OPAQUE:
                     self._opaques.append(hidden)
                 return None
-            if not REG <= entry.kind <= FIFO:
-                raise ArchiveError(f"unhandled tar header type {show(bytes([entry.kind]))}")
             if not path and entry.kind != DIR:
                 raise ArchiveError("only a directory can be the root")
             if entry.kind == SYM and not entry.target:
@@ -877,8 +876,6 @@ def members(read_at: Callable[[int, int], bytes], size: int) -> Iterator[Member]
                 raise ArchiveError(f"truncated: {entry.size} bytes announced")
             if headers.sparse_version():
                 raise ArchiveError("a sparse member; write the archive without --sparse")
-            if not REG <= entry.kind <= FIFO:
-                raise ArchiveError(f"unhandled tar header type {show(bytes([entry.kind]))}")
         except ArchiveError as error:
             raise error.within(f"{show(cut(block[:100]))} at byte {at}") from None
         headers.reset()

@@ -19,7 +19,7 @@ Decisions, where those leave something open:
 * A `g` header ends a pending `x`, `L` or `K`, as in Go's reader.
 * In a header with GNU magic the prefix area is a prefix when its times do not parse and it is
   ASCII: what Go before 1.8 wrote, and what Go still reads so.
-* An empty name is an error for a directory too; `a/..` as a directory is the root.
+* `a/..` and an empty name are the root, as directories only.
 * Rule A1 looks at the lower tree as it was before the layer. A parent of a whiteout that did not
   exist below becomes an implied directory even when a directory entry of this layer excuses a file
   or symlink further up.
@@ -325,7 +325,7 @@ def expand_sparse(name: bytes, data: bytes, pax: dict[bytes, bytes]) -> tuple[by
 
 def clean(name: bytes, *, is_dir: bool) -> Path:
     """Return the components of a path, cleaned by its text alone (R3)."""
-    if not name or b"\0" in name:
+    if b"\0" in name:
         raise ModelError(f"bad name {name!r}")
     parts: list[bytes] = []
     for part in name.split(b"/"):

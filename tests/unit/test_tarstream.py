@@ -419,6 +419,7 @@ def test_headers_about_which_engines_disagree(member: Member, kind: str) -> None
         (File(b".wh.d/f"), "below a whiteout"),
         (replace(File(b"f"), type=b"7"), "unhandled tar header type '7'"),
         (replace(File(b"f"), type=b"S"), "unhandled tar header type 'S'"),
+        (replace(File(b".wh.f"), type=b"S"), "unhandled tar header type 'S'"),
         (replace(File(b"f"), checksum=b"0000000\0"), "checksum mismatch"),
         (replace(File(b"f"), checksum=b"xxxxxxx\0"), "checksum mismatch"),
         (replace(File(b"f"), patches=((100, b"xxxxxxxx"),)), "octal"),
@@ -522,24 +523,27 @@ def sparse(*records: tuple[bytes, bytes], data: bytes = b"") -> Member:
 @pytest.mark.parametrize(
     "member",
     [
-        sparse((b"map", b"0,1,2"), (b"size", b"9"), data=b"1"),
+        sparse((b"map", b"0,1"), (b"size", b"9"), data=b"1"),
+        sparse((b"map", b"0,1,2"), (b"numblocks", b"1"), (b"size", b"9"), data=b"1"),
         sparse((b"map", b"0,1"), (b"numblocks", b"2"), (b"size", b"9"), data=b"1"),
-        sparse((b"map", b"0,x"), (b"size", b"9"), data=b"1"),
-        sparse((b"map", b"5,2,4,1"), (b"size", b"9"), data=b"123"),
-        sparse((b"map", b"0,-1"), (b"size", b"9")),
-        sparse((b"map", b"8,2"), (b"size", b"9"), data=b"12"),
-        sparse((b"map", b"0,2"), (b"size", b"9"), data=b"123"),
-        sparse((b"map", b"0,0"), (b"size", b"-9")),
-        sparse((b"major", b"0"), (b"minor", b"1"), (b"size", b"-9")),
+        sparse((b"map", b"0,x"), (b"numblocks", b"1"), (b"size", b"9"), data=b"1"),
+        sparse((b"map", b"5,2,4,1"), (b"numblocks", b"2"), (b"size", b"9"), data=b"123"),
+        sparse((b"map", b"0,-1"), (b"numblocks", b"1"), (b"size", b"9")),
+        sparse((b"map", b"8,2"), (b"numblocks", b"1"), (b"size", b"9"), data=b"12"),
+        sparse((b"map", b"0,2"), (b"numblocks", b"1"), (b"size", b"9"), data=b"123"),
+        sparse((b"map", b"0,0"), (b"numblocks", b"1"), (b"size", b"-9")),
+        sparse((b"major", b"0"), (b"minor", b"1"), (b"numblocks", b"0"), (b"size", b"-9")),
         sparse((b"major", b"1"), (b"minor", b"0"), data=b"x\n"),
         sparse((b"major", b"1"), (b"minor", b"0"), data=b"-1\n"),
         sparse((b"major", b"1"), (b"minor", b"0"), data=b"999999999\n"),
         sparse((b"major", b"1"), (b"minor", b"0"), data=b"1"),
         sparse((b"major", b"1"), (b"minor", b"0"), data=b"1\n2\n"),
         sparse((b"major", b"1"), (b"minor", b"0"), data=b"1\n" + b"0" * 600),
-        replace(sparse((b"map", b"0,0"), (b"size", b"9")), type=b"5", path=b"s/"),
+        replace(
+            sparse((b"map", b"0,0"), (b"numblocks", b"1"), (b"size", b"9")), type=b"5", path=b"s/"
+        ),
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_sparse_maps_that_are_none(member: Member) -> None:
     assert "'s" in refused(member)
