@@ -119,13 +119,23 @@ def compare(
     """Return where the root filesystems of two images differ, by path; () if they are the same.
 
     Both are read whole and checked; compressed layers are unpacked to temporary files. Time
-    O(bytes), memory O(entries). Raises ArchiveError, OutputError.
+    O(bytes), memory O(entries). Raises ArchiveError, OutputError; the place of the fault begins
+    with "before" or "after".
     """
-    with Job(tmp_dir, progress) as job, job.explained():
+    total = sum(_size(image) for image in (before, after))
+    with Job(tmp_dir, progress) as job:
+        job.told["read"] = "read", total
+        sides = []
+        for place, image in (("before", before), ("after", after)):
+            with job.explained(place):
+                sides.append(tuple(scan(image, 0, job)))
+                job.settle()
         with job.timed("compare"):
-            found = differences(*(tuple(scan(image, 0, job)) for image in (before, after)))
-        job.settle()
-        return found
+            return differences(*sides, progress=lambda count: job.progress("compare", count, total))
+
+
+def _size(image: Image) -> int:
+    return sum(layer.blob.size for layer in image.layers)
 
 
 # ---------------------------------------------------------------- all in one
@@ -188,6 +198,7 @@ def squash_archive(
                 where="--tag",
                 hint="choose one with --image or --platform",
             )
+        job.told["read"] = "read", sum(map(_size, archive.images))
         done = [
             _one(archive.name, each, whole.images, options, target.form, job)
             for each in archive.images
@@ -224,7 +235,11 @@ def _one(
     """Squash one image of the archive `name`."""
 
     def fetch(text: str) -> Sequence[bases.Base] | None:
-        return _fetch(text, job)
+        try:
+            return _fetch(text, job)
+        except SquasherError as error:
+            error.within("-f").elsewhere = True
+            raise
 
     with job.explained(name):
         return begin(image, options, job, others=others, fetch=fetch, zstd=form == "oci")
@@ -298,7 +313,7 @@ class _Target:
 
         A file is written meanwhile: it must be sound when it takes its name.
         """
-        size = written.size
+        size = written.size * (bool(self.folder or self.destination) + self.load)
 
         def wrote(count: int) -> None:
             job.progress("write", count, size)
@@ -367,6 +382,8 @@ class _Check:
             raise PolicyError(notice)
         if ("manifest.json" in found) != (self._form == "docker"):
             raise PolicyError("manifest.json is missing, or should be")
+        total = sum(_size(image) for image in self._source.images + result.images)
+        self._job.told["read"] = "compare", total
         images = {image.config.image_id: image for image in result.images}
         for before, squashed in zip(self._source.images, self._done, strict=True):
             after = images.get(squashed.image.config.image_id)

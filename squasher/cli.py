@@ -242,6 +242,7 @@ def command(
     verbose: bool,
     no_progress: bool,
     platform: str | None,
+    verify: bool,
     **options: Any,
 ) -> None:
     """Squash the layers of a container image above BASE into one.
@@ -273,7 +274,8 @@ def command(
     from squasher import _core, report
 
     before = _source_id(daemon_name) if cleanup else ""
-    with terminal.watching(quiet=quiet, verbose=verbose, bar=not no_progress) as progress:
+    phases = ["read", "hash", *([] if dry_run else ["write"]), *(["compare"] if verify else [])]
+    with terminal.watching(*phases, quiet=quiet, verbose=verbose, bar=not no_progress) as progress:
         done = _core.squash_archive(
             source,
             destination,
@@ -281,6 +283,7 @@ def command(
             image=name or "",
             platform=platform or "",
             strict=None if strict is None else report.kinds(strict),
+            verify=verify,
             load=load,
             progress=progress,
             **options,

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from squasher import terminal
+from squasher import completion, terminal
 from squasher._version import __version__
-from squasher.errors import BaseNotFoundError, UsageError
+from squasher.errors import BaseNotFoundError, SquasherError, UsageError
 
 if TYPE_CHECKING:
     from squasher.comparison import ConfigDifference, Difference, Facts
@@ -29,8 +29,8 @@ _LINES_MAX = 100
 
 
 @click.command("diff", context_settings=terminal.CONTEXT)
-@click.argument("before")
-@click.argument("after")
+@click.argument("before", type=completion.Place())
+@click.argument("after", type=completion.Place())
 @click.option(
     "--ignore",
     "ignored",
@@ -55,6 +55,7 @@ _LINES_MAX = 100
 )
 @click.option(
     "--tmp-dir",
+    type=completion.Place(),
     metavar="DIR",
     help="Folder for copies of piped or compressed input; default: $TMPDIR, else /var/tmp.",
 )
@@ -109,7 +110,13 @@ def command(
             archive = stack.enter_context(opened)
             sides.append(Side(archive.name, _only(archive, name, platform)))
         one, two = (side.image for side in sides)
-        files = _core.compare(one, two, tmp_dir=tmp_dir, progress=progress)
+        try:
+            files = _core.compare(one, two, tmp_dir=tmp_dir, progress=progress)
+        except SquasherError as error:
+            side, colon, place = error.where.partition(": ")
+            names = {"before": sides[0].name, "after": sides[1].name}
+            error.where = names.get(side, side) + colon + place
+            raise
         config = config_differences(one.config, two.config, history=history)
     result = Result(
         sides[0], sides[1], tuple(_wanted(files, skipped)), _kept(config, skipped), skipped

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from squasher import spec
-from squasher.errors import DocumentError
+from squasher.errors import DocumentError, SquasherError
 from squasher.scan import Scan, same_content
 from squasher.spec import ImageConfig
 from squasher.tarstream import BLK, CHR, FIFO, REG, SYM, Changeset, Entry, Owner, Xattrs
@@ -96,9 +96,9 @@ def differences(
 
     Directories that no layer has an entry for compare without their time. Bytes are compared
     where sizes agree, unless they are the same bytes of the same layer; `progress` is told how
-    many. Time O(bytes), memory O(entries). Raises ArchiveError.
+    many. Time O(bytes), memory O(entries). Raises ArchiveError, naming "before" or "after".
     """
-    left, right = _Side(before), _Side(after)
+    left, right = _Side("before", before), _Side("after", after)
     same_names = _SameNames()
     found: dict[bytes, tuple[str, ...]] = {}
     pairs: dict[tuple[Entry, Entry], list[bytes]] = {}
@@ -127,10 +127,13 @@ def differences(
 class _Side:
     """One of two root filesystems."""
 
-    def __init__(self, scans: Sequence[tuple[Scan, Changeset]]) -> None:
+    def __init__(self, name: str, scans: Sequence[tuple[Scan, Changeset]]) -> None:
         self._tree = Tree()
-        for _, changes in scans:
-            self._tree.apply(changes)
+        for i, (_, changes) in enumerate(scans, 1):
+            try:
+                self._tree.apply(changes)
+            except SquasherError as error:
+                raise error.within(f"{name}: layer {i} of {len(scans)}") from None
         self.nodes = dict(self._tree.walk())
         self._links: dict[Node, list[bytes]] = {}
         stamps = self._tree.stamps

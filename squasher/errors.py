@@ -19,6 +19,8 @@ class SquasherError(Exception):
     """The common base; `where`, `what` and `hint` are the parts of the message."""
 
     exit_code: ClassVar[int] = 1
+    #: The fault is not that of what the error passes through: `within` adds nothing more.
+    elsewhere = False
 
     def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
         super().__init__(what)
@@ -28,7 +30,8 @@ class SquasherError(Exception):
 
     def within(self: _E, place: str) -> _E:
         """Return the same error with `place` put before where it happened."""
-        self.where = f"{place}: {self.where}" if self.where else place
+        if not self.elsewhere:
+            self.where = f"{place}: {self.where}" if self.where else place
         return self
 
     def __str__(self) -> str:

@@ -74,6 +74,7 @@ class Job:
     folder     of temporary files, see Spool
     progress   told of everything that goes by
     name       of the archive, put before failures of what is done beside
+    told       what a phase is told as, and its total, where the job knows better than its parts
     """
 
     name = ""
@@ -82,6 +83,7 @@ class Job:
         self, folder: str | os.PathLike[str] | None = None, progress: Progress = silent
     ) -> None:
         self.spool = Spool(folder)
+        self.told: dict[str, tuple[str, int]] = {}
         self._progress = progress
         self._tasks: list[Task[object]] = []
         self._pool: ThreadPoolExecutor | None = None
@@ -98,6 +100,7 @@ class Job:
     def progress(self, phase: str, done: int, total: int = 0) -> None:
         """Tell of `done` bytes. Raises Cancelled if another part of the job has failed."""
         self.check()
+        phase, total = self.told.get(phase, (phase, total))
         self._progress(phase, done, total)
 
     def check(self) -> None:

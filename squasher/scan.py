@@ -126,6 +126,8 @@ def _check_plain(layer: Layer, job: Job, total: int) -> None:
                 tar_hash.update(window)
                 job.progress("read", len(window), total)
         known = tar_hash.hexdigest()
+    else:
+        job.progress("read", content.size, total)
     _check(layer, Digest(known), Digest(known))
 
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +60,14 @@ def test_an_error_of_a_layer_names_archive_layer_and_path() -> None:
     line = failed(squash(stdin=archive([*LAYERS[:2], bad, layer(File(b"x"))])), 3)
     assert line.startswith("stdin: layer 3 of 4: ")
     assert "etc/link" in line
+
+
+def test_an_error_of_the_base_names_the_base(tmp_path: Path) -> None:
+    """And not the archive, which is not to blame."""
+    base = tmp_path / "base.tar"
+    base.write_bytes(b"nonsense")
+    line = failed(squash("-f", str(base), stdin=archive(LAYERS)), 3)
+    assert line.startswith(f"-f: {base}: ")
 
 
 @pytest.mark.parametrize("value", ["", ",", "duplicate-path", "duplicate-path,odd-mtime"])

@@ -26,6 +26,8 @@ SCHEMA = json.loads(
     (Path(__file__).parents[2] / "docs" / "schema" / "diff-1.json").read_text(encoding="utf-8")
 )
 
+FILE = File(b"x", b"12345")
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -124,11 +126,16 @@ def test_what_is_missing_or_damaged_is_named(folder: Path) -> None:
     assert failed(diff(), 3).startswith("b.tar: ")
     assert failed(squash("diff", "a.tar", "none.tar"), 3).startswith("none.tar: no such file")
     assert failed(squash("diff", "a.tar"), 2).endswith("; see squash diff --help")
+    put(both(FILE), both(FILE).replace(b"12345", b"54321"))
+    assert failed(diff(), 3).startswith("b.tar: layer 1 of 1: blob: expected sha256:")
+    assert failed(squash("diff", "b.tar", "a.tar"), 3).startswith("b.tar: layer 1 of 1: ")
+    put(both(FILE), archive([layer(FILE), layer(Hardlink(b"a", b"none"))]))
+    assert failed(diff(), 3).startswith("b.tar: layer 2 of 2: 'a': ")
+    put(both(FILE), archive([layer(FILE)], config={"x": json.loads("[" * 60 + "]" * 60)}))
+    assert "nested too deeply" in failed(diff(), 3)
 
 
 # ---------------------------------------------------------------- what is said
-
-FILE = File(b"x", b"12345")
 
 
 @pytest.mark.parametrize(
