@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from squasher.errors import DigestMismatchError, DocumentError, UnsupportedImageError
 
 _SHA256 = re.compile(r"sha256:([0-9a-f]{64})")
+#: Characters of a text that a message repeats.
+_SHOWN = 100
 _OTHER = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
 
 
@@ -31,8 +33,8 @@ class Digest:
         if match:
             return cls(match[1])
         if _OTHER.fullmatch(text) and not text.startswith("sha256:"):
-            raise UnsupportedImageError(f"the digest {text!r} is not SHA-256")
-        raise DocumentError(f"{text!r} is no digest")
+            raise UnsupportedImageError(f"the digest {text[:_SHOWN]!r} is not SHA-256")
+        raise DocumentError(f"{text[:_SHOWN]!r} is no digest")
 
     @classmethod
     def of(cls, data: bytes) -> Digest:

@@ -33,12 +33,15 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from squasher.errors import ArchiveError
 from squasher.paths import WHITEOUT_PREFIX, Cover, join
 from squasher.tarstream import (
     BLK,
     BLOCK,
     CHR,
     DIR,
+    IMPLIED_FACTOR,
+    IMPLIED_FREE,
     INHERITS,
     LINK,
     REG,
@@ -310,7 +313,8 @@ class Draft:
     def plan(self, same: Collection[Pair], sizes: Sequence[int]) -> MergePlan:
         """Return the plan that leaves out those of `doubtful` that are in `same`.
 
-        `sizes` are the uncompressed sizes of all layers. O(entries to write).
+        `sizes` are the uncompressed sizes of all layers. O(entries to write). Raises ArchiveError
+        for an image that says far more than it spells out.
         """
         provided = self._provided | {self._questions[pair] for pair in same}
         for folder in self._folders:
@@ -379,6 +383,7 @@ class _Assembly:
         self._sizes = sizes
         self._pieces: list[Piece] = []
         self._size = 0
+        self._room = IMPLIED_FREE + IMPLIED_FACTOR * sum(sizes)  # for headers made here
         self._whiteouts = 0
         self._entries = 0
         self._first_names: dict[Entry, bytes] = {}
@@ -449,6 +454,9 @@ class _Assembly:
     def _literal(self, data: bytes) -> None:
         self._pieces.append(data)
         self._size += len(data)
+        self._room -= len(data)
+        if self._room < 0:
+            raise ArchiveError("the new headers take far more than the image: a trap for readers")
 
     def _directory(self, folder: _Folder, written: bool) -> None:
         """Write a directory's entry, if it is `written`, and its whiteouts."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,9 +29,16 @@ from squasher.store import FolderStore, Store, TarStore, document, names
 
 #: Indexes inside indexes that are followed; real ones have two levels.
 _DEPTH_MAX = 8
+#: All documents of an archive, each as often as something leads to it: one index can be listed a
+#: thousand times in another. A thousand images with configs of 30 kB fit.
+DOCUMENTS_MAX = 32 << 20
+#: Layers of one image. docker takes 125, overlayfs 500.
+LAYERS_MAX = 1000
 
 _BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 _FOLDER = re.compile(r"([0-9a-f]{64})/layer\.tar")
+#: Bytes of a descriptor in an index, its annotations and names apart.
+_POINTER = 300
 _ATTESTATION = ("vnd.docker.reference.type", "attestation-manifest")
 _SQUASHFS = b"hsqs"
 
@@ -42,10 +49,12 @@ def read(store: TarStore | FolderStore, name: str) -> Archive:
     Raises ArchiveError if it holds no image, UnsupportedImageError if none that can be squashed.
     """
     try:
-        docker = _docker_images(store) if "manifest.json" in store else ()
-        found = _Index(store)
+        documents = _Documents(store)
+        docker = _docker_images(documents) if "manifest.json" in store else ()
+        found = _Index(documents)
         if "index.json" in store:
             found.read()
+        _check_names((*docker, *found.images))
         if docker:
             return _settle(name, docker, found)
         if found.images:
@@ -80,25 +89,54 @@ def _no_image(store: TarStore | FolderStore) -> ArchiveError:
     )
 
 
+class _Documents:
+    """The documents of a store, up to DOCUMENTS_MAX bytes in all."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._room = DOCUMENTS_MAX
+
+    def get(self, name: str) -> bytes:
+        """Return the whole of a member. Raises ArchiveError."""
+        data = document(self.store, name)
+        self._room -= len(data)
+        if self._room < 0:
+            raise ArchiveError(f"documents of more than {DOCUMENTS_MAX} bytes in all")
+        return data
+
+
+def _check_names(images: Sequence[Image]) -> None:
+    """Raise ArchiveError if an index with all names of `images` could not be read again.
+
+    Each name repeats the annotations of its image.
+    """
+    size = 0
+    for image in images:
+        pointer = len(spec.dump(image.descriptor)) + _POINTER
+        size += pointer * max(1, len(image.tags)) + 2 * sum(map(len, image.tags))
+    if size > spec.DOCUMENT_MAX:
+        raise ArchiveError("the names of its images make an index that nobody could read")
+
+
 # ---------------------------------------------------------------- docker's manifest.json
 
 
-def _docker_images(store: Store) -> tuple[Image, ...]:
+def _docker_images(documents: _Documents) -> tuple[Image, ...]:
     """Return the images of manifest.json; one that it lists twice is one image with all tags."""
-    items = spec.parse_manifest_json(document(store, "manifest.json"))
+    items = spec.parse_manifest_json(documents.get("manifest.json"))
     tags: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for item in items:
         tags.setdefault((item.config, item.layers), []).extend(item.tags)
     return tuple(
-        _docker_image(store, spec.ManifestItem(*key, tuple(dict.fromkeys(names))), i)
+        _docker_image(documents, spec.ManifestItem(*key, tuple(dict.fromkeys(names))), i)
         for i, (key, names) in enumerate(tags.items())
     )
 
 
-def _docker_image(store: Store, item: spec.ManifestItem, position: int) -> Image:
+def _docker_image(documents: _Documents, item: spec.ManifestItem, position: int) -> Image:
     where = f"manifest.json[{position}]"
     try:
-        data = document(store, item.config)
+        data = documents.get(item.config)
     except ArchiveError as error:
         raise error.within(f"{where}.Config") from None
     named = _BLOB.fullmatch(item.config)
@@ -109,7 +147,7 @@ def _docker_image(store: Store, item: spec.ManifestItem, position: int) -> Image
     layers = []
     for i, (name, diff_id) in enumerate(zip(item.layers, config.diff_ids, strict=True)):
         try:
-            content = store.content(name)
+            content = documents.store.content(name)
         except ArchiveError as error:
             raise error.within(f"{where}.Layers[{i}]") from None
         named, folder = _BLOB.fullmatch(name), _FOLDER.fullmatch(name)
@@ -124,6 +162,8 @@ def _check_count(count: int, config: spec.ImageConfig, where: str) -> None:
         raise ArchiveError(
             f"{count} layers, but the config has {len(config.diff_ids)}", where=where
         )
+    if count > LAYERS_MAX:
+        raise ArchiveError(f"{count} layers, no engine takes {LAYERS_MAX}", where=where)
     if config.os == "windows":
         raise UnsupportedImageError("a Windows image", where=where)
 
@@ -150,7 +190,7 @@ def _layer(
 class _Index:
     """What an index leads to."""
 
-    store: Store
+    documents: _Documents
     images: list[Image] = field(default_factory=list)
     tree: tuple[Node, ...] = ()
     document: dict[str, Any] = field(default_factory=dict)
@@ -164,7 +204,7 @@ class _Index:
     def read(self) -> None:
         """Follow index.json. Raises ArchiveError, UnsupportedImageError."""
         where = "index.json"
-        data = document(self.store, where)
+        data = self.documents.get(where)
         self.document = spec.as_object(spec.load(data, where), where)
         pointers = spec.parse_index(data, where)
         self.tree = tuple(self._nodes(pointers, (), 0))
@@ -200,10 +240,10 @@ class _Index:
                 yield Leaf(position, pointer.document)
                 continue
             name = spec.blob_name(pointer.digest)
-            if name not in self.store:
+            if name not in self.documents.store:
                 self._miss(name)
                 continue
-            data = document(self.store, name)
+            data = self.documents.get(name)
             check(pointer.digest, Digest.of(data), where=name)
             found = spec.as_object(spec.load(data, name), name)
             if spec.field(found, "manifests") is not None:
@@ -251,19 +291,20 @@ class _Index:
                 raise UnsupportedImageError("an encrypted layer", where=f"{where}.layers[{i}]")
             if "foreign" in pointer.media_type or "nondistributable" in pointer.media_type:
                 raise UnsupportedImageError("a foreign layer", where=f"{where}.layers[{i}]")
-        missing = next((x for x in _blobs(manifest) if x not in self.store), None)
+        store = self.documents.store
+        missing = next((x for x in _blobs(manifest) if x not in store), None)
         if missing is not None:
             self._miss(missing)
             return None
         name = spec.blob_name(manifest.config.digest)
-        raw = document(self.store, name)
+        raw = self.documents.get(name)
         _check_size(manifest.config, len(raw), name)
         check(manifest.config.digest, Digest.of(raw), where=name)
         config = spec.parse_config(raw, name)
         _check_count(len(manifest.layers), config, f"{where}.layers")
         layers = []
         for i, (pointer, diff_id) in enumerate(zip(manifest.layers, config.diff_ids, strict=True)):
-            content = self.store.content(spec.blob_name(pointer.digest))
+            content = store.content(spec.blob_name(pointer.digest))
             _check_size(pointer, content.size, spec.blob_name(pointer.digest))
             layers.append(
                 _layer(diff_id, content, pointer.digest, pointer.document, f"{where}.layers[{i}]")
@@ -325,7 +366,10 @@ def _settle(name: str, docker: tuple[Image, ...], index: _Index) -> Archive:
     """
     if not index.images:
         return Archive(name, docker)
-    matches = [_match(image, index.images) for image in docker]
+    same: dict[Digest, list[int]] = {}
+    for at, image in enumerate(index.images):
+        same.setdefault(image.config.image_id, []).append(at)
+    matches = [_match(image, index.images, same.get(image.config.image_id, ())) for image in docker]
     if None not in matches:
         images = list(index.images)
         for image, position in zip(docker, matches, strict=True):
@@ -343,16 +387,19 @@ def _settle(name: str, docker: tuple[Image, ...], index: _Index) -> Archive:
     raise ArchiveError("manifest.json and index.json disagree, and the layers of neither fit")
 
 
-def _match(image: Image, others: Sequence[Image]) -> int | None:
-    """Return which of `others` is the same image over the same blobs."""
-    blobs = [layer.blob.digest for layer in image.layers]
-    for i, other in enumerate(others):
-        same = [layer.blob.digest for layer in other.layers]
-        if other.config.image_id == image.config.image_id and all(
-            one is None or one == two for one, two in zip(blobs, same, strict=True)
-        ):
-            return i
-    return None
+def _match(image: Image, others: Sequence[Image], positions: Iterable[int]) -> int | None:
+    """Return which of `others` at `positions` is `image` over the same blobs; all have its ID."""
+    return next(
+        (
+            position
+            for position in positions
+            if all(
+                one.blob.digest in (None, two.blob.digest)
+                for one, two in zip(image.layers, others[position].layers, strict=True)
+            )
+        ),
+        None,
+    )
 
 
 def _layers_fit(image: Image) -> bool:

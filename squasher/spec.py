@@ -13,15 +13,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from squasher.digest import Digest
-from squasher.errors import DocumentError
+from squasher.errors import DocumentError, SquasherError
+from squasher.paths import show
 
-#: containerd reads no longer document (archive/importer.go, 20 MiB); a real one has kilobytes.
-DOCUMENT_MAX = 20 << 20
+#: podman, skopeo and CRI-O read no longer config or manifest (containers/image,
+#: internal/iolimits); a real one has kilobytes. Parsing takes up to 25 times as much memory.
+DOCUMENT_MAX = 4 << 20
+#: Lists and objects inside each other; real documents have five levels. Far below what Python's own
+#: recursion allows, so that what has been read can also be written.
+DEPTH_MAX = 100
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -49,10 +54,27 @@ def load(data: bytes, where: str) -> Any:
     if len(data) > DOCUMENT_MAX:
         raise DocumentError(f"a document of {len(data)} bytes", where=where)
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite)
-    except (ValueError, RecursionError) as error:
-        what = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise DocumentError(f"no valid JSON: {what}", where=where) from None
+        value = json.loads(data.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite)
+    except ValueError as error:
+        raise DocumentError(f"no valid JSON: {error}", where=where) from None
+    except RecursionError:
+        raise _too_deep(where) from None
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(DEPTH_MAX):
+        level = [inner for outer in level for inner in _inside(outer)]
+    if level:
+        raise _too_deep(where)
+    return value
+
+
+def _inside(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    """Return the lists and objects that are directly in `value`."""
+    inner = value.values() if isinstance(value, dict) else value
+    return (x for x in inner if isinstance(x, dict | list))
+
+
+def _too_deep(where: str) -> DocumentError:
+    return DocumentError(f"nested more than {DEPTH_MAX} times", where=where)
 
 
 def _no_constant(name: str) -> None:
@@ -62,7 +84,7 @@ def _no_constant(name: str) -> None:
 def _finite(text: str) -> float:
     value = float(text)
     if value in (float("inf"), -float("inf")):
-        raise ValueError(f"{text} is no number that can be kept")
+        raise ValueError(f"{text[:40]} is no number that can be kept")
     return value
 
 
@@ -101,6 +123,17 @@ def as_text(value: Any, where: str) -> str:
     return value
 
 
+def _within(where: str, key: str) -> str:
+    """Return the place of a member whose name comes from the document, fit for a message."""
+    return f"{where}.{show(key.encode('utf-8', 'surrogatepass'))[1:-1]}"
+
+
+def _text_or_none(document: dict[str, Any], key: str, where: str) -> str:
+    """Return the string `key` of an object, "" if it is null or absent."""
+    value = field(document, key)
+    return "" if value is None else as_text(value, f"{where}.{key}")
+
+
 def as_size(value: Any, where: str) -> int:
     """Return `value` if it is a whole number that can be a size."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
@@ -110,10 +143,11 @@ def as_size(value: Any, where: str) -> int:
 
 def as_digest(value: Any, where: str) -> Digest:
     """Return the digest that `value` spells."""
+    text = as_text(value, where)
     try:
-        return Digest.parse(as_text(value, where))
-    except DocumentError as error:
-        raise (error if error.where else error.within(where)) from None
+        return Digest.parse(text)
+    except SquasherError as error:
+        raise error.within(where) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +174,16 @@ def _manifest_item(item: dict[str, Any], where: str) -> ManifestItem:
     return ManifestItem(
         as_text(field(item, "Config"), f"{where}.Config"),
         tuple(as_text(name, f"{where}.Layers[{i}]") for i, name in enumerate(layers)),
-        tuple(as_text(tag, f"{where}.RepoTags[{i}]") for i, tag in enumerate(tags)),
+        tuple(_image_name(tag, f"{where}.RepoTags[{i}]") for i, tag in enumerate(tags)),
     )
+
+
+def _image_name(value: Any, where: str) -> str:
+    """Return `value` if it names an image; docker, podman and skopeo refuse the archive else."""
+    name = as_text(value, where)
+    if normalise_tag(name) is None:
+        raise DocumentError(f"{show(name.encode())} is no image name", where=where)
+    return name
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +203,11 @@ def parse_descriptor(value: Any, where: str) -> Descriptor:
         if document.get(key) is not None:
             for name, text in as_object(document[key], f"{where}.{key}").items():
                 if key == "annotations":
-                    as_text(text, f"{where}.{key}.{name}")
+                    as_text(text, _within(f"{where}.{key}", name))
     return Descriptor(
         as_digest(field(document, "digest"), f"{where}.digest"),
         as_size(field(document, "size"), f"{where}.size"),
-        as_text(field(document, "mediaType") or "", f"{where}.mediaType"),
+        _text_or_none(document, "mediaType", where),
         document,
     )
 
@@ -263,10 +305,7 @@ def parse_config(data: bytes, where: str = "config") -> ImageConfig:
         ),
         history,
         None if created is None else as_text(created, f"{where}.created"),
-        *(
-            as_text(field(document, key) or "", f"{where}.{key}")
-            for key in ("architecture", "os", "variant")
-        ),
+        *(_text_or_none(document, key, where) for key in ("architecture", "os", "variant")),
     )
 
 
@@ -274,10 +313,7 @@ def _history_entry(row: dict[str, Any], text: str, where: str) -> HistoryEntry:
     empty = field(row, "empty_layer")
     if empty is not None and not isinstance(empty, bool):
         raise DocumentError("true or false is expected", where=f"{where}.empty_layer")
-    texts = (
-        as_text(field(row, key) or "", f"{where}.{key}")
-        for key in ("created_by", "created", "comment")
-    )
+    texts = (_text_or_none(row, key, where) for key in ("created_by", "created", "comment"))
     return HistoryEntry(text, bool(empty), *texts)
 
 
@@ -361,7 +397,7 @@ def _members(text: str, where: str) -> list[_Span]:
     seen: set[str] = set()
     for span in spans:
         if span.key.lower() in seen:  # readers differ on which one counts
-            raise DocumentError("the key occurs twice", where=f"{where}.{span.key}")
+            raise DocumentError("the key occurs twice", where=_within(where, span.key))
         seen.add(span.key.lower())
     return spans
 
@@ -470,7 +506,7 @@ def full_name(tag: str) -> str:
 def short_name(name: str) -> str:
     """Return `name` as docker shows it: without the registry and namespace that it would add."""
     for prefix in ("docker.io/library/", "docker.io/"):
-        if name.startswith(prefix):
+        if name.startswith(prefix) and full_name(name[len(prefix) :]) == name:
             return name[len(prefix) :]
     return name
 

@@ -23,12 +23,16 @@ from squasher import paths
 from squasher.errors import ArchiveError
 from squasher.paths import Cover, join, show
 from squasher.tarstream import (
+    BLOCK,
     DEFAULT_ACL,
     DIR,
+    IMPLIED_FACTOR,
+    IMPLIED_FREE,
     INHERITS,
     LINK,
     REWRITE,
     SYM,
+    XATTRS_MAX,
     Changeset,
     Dispute,
     Entry,
@@ -37,6 +41,9 @@ from squasher.tarstream import (
 
 #: Symbolic links followed in one path; Linux gives up after 40, the engines' own resolver at 255.
 MAX_HOPS = 255
+#: Components followed in one path, those of its links included. A path has up to 2,048 of them, and
+#: so has each link in it; without a bound each entry could cost half a million.
+MAX_STEPS = 4096
 
 
 class Directory:
@@ -183,6 +190,10 @@ class _Application:
         self._resolved = b""
         #: Whether a path may come twice; only then is it worth looking.
         self.twice = False
+        #: Bytes of headers that implied directories and `folders` may still take; what of that
+        #: `folders` holds.
+        self.room = IMPLIED_FREE + IMPLIED_FACTOR * changes.size
+        self.held = 0
 
     def run(self) -> None:
         changes = self.changes
@@ -331,7 +342,9 @@ class _Application:
             if real and parent in real:
                 # A symlink led here: the name in the header is not the path.
                 entry.flags |= REWRITE
-                self.moved[join(parent, name)] = join(real[parent], name)
+                place = join(real[parent], name)
+                self._check_length(place)
+                self.moved[join(parent, name)] = place
                 parent = real[parent]
             kind = entry.kind
             children = folder.children
@@ -385,6 +398,8 @@ class _Application:
             self.folders.clear()
             self.folders[b""] = self.tree.root
             self.real.clear()
+            self.room += self.held
+            self.held = 0
             self.twice = True
 
     def _mention_again(self, earlier: int) -> None:
@@ -416,6 +431,8 @@ class _Application:
         mtime = now.mtime if now.kind == SYM else entry.mtime
         names = dict(now.xattrs)
         names.update(entry.xattrs)
+        if len(names) > XATTRS_MAX:
+            raise self.fail(path, f"more than {XATTRS_MAX} extended attributes")
         if now.layer != self.layer:
             self.warn("link-to-lower", path)
         start = 1 if now.kind == SYM else 0  # the kernel ignores a symlink's mode
@@ -433,8 +450,11 @@ class _Application:
         """Return what `path` leads to, following symlinks in its directories, inside the root."""
         stack: list[tuple[bytes, Directory]] = [(b"", self.tree.root)]
         parts = deque(path.split(b"/")) if path else deque()
-        hops = 0
+        hops = steps = 0
         while parts:
+            steps += 1
+            if steps > MAX_STEPS:
+                raise ArchiveError("too many symbolic links")
             name = parts.popleft()
             if name in (b"", b"."):
                 continue
@@ -475,6 +495,8 @@ class _Application:
             name = todo.pop()
             place = join(self.real.get(path, path), name)
             path = join(path, name)
+            self.held += BLOCK + len(path)
+            self._take(BLOCK + len(path), place)
             child = folder.children.get(name)
             if type(child) is Entry and child.kind == SYM and self._is_new(child):
                 folder, place = self._follow(place, entry)
@@ -485,6 +507,16 @@ class _Application:
                 self.real[path] = place
         return folder
 
+    def _take(self, count: int, path: bytes) -> None:
+        """Take `count` bytes of the room that the layer has for what it does not spell out."""
+        self.room -= count
+        if self.room < 0:
+            raise self.fail(path, "too many folders for a layer of that size")
+
+    def _check_length(self, path: bytes) -> None:
+        if len(path) > paths.PATH_MAX:  # symlinks can lead deeper than any name
+            raise self.fail(path, f"the path is longer than {paths.PATH_MAX} bytes")
+
     def _is_new(self, entry: Entry) -> bool:
         return self.tree.state(entry).layer == self.layer
 
@@ -494,6 +526,8 @@ class _Application:
         self.mentioned.setdefault(place, folder.layer == self.layer and folder.default_acl)
         if type(child) is Directory:
             return self._mine(folder, name, child)
+        self._check_length(place)
+        self._take(BLOCK + len(place), place)
         new = Directory(None, self.layer, entry.mtime, self.epoch)
         new.inherits = folder.layer == self.layer and folder.default_acl
         if child is not None:
@@ -513,8 +547,11 @@ class _Application:
         """Return the directory that the symlinks of this layer at `path` lead to, and its path."""
         stack: list[tuple[bytes, Directory]] = [(b"", self.tree.root)]
         parts = deque(path.split(b"/"))
-        hops = 0
+        hops = steps = 0
         while parts:
+            steps += 1
+            if steps > MAX_STEPS:
+                raise self.fail(path, "too many symbolic links")
             name = parts.popleft()
             if name in (b"", b"."):
                 continue
@@ -603,22 +640,38 @@ class _Application:
             if opaque.below(gone.path):  # overlay lists it
                 self.warn("ghost-whiteout", gone.path)
         last = {gone.path: gone.offset for gone in changes.opaques}
+        known: dict[bytes, _Covered] = {}
         for path, offset in self.implied:
+            parent, _, name = path.rpartition(b"/")
+            latest, hidden = self._covered(parent, last, known)
             # docker's vfs deletes it again, containerd gives it the mode of what it hides.
-            if any(
-                top in last
-                and (offset < last[top] or _has(self.hidden.get(top, {}), path[len(top) :]))
-                for top in (*paths.ancestors(path), b"")
-            ):
+            if offset < latest or any(name in children for children in hidden):
                 self.warn("whiteout-and-entry", path)
 
+    def _covered(
+        self, path: bytes, last: dict[bytes, int], known: dict[bytes, _Covered]
+    ) -> _Covered:
+        """Return what opaque whiteouts at or above the directory `path` do. O(new components)."""
+        todo = []
+        while path not in known:
+            todo.append(path)
+            if not path:
+                break
+            path = path.rpartition(b"/")[0]
+        latest, hidden = known.get(path, (0, []))
+        for path in reversed(todo):
+            name = path.rpartition(b"/")[2]
+            nodes = [children.get(name) for children in hidden]
+            hidden = [node.children for node in nodes if type(node) is Directory]
+            if path in last:
+                latest = max(latest, last[path])
+                hidden.append(self.hidden.get(path, {}))
+            known[path] = latest, hidden
+        return latest, hidden
 
-def _has(children: dict[bytes, Node], path: bytes) -> bool:
-    """Tell whether there is something at `path`, below a directory with these children."""
-    for name in path.strip(b"/").split(b"/"):
-        node = children.get(name)
-        children = node.children if type(node) is Directory else {}
-    return node is not None
+
+#: Offset of the last opaque whiteout that a directory is under, 0 for none; what such hid in it.
+_Covered = tuple[int, list[dict[bytes, Node]]]
 
 
 #: The kind of an entry that stands for a whiteout: it only makes its directories.

@@ -1,0 +1,7 @@
+"""All hostile archives, made when they are asked for; none of them is kept in the repository."""
+
+from __future__ import annotations
+
+from tests.hostile import archives, documents, tars, trees
+
+CASES = (*tars.cases(), *trees.cases(), *archives.cases(), *documents.cases())

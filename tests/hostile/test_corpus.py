@@ -1,0 +1,42 @@
+"""Every archive of the corpus through the real command: exit code, message, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests import model
+from tests.conformance.check import layers_of
+from tests.forms.command import squash
+from tests.hostile.case import Case
+from tests.hostile.corpus import CASES
+
+#: What the issue asks for; the corpus only grows.
+AT_LEAST = 150
+
+
+def test_the_corpus_is_large_and_its_names_are_its_own() -> None:
+    names = Counter(case.name for case in CASES)
+    assert len(names) >= AT_LEAST
+    assert not [name for name, count in names.items() if count > 1]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_an_exit_code_and_one_line_or_the_same_image(case: Case, tmp_path: Path) -> None:
+    done = squash("--tmp-dir", tmp_path, *case.options or ("--keep-layers", "0"), stdin=case.make())
+    assert done.code == case.code, done.err
+    assert os.listdir(tmp_path) == []
+    if case.code == 0:
+        before, after = model.apply(case.layers), model.apply(layers_of(done.out))
+        assert model.listing(before) == model.listing(after)
+        return
+    assert done.out == b""
+    line, *rest = done.err.splitlines()
+    assert rest == []
+    assert line.isprintable()
+    assert len(line) < 1000
+    assert case.says
+    assert line.startswith(f"squash: stdin: {case.says}"), line
