@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from squasher import terminal
+from squasher import completion, terminal
 from squasher._version import __version__
 from squasher.errors import PolicyError, SquasherError, UsageError
 from squasher.terminal import cut, size, text
@@ -29,9 +29,11 @@ _DEEPER = 90
 
 
 @click.command("inspect", context_settings=terminal.CONTEXT)
-@click.argument("image", required=False)
+@click.argument("image", required=False, type=completion.Place())
 @click.option("--json", "as_json", is_flag=True, help="Print a document instead of tables.")
-@click.option("--html", metavar="FILE", help="Write one page with pictures, too.")
+@click.option(
+    "--html", type=completion.Place(), metavar="FILE", help="Write one page with pictures, too."
+)
 @click.option("--all", "every", is_flag=True, help="Show every row, in the document too.")
 @click.option(
     "--min-efficiency",
@@ -51,6 +53,7 @@ _DEEPER = 90
 @click.option("--max-size", type=int, metavar="BYTES", help="Refuse images that unpack to more.")
 @click.option(
     "--tmp-dir",
+    type=completion.Place(),
     metavar="DIR",
     help="Folder for copies of piped or compressed input; default: $TMPDIR, else /var/tmp.",
 )
