@@ -14,6 +14,7 @@ import stat
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import BinaryIO, Protocol
 
 from squasher import spec
@@ -195,19 +196,41 @@ def _content(stream: BinaryIO, job: Job) -> Content:
         compression = sniff(piped.head)
         if compression:
             return _copied(decompress(compression, piped), job)  # type: ignore[arg-type]
-        return _copied(iter(lambda: piped.read(_CHUNK), b""), job)
+        plain = iter(lambda: piped.read(_CHUNK), b"")
+        return _copied(plain, job, stream.fileno() if _is_pipe(stream) else None)
 
 
-def _copied(chunks: Iterable[bytes], job: Job) -> Content:
-    """Return what `chunks` bring, in a temporary file whose members are hashed as it grows."""
+def _is_pipe(stream: BinaryIO) -> bool:
+    """Tell whether `stream` is a pipe of the system with nothing between it and us."""
+    return (
+        hasattr(os, "splice")
+        and isinstance(stream, io.FileIO)
+        and stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode)
+    )
+
+
+def _copied(chunks: Iterator[bytes], job: Job, pipe: int | None = None) -> Content:
+    """Return what `chunks` bring, in a temporary file whose members are hashed as it grows.
+
+    If they come from a pipe, given as a descriptor, all but the first are moved and not read.
+    """
     if not hasattr(os, "pread"):
         return job.spool.store(chunks)  # pragma: no cover  (Windows)
     growing = _Growing(job.spool.create(), job)
+    file = growing.stream
+
+    def moved(count: int) -> None:
+        growing.grow(count)
+        job.progress("spool", count)
+
     try:
-        written = job.spool.fill(growing.stream, chunks, growing.grown)
+        if pipe is not None:
+            job.spool.fill(file, islice(chunks, 1), growing.grow)
+            job.spool.move(file, pipe, moved)
+        job.spool.fill(file, chunks, growing.grow)
     finally:
         growing.end()
-    return Content((Extent(growing, 0, written),))
+    return Content((Extent(growing, 0, file.tell()),))
 
 
 class _Growing(DescriptorFile):
@@ -222,10 +245,10 @@ class _Growing(DescriptorFile):
         self._changed = threading.Condition()
         self._hashes: Task[dict[tuple[int, int], str]] = job.start(self._follow)
 
-    def grown(self, written: int) -> None:
-        """Take note that there are so many bytes now."""
+    def grow(self, count: int) -> None:
+        """Take note that there are so many bytes more."""
         with self._changed:
-            self._written = written
+            self._written += count
             self._changed.notify()
 
     def end(self) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import hashlib
 import io
 import os
+import threading
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
 from squasher.content import Content
-from squasher.errors import ArchiveError
+from squasher.errors import ArchiveError, OutputError
 from squasher.job import Job
 from squasher.store import FolderStore, TarStore, _Piped, document, names, open_store
 from tests.builders import Char, Dir, File, Hardlink, Symlink, layer, outer_tar
@@ -170,6 +172,47 @@ def test_a_pipe_of_the_system() -> None:
     os.close(writer)
     with open(reader, "rb") as stream:
         assert opened(stream)[0] == b"1" * 3000
+
+
+@pytest.mark.skipif(not hasattr(os, "splice"), reason="this system has no splice(2)")
+@pytest.mark.parametrize("error", [None, errno.EINVAL, errno.ENOSPC])
+def test_what_a_pipe_holds_is_moved(error: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A filesystem that cannot do it gets the bytes in the old way, a full one is an error."""
+    moves = []
+    real = os.splice
+
+    def splice(source: int, target: int, count: int) -> int:
+        if error:
+            raise OSError(error, "refused")
+        moves.append(real(source, target, count))
+        return moves[-1]
+
+    monkeypatch.setattr(os, "splice", splice)
+    data = layer(File(b"f", bytes(range(256)) * 12), File(b"g", b"2" * (3 << 20)))
+    reader, writer = os.pipe()
+
+    def feed() -> None:
+        with open(writer, "wb") as stream, contextlib.suppress(BrokenPipeError):
+            stream.write(data)
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    try:
+        with open(reader, "rb", buffering=0) as stream, Job() as job:
+            if error == errno.ENOSPC:
+                with pytest.raises(OutputError, match="cannot hold temporary data after"):
+                    open_store(stream, job)
+                return
+            heard: list[int] = []
+            with Job(progress=lambda phase, done, total: heard.append(done)) as job:
+                store, _ = open_store(stream, job)
+                found = store.content("g")
+                assert found.known_digest == hashlib.sha256(b"2" * (3 << 20)).hexdigest()
+                assert document(store, "f") == bytes(range(256)) * 12
+            assert sum(heard) == len(data)
+            assert bool(moves) == (error is None)
+    finally:
+        feeder.join()
 
 
 def test_streams_have_names(tmp_path: Path) -> None:
