@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -18,13 +19,19 @@ for _number, _handler in (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the number of random images that tests/conformance squashes."""
+    """Add the number of random images for tests/conformance, a folder for tests/browser."""
     parser.addoption(
         "--random-images",
         type=int,
         default=100,
         metavar="N",
         help="squash N random images at every base (default: 100)",
+    )
+    parser.addoption(
+        "--pictures",
+        type=Path,
+        metavar="DIR",
+        help="leave what the browser drew in DIR (default: nowhere)",
     )
 
 
