@@ -9,9 +9,9 @@ The rules, with k the first squashed layer, D a directory of the final tree, b w
 at the same path:
 
 M1  D is written if (a) a squashed layer has its entry; (b) squashed layers made it without an
-    entry, unless it took the place of the symlink b (then engines go on to part as they did: a
-    directory on overlay, the link's target elsewhere); (c) a base name below it has to be written
-    again.
+    entry, unless it or one above took the place of the symlink b (then engines go on to part as
+    they did: a directory on overlay, the link's target elsewhere); (c) a base name below it has to
+    be written again.
 M2  Every name of the base directory b that D lacks gets one whiteout, after D's own entry.
 M3  Opaque whiteouts never survive; M2 says the same explicitly. (The specification prefers that;
     overlay engines forget `.wh.d` beside `d/`, and ignore an opaque whiteout at the root.)
@@ -100,6 +100,7 @@ class _Folder:
         "path",
         "reason",
         "solid",
+        "through",
     )
 
     def __init__(
@@ -111,6 +112,7 @@ class _Folder:
         self.parent = parent
         self.reason = _NONE  # why it is written
         self.solid = parent is None  # it and all above have an entry (D0)
+        self.through: bool = parent is not None and parent.through  # below a symlink of the base
         self.droppable = False  # the base has the same (D2)
         self.gone: list[bytes] = []  # names that get a whiteout
         self.live = False  # something below it is written
@@ -245,8 +247,8 @@ class Draft:
         elif parent is None:
             return  # the root is written only for its own entry
         elif node.layer >= self.first:
-            over_link = base is not None and node.over is base
-            folder.reason = _LAZY if over_link or parent.reason == _LAZY else _NEW
+            folder.through |= base is not None and node.over is base
+            folder.reason = _LAZY if folder.through else _NEW
         elif folder.path in self._carriers:
             folder.reason = _CARRIES
         if parent is not None:

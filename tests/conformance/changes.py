@@ -67,6 +67,14 @@ TYPES = (
         warns="through-lower-symlink",
     ),
     case(
+        "t03-own-below",
+        "the same, a directory below has an entry, and one below that has none",
+        LIB,
+        [Dir(b"lib/m", mode=0o700)],
+        [File(b"lib/m/n/x")],
+        warns="through-lower-symlink implicit-base-directory",
+    ),
+    case(
         "t03-squashed",
         "the symlink is squashed as well",
         [File(b"base")],
