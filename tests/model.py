@@ -57,6 +57,7 @@ PathItem = tuple[Path, Said]
 BLOCK = 512
 ACL_DEFAULT = b"system.posix_acl_default"
 MAX_SYMLINKS = 255
+DIGITS_MAX = 1000  # far more than any number has; Python converts 4,300
 
 
 class ModelError(Exception):
@@ -226,7 +227,7 @@ def number(text: bytes) -> int:
 def decimal(text: bytes) -> int:
     """Return a decimal number of a PAX record."""
     digits = text.removeprefix(b"-") if text[:1] == b"-" else text.removeprefix(b"+")
-    if not (digits.isdigit() and digits.isascii()):
+    if not (digits.isdigit() and digits.isascii() and len(digits) <= DIGITS_MAX):
         raise ModelError(f"bad number {text!r}")
     return int(text)
 

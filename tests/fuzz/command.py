@@ -211,7 +211,8 @@ def _filled(text: bytes, blobs: Sequence[_Blob]) -> bytes:
 
 def disassembled(image: bytes) -> bytes:
     """Return the parts that make `image`; all of its blobs get the names that OCI has for them."""
-    read = {b"/".join(e.path).decode(): e.data for e in model.read(image) if e.kind == "file"}
+    entries = (entry for entry in model.read(image) if entry.kind == "file")
+    read = {b"/".join(e.path).decode("utf-8", "replace"): e.data for e in entries}
     documents = [read.pop(name, b"") for name in ("manifest.json", "index.json")]
     blobs = {name: data for name, data in read.items() if _is_blob(name)}
     texts = {name: data for name, data in blobs.items() if data[:1] in (b"{", b"[")}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -20,6 +21,7 @@ from tests.forms.shapes import SHAPES, odd_documents
 from tests.fuzz.command import disassembled
 from tests.fuzz.wire import shorten
 from tests.generator import random_image
+from tests.hostile.corpus import CASES as HOSTILE
 
 #: Larger inputs are slow, and say nothing that small ones cannot.
 INPUT_MAX = 16 << 10
@@ -29,14 +31,14 @@ RANDOM_IMAGES = 100
 def walk() -> Iterator[bytes]:
     """Yield layers and outer archives."""
     for n, tar in enumerate(_layers()):
-        yield bytes((n % 6, 0, n % 3, 0)) + shorten(tar)
-    for image in archives():
+        yield bytes((n % 6, 0, n % 3, n % 2 * 2)) + shorten(tar)
+    for image in (*archives(), *_hostile()):
         yield b"\0\0\1\1" + shorten(image)
 
 
 def documents() -> Iterator[bytes]:
     """Yield the documents of every shape, and names."""
-    for image in archives():
+    for image in (*archives(), *_hostile()):
         for n, (name, text) in enumerate(_documents(image)):
             kind = {"manifest.json": 1, "index.json": 2}.get(
                 name, 3 if b'"config":{' in text else 0
@@ -52,9 +54,10 @@ def command() -> Iterator[bytes]:
     """Yield images in all three ways."""
     for n, case in enumerate(CASES):
         yield b"\1" + _options(n) + disassembled(archive(case.layers, form=("v25", "oci")[n % 2]))
-    for n, image in enumerate(archives()):
+    for n, image in enumerate((*archives(), *_hostile())):
         yield b"\2" + _options(n) + shorten(image)
-        yield b"\1" + _options(n) + disassembled(image)
+        with suppress(model.ModelError):
+            yield b"\1" + _options(n) + disassembled(image)
     for seed in range(RANDOM_IMAGES):
         random = Random(seed)
         yield b"\0" + random.randbytes(random.choice((100, 300, 600)))
@@ -75,6 +78,8 @@ def _layers() -> Iterator[bytes]:
         yield from case.layers
     for seed in range(RANDOM_IMAGES):
         yield from random_image(seed)
+    for image in _hostile():
+        yield from (data for _, data in _files(image) if data[:1] not in (b"{", b"["))
 
 
 def archives() -> Iterator[bytes]:
@@ -86,14 +91,26 @@ def archives() -> Iterator[bytes]:
         yield archive(random_image(1), form=form, gzip_layers=(0,))
 
 
-def _documents(image: bytes) -> Iterator[tuple[str, bytes]]:
+def _hostile() -> Iterator[bytes]:
+    for case in HOSTILE:
+        image = case.make()
+        if len(image) <= 4 * INPUT_MAX:
+            yield image
+
+
+def _files(image: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield the files of an archive that the model can read."""
     try:
         members = model.read(image)
     except model.ModelError:
         return
     for member in members:
-        if member.data[:1] in (b"{", b"["):
-            yield b"/".join(member.path).decode(), member.data
+        if member.kind == "file":
+            yield b"/".join(member.path).decode("utf-8", "replace"), member.data
+
+
+def _documents(image: bytes) -> Iterator[tuple[str, bytes]]:
+    return ((name, data) for name, data in _files(image) if data[:1] in (b"{", b"["))
 
 
 def write(folder: Path) -> None:
