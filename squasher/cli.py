@@ -291,7 +291,8 @@ def command(
     for path in reports:
         terminal.write_file(path, report.render(done, markdown=path.endswith(".md")))
     if not quiet:
-        terminal.tell(report.summary(done, terminal.width(), verbose=verbose))
+        width = terminal.width()
+        terminal.tell(report.summary(done, width, verbose=verbose, written=not dry_run))
     if cleanup:
         ids = [str(each.image.config.image_id) for each in done.images]
         _clean_up(before, ids + [str(digest) for digest in done.manifests])

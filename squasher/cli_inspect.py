@@ -15,7 +15,7 @@ import click
 from squasher import completion, terminal
 from squasher._version import __version__
 from squasher.errors import PolicyError, SquasherError, UsageError
-from squasher.terminal import cut, size, text
+from squasher.terminal import cut, labelled, size, step, text
 
 if TYPE_CHECKING:
     from squasher.analysis import BaseChoice, FolderShare, Inspection, LayerShare, PathShare
@@ -258,7 +258,7 @@ def to_text(
         _wasted_paths(inspection, width, every),
         _wasted_folders(inspection, width, every),
         _bases(inspection, width, every),
-        disputes(inspection.warnings, verbose=verbose),
+        _warnings(disputes(inspection.warnings, verbose=verbose)),
     ]
     return "\n\n".join(filter(None, ("\n".join(part) for part in parts)))
 
@@ -267,19 +267,27 @@ def _head(inspection: Inspection, width: int) -> Iterator[str]:
     dive = inspection.dive
     names = ", ".join(map(text, inspection.tags)) or "no tag"
     yield click.style(cut(f"{names}  {text(inspection.platform)}", width), bold=True)
-    yield f"image      {inspection.image_id}"
+    yield labelled("image", str(inspection.image_id))
     stored = inspection.stored_size
     less = f" ({size(stored)} as stored)" if stored != inspection.size else ""
-    yield f"size       {size(inspection.size)} in {_layers_in_words(len(inspection.layers))}{less}"
+    layers = _layers_in_words(len(inspection.layers))
+    yield labelled("size", f"{size(inspection.size)} in {layers}{less}")
     lost = inspection.wasted_bytes
-    yield (
-        f"files      {size(inspection.added)}, of which {size(lost)}"
-        f" ({_percent(lost, inspection.added)}) are replaced or deleted later"
+    yield labelled(
+        "files",
+        f"{size(inspection.added)}, of which {size(lost)}"
+        f" ({_percent(lost, inspection.added)}) are replaced or deleted later",
     )
-    yield (
-        f"dive       efficiency {_floor_percent(dive.efficiency)}, {size(dive.wasted_bytes)} wasted"
-        f" ({_percent(dive.wasted_bytes, dive.user_bytes)} of the upper layers' files)"
+    yield labelled(
+        "dive",
+        f"efficiency {_floor_percent(dive.efficiency)}, {size(dive.wasted_bytes)} wasted"
+        f" ({_percent(dive.wasted_bytes, dive.user_bytes)} of the upper layers' files)",
     )
+
+
+def _warnings(lines: Iterable[str]) -> Iterator[str]:
+    for line in lines:
+        yield labelled("" if line.startswith(" ") else "warning", line.strip(), "yellow")
 
 
 def _layers_in_words(count: int) -> str:
@@ -336,20 +344,6 @@ def _bytes(count: int) -> str:
 def _more(count: int) -> Iterator[str]:
     if count:
         yield f"... and {count:,} more (--all)"
-
-
-#: What docker's classic builder puts before the words of a Dockerfile: build arguments, its shell.
-_RUN = re.compile(r"(?:\|\d+ .*?)?/bin/sh -c (?!#\(nop\))")
-_NOP = "/bin/sh -c #(nop)"
-
-
-def step(created_by: str) -> str:
-    """Return what a history row says, as a Dockerfile has it, on one line."""
-    line = text(created_by)
-    if line.startswith(_NOP):
-        return line.removeprefix(_NOP).strip()
-    found = _RUN.match(line)
-    return f"RUN {line[found.end() :]}" if found else line
 
 
 def _wasted_paths(inspection: Inspection, width: int, every: bool) -> Iterator[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+
+import click
 
 from squasher._core import SquashReport
 from squasher._squash import LayerReport, Squashed
@@ -16,7 +17,7 @@ from squasher.image import Image, rows
 from squasher.paths import show
 from squasher.spec import platform
 from squasher.tarstream import Dispute
-from squasher.terminal import cut, size, text
+from squasher.terminal import cut, labelled, size, step, text
 
 #: Why engines part, and what the squashed image holds. `{n}` stands for "n times".
 _DISPUTES = {
@@ -47,14 +48,34 @@ _DISPUTES = {
 _ROWS_MAX = 40
 
 
-def summary(report: SquashReport, width: int, *, verbose: bool = False) -> str:
-    """Return the report that follows squashing, for a terminal `width` columns wide."""
-    lines = [f"notice     {notice}" for notice in report.notices]
+def summary(
+    report: SquashReport, width: int, *, verbose: bool = False, written: bool = True
+) -> str:
+    """Return the report that follows squashing, for a terminal `width` columns wide, styled.
+
+    Digests fit into 80 columns. `verbose` adds each warning and the times; not `written` is a dry
+    run.
+    """
+    lines = [labelled("notice", text(notice)) for notice in report.notices]
     for squashed, manifest in zip(report.images, report.manifests, strict=True):
+        if len(report.images) > 1:
+            name = text(f"{squashed.image.name} ({platform(squashed.image.config)})")
+            lines.append(click.style(cut(name, width), bold=True, underline=True))
         lines += _one(squashed, str(manifest), width, verbose)
-    lines += [f"loaded     {text(line)}" for line in report.loaded]
-    lines.append(f"archive    {size(report.size)} in {report.seconds:.1f} s")
+    lines += [labelled("loaded", text(line)) for line in report.loaded]
+    unwritten = "" if written else ", not written"
+    lines.append(labelled("archive", f"{size(report.size)}{unwritten}, in {report.seconds:.1f} s"))
+    if verbose:
+        lines += _times(report.profile)
     return "\n".join(lines)
+
+
+def _times(profile: Iterable[tuple[str, float]]) -> Iterator[str]:
+    """Yield the seconds that each phase took; threads that work side by side add up."""
+    label = "time"
+    for phase, seconds in profile:
+        yield labelled(label, f"{phase:<10}{seconds:9.3f} s")
+        label = ""
 
 
 def _one(squashed: Squashed, manifest: str, width: int, verbose: bool) -> Iterator[str]:
@@ -62,51 +83,61 @@ def _one(squashed: Squashed, manifest: str, width: int, verbose: bool) -> Iterat
     if squashed.merged:
         yield from _layers("before", before, width)
         yield from _layers("after", after, width, squashed.kept)
-        saved = squashed.size_before - squashed.size_after
-        percent = 100 * saved / squashed.size_before if squashed.size_before else 0
-        yield (
-            f"size       {size(squashed.size_before)} -> {size(squashed.size_after)}"
-            f" ({percent:.0f} % saved)"
-        )
-        yield (
-            f"went       {squashed.overwritten:,} overwritten, {squashed.deleted:,} deleted,"
-            f" {squashed.provided:,} already in the base"
+        sizes = f"{size(squashed.size_before)} -> {size(squashed.size_after)}"
+        yield labelled("size", f"{sizes} ({_saved(squashed)})")
+        yield labelled(
+            "went",
+            f"{squashed.overwritten:,} overwritten, {squashed.deleted:,} deleted,"
+            f" {squashed.provided:,} already in the base",
         )
     for notice in squashed.notices:
-        yield f"notice     {notice}"
-    yield from disputes(squashed.warnings, verbose=verbose)
-    yield f"tags       {', '.join(map(text, squashed.image.tags)) or 'none'}"
-    yield f"image      {squashed.image.config.image_id}"
-    yield f"manifest   {manifest}"
+        yield labelled("notice", text(notice))
+    for line in disputes(squashed.warnings, verbose=verbose):
+        yield labelled("" if line.startswith(" ") else "warning", line.strip(), "yellow")
+    yield labelled("tags", ", ".join(map(text, squashed.image.tags)) or "none")
+    yield labelled("image", str(squashed.image.config.image_id))
+    yield labelled("manifest", manifest)
+
+
+def _saved(squashed: Squashed) -> str:
+    saved = squashed.size_before - squashed.size_after
+    share = f"{100 * abs(saved) / (squashed.size_before or 1):.0f} %"
+    return click.style(f"{share} saved", fg="green") if saved >= 0 else f"{share} more"
 
 
 def _layers(
     title: str, layers: Sequence[LayerReport], width: int, kept: int | None = None
 ) -> Iterator[str]:
     """Yield a table of layers, lowest first; `kept` is given for those of the result."""
-    yield f"{title:<15}       size    entries  created by"
-    for i, layer in enumerate(layers[:_ROWS_MAX]):
-        what = text(layer.created_by) or "-"
-        if kept is not None:
-            what = f"kept: {what}" if i < kept else "squashed"
-        row = f"  {layer.digest.hex[:12]}  {size(layer.size):>9}  {layer.entries:>9,}  {what}"
-        yield cut(row, width)
-    if len(layers) > _ROWS_MAX:
-        yield f"  ... and {len(layers) - _ROWS_MAX} more"
+    yield click.style(f"{title:<15}       size    entries  created by", bold=True)
+    old = layers[:kept]
+    for layer in old[:_ROWS_MAX]:
+        made = step(layer.created_by) or "-"
+        yield cut(_row(layer, made if kept is None else f"kept: {made}"), width)
+    if len(old) > _ROWS_MAX:
+        yield f"  ... and {len(old) - _ROWS_MAX} more"
+    for layer in layers[len(old) :]:
+        yield click.style(_row(layer, "squashed"), fg="green")
+
+
+def _row(layer: LayerReport, what: str) -> str:
+    return f"  {layer.digest.hex[:12]}  {size(layer.size):>9}  {layer.entries:>9,}  {what}"
 
 
 def disputes(warnings: Iterable[Dispute], *, verbose: bool = False) -> Iterator[str]:
-    """Yield the warnings in words: a line for each kind, or with `verbose` for each place."""
-    warnings = list(warnings)
-    for kind, count in sorted(Counter(warning.kind for warning in warnings).items()):
-        places = [warning for warning in warnings if warning.kind == kind]
-        first = places[0]
-        more = f" and {count - 1} more" if count > 1 else ""
-        where = f"layer {first.layer + 1}, {show(first.path)}{more}"
-        yield f"warning    {kind}: {_DISPUTES[kind]}: {where}"
-        if verbose and count > 1:
-            for place in places:
-                yield f"           layer {place.layer + 1}, {show(place.path)}"
+    """Yield the warnings in words: a line for each kind; `verbose` adds one for each place."""
+    by_kind: dict[str, list[Dispute]] = {}
+    for warning in warnings:
+        by_kind.setdefault(warning.kind, []).append(warning)
+    for kind, places in sorted(by_kind.items()):
+        more = f" and {len(places) - 1:,} more" if len(places) > 1 else ""
+        yield f"{kind}: {_DISPUTES[kind]}: {_place(places[0])}{more}"
+        if verbose and more:
+            yield from (f"  {_place(place)}" for place in places)
+
+
+def _place(warning: Dispute) -> str:
+    return f"layer {warning.layer + 1}, {show(warning.path)}"
 
 
 def choices(image: Image, width: int) -> str:
@@ -114,16 +145,16 @@ def choices(image: Image, width: int) -> str:
     table = rows(image.config)
     chain = image.chain_ids
     history = image.config.history or ()
-    lines = ["rows above  last layer kept (chain ID)       size  created by"]
+    head = f"{'-f N':>6}  {'-f ID':24}  {'size':>9}  last row kept"
+    lines = [click.style(head, bold=True)]
     for number, row in zip(range(len(table), 0, -1), table, strict=True):
         entry = history[row.history] if row.history is not None else None
-        made = text(entry.created_by) if entry else "(no history)"
-        if row.layer is None:
-            line = f"{number - 1:>10}  {'':24}  {'':9}  {made}"
-        else:
+        made = step(entry.created_by) or "-" if entry else "(no history)"
+        shown, identity, stored = str(number - 1) if number > 1 else "-", "", ""
+        if row.layer is not None:
+            identity = chain[row.layer].hex[:24]
             stored = size(image.layers[row.layer].blob.size)
-            line = f"{number - 1:>10}  {chain[row.layer].hex[:24]}  {stored:>9}  {made}"
-        lines.append(cut(line, width))
+        lines.append(cut(f"{shown:>6}  {identity:24}  {stored:>9}  {made}", width))
     return "\n".join(lines)
 
 
@@ -152,6 +183,7 @@ def to_json(report: SquashReport) -> dict[str, Any]:
         "format": report.form,
         "archive_size": report.size,
         "seconds": round(report.seconds, 3),
+        "profile": {phase: round(seconds, 6) for phase, seconds in report.profile},
         "notices": list(report.notices),
         "loaded": list(report.loaded),
         "images": [
@@ -213,7 +245,7 @@ def _markdown(report: SquashReport) -> str:
     lines: list[str] = []
     for squashed, manifest in zip(report.images, report.manifests, strict=True):
         name = ", ".join(squashed.image.tags) or str(squashed.image.config.image_id)
-        lines += [f"### {_cell(name)}", ""]
+        lines += [f"### {_code(name)}", ""]
         if squashed.merged:
             lines += [
                 f"{size(squashed.size_before)} → **{size(squashed.size_after)}**,"
@@ -225,18 +257,31 @@ def _markdown(report: SquashReport) -> str:
         lines += ["| layer | size | entries | created by |", "|---|--:|--:|---|"]
         for i, layer in enumerate(squashed.after):
             made = (
-                _cell(layer.created_by) if i < squashed.kept or not squashed.merged else "squashed"
+                _cell(step(layer.created_by))
+                if i < squashed.kept or not squashed.merged
+                else "squashed"
             )
             lines.append(
                 f"| `{layer.digest.hex[:12]}` | {size(layer.size)} | {layer.entries:,} | {made} |"
             )
         lines += ["", f"image `{squashed.image.config.image_id}`, manifest `{manifest}`", ""]
-        lines += [f"- {_cell(notice)}" for notice in squashed.notices]
-        lines += [f"- {_cell(line)}" for line in disputes(squashed.warnings)]
-    lines += [f"- {_cell(notice)}" for notice in report.notices]
+        lines += [f"- {_code(notice)}" for notice in squashed.notices]
+        lines += [f"- {_code(line)}" for line in disputes(squashed.warnings)]
+    lines += [f"- {_code(notice)}" for notice in report.notices]
     return "\n".join(lines).rstrip() + "\n"
 
 
+def _code(value: str) -> str:
+    """Return text from an image as a code span, where nothing makes a link, a tag or a mention.
+
+    Source: GitHub Flavored Markdown, "Code spans".
+    """
+    shown = text(value)
+    fence = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
+    pad = " " if len(fence) > 1 else ""
+    return f"{fence}{pad}{shown}{pad}{fence}" if shown else ""
+
+
 def _cell(value: str) -> str:
-    """Return text from an image so that Markdown shows it as it is."""
-    return re.sub(r"([\\`*_{}\[\]<>()#+!|~-])", r"\\\1", text(value))
+    """Return the same for a cell of a table, which a bar would end."""
+    return re.sub(r"\\(?=\\*\|)", r"\\x5c", _code(value)).replace("|", "\\|")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import threading
@@ -80,6 +81,21 @@ def text(value: str) -> str:
     )
 
 
+#: What builders put around the words of a Dockerfile: build arguments, the shell, who made it.
+#: Source: moby, builder/dockerfile; buildkit, frontend/dockerfile/dockerfile2llb.
+_SHELL = re.compile(r"(?:RUN )?(?:\|\d+ .*?)?/bin/sh -c (#\(nop\) *)?")
+_BUILDKIT = " # buildkit"
+
+
+def step(created_by: str) -> str:
+    """Return what a history row says, as its Dockerfile had it, on one line."""
+    line = text(created_by).removesuffix(_BUILDKIT)
+    shell = _SHELL.match(line)
+    if shell is None:
+        return line
+    return line[shell.end() :] if shell[1] else f"RUN {line[shell.end() :]}"
+
+
 def columns(value: str) -> int:
     """Return how many columns a terminal takes for `value`, which has no styles."""
     if value.isascii():
@@ -103,6 +119,11 @@ def cut(value: str, width: int) -> str:
         if room < 0:
             return value[:i] + "…"
     raise AssertionError("it was too wide")  # pragma: no cover
+
+
+def labelled(label: str, value: str, colour: str | None = None) -> str:
+    """Return a styled line: a digest behind its label fills 80 columns."""
+    return f"{click.style(f'{label:<8}', bold=True, fg=colour)} {value}"
 
 
 def width(stream: IO[str] | None = None) -> int:
@@ -298,8 +319,7 @@ class Course:
         self._reached[phase] = max(self._reached[phase], reached)
         if whole and "spool" in self._reached:
             self._reached["spool"] = 1.0
-        started = [each for each in _PHASES if each in self._counts]
-        self.phase = next((each for each in started if self._reached[each] < 1), phase)
+        self.phase = [each for each in _PHASES if each in self._counts][-1]
 
     @property
     def position(self) -> float | None:

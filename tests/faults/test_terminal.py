@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 
+from tests.builders import File, archive, layer
 from tests.faults.command import COMMAND, environment, error_line, squash
 from tests.faults.conftest import IMAGE
 
@@ -39,7 +40,7 @@ def shown(ours: int) -> bytes:
 
 
 def on_terminal(
-    *arguments: str, streams: tuple[str, ...], stdin: bytes = b""
+    *arguments: str, streams: tuple[str, ...], stdin: bytes = b"", **more: str
 ) -> tuple[int, bytes, dict[str, bytes]]:
     """Run the command with these streams on a terminal and the others piped."""
     with terminal() as (ours, theirs):
@@ -47,7 +48,11 @@ def on_terminal(
             name: theirs if name in streams else subprocess.PIPE
             for name in ("stdin", "stdout", "stderr")
         }
-        process = subprocess.Popen([*COMMAND, *arguments], env=environment(TERM="xterm"), **places)  # type: ignore[call-overload]
+        process = subprocess.Popen(
+            [*COMMAND, *arguments],
+            env=environment(**{"TERM": "xterm", "NO_COLOR": "", **more}),
+            **places,
+        )  # type: ignore[call-overload]
         os.close(theirs)
         out, err = process.communicate(stdin if "stdin" not in streams else None, timeout=60)
         return process.returncode, shown(ours), {"stdout": out or b"", "stderr": err or b""}
@@ -96,8 +101,35 @@ def test_no_bar_when_nobody_wants_one() -> None:
         code, text, _ = on_terminal(option, streams=("stderr",), stdin=IMAGE)
         assert code == 0
         assert b"B/s" not in text
-        assert b"\x1b" not in text
+        assert b"\r " not in text
     assert text == b""
+
+
+def test_colours_only_on_a_terminal_that_wants_them() -> None:
+    _, text, _ = on_terminal(streams=("stderr",), stdin=IMAGE)
+    assert b"\x1b[1mbefore" in text
+    _, text, _ = on_terminal(streams=("stderr",), stdin=IMAGE, NO_COLOR="1")
+    assert b"before" in text
+    assert b"\x1b[1m" not in text
+    assert b"\x1b" not in squash(stdin=IMAGE).stderr
+
+
+def test_what_differs_is_shown_as_wide_as_the_terminal(tmp_path: Path) -> None:
+    """And as far as a hundred lines go; a pipe gets everything."""
+    names = [b"n" * 90 + b"%d" % n for n in range(101)]
+    for name, members in (("a", ()), ("b", names)):
+        (tmp_path / name).write_bytes(archive([layer(*map(File, members))]))
+    words = ("diff", str(tmp_path / "a"), str(tmp_path / "b"))
+    code, text, _ = on_terminal(*words, streams=("stdout",))
+    assert code == 1
+    assert b"\x1b[32m+ /nn" in text
+    assert b"\r\n      file, 0 B\r\n" in text
+    assert b"... and 1 more paths; --all shows them" in text
+    _, text, _ = on_terminal(*words, "--all", streams=("stdout",))
+    assert text.count(b"+ /") == 101
+    piped = squash(*words).stdout
+    assert piped.count(b"  file, 0 B\n") == 101
+    assert b"\x1b" not in piped
 
 
 def test_an_error_comes_after_the_bar_on_a_line_of_its_own() -> None:

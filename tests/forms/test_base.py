@@ -52,7 +52,7 @@ def table(outcome: Done, message: str) -> list[str]:
     """Require a base that is not found, saying so, with the table; return the table's rows."""
     assert message in failed(outcome, 4), outcome.err
     _, head, *rows = outcome.err.splitlines()
-    assert head.startswith("rows above  last layer kept (chain ID)")
+    assert head.startswith("  -f N  -f ID ")
     return rows
 
 
@@ -91,7 +91,7 @@ def test_rows_of_a_history_that_says_less_than_the_layers() -> None:
     assert [kept("-f", str(n), image=image) for n in range(2, 7)] == [3, 2, 1, 1, 0]
     table(squash("-f", "7", stdin=image), "has 6 history rows, not 7")
     shown = table(squash("-f", "nothing!", stdin=image), "")
-    assert [row.split()[0] for row in shown] == ["5", "4", "3", "2", "1", "0"]
+    assert [row.split()[0] for row in shown] == ["5", "4", "3", "2", "1", "-"]
     assert sum("(no history)" in row for row in shown) == 4
     assert "CMD" in shown[1]
     assert CHAIN[0][:24] in shown[0]

@@ -86,7 +86,7 @@ def test_to_the_daemon(daemon: Daemon) -> None:
     outcome = done(squash("-o", "docker-daemon:new:1", stdin=ARCHIVE))
     assert outcome.out == b""
     assert result.read(daemon.loaded[0]).tags == [["new:1"]]
-    assert "loaded     Loaded image: app:latest" in outcome.err
+    assert "loaded   Loaded image: app:latest" in outcome.err
 
 
 def test_load_writes_nothing_else(daemon: Daemon) -> None:

@@ -688,14 +688,13 @@ def test_the_report_has_all_warnings(out: Path) -> None:
     assert outcome.err.count("duplicate-path") == 1
     assert "and 2 more" in outcome.err
     outcome = done(squash("-v", stdin=WARNS))
-    assert "           layer 2, 'd'" in outcome.err or "           layer 2, d" in outcome.err
+    assert "         layer 2, 'd'" in outcome.err or "         layer 2, d" in outcome.err
 
 
 def test_the_report_as_markdown(out: Path) -> None:
     done(squash("--report", out / "r.md", "-o", out / "x.tar.gz", stdin=WARNS))
     text = (out / "r.md").read_text()
-    assert "duplicate\\-path" in text
-    assert "`|" not in text.replace("\\`\\|", "")
+    assert "duplicate-path" in text
     assert "the archive is compressed with gzip" in text
     assert text.endswith("\n")
     assert not text.endswith("\n\n")
@@ -722,13 +721,13 @@ def test_the_summary_names_sizes_and_ids(image: Path) -> None:
     for text in (
         "before ",
         "after ",
-        "kept: RUN step 0 # buildkit",
+        "kept: RUN step 0",
         "squashed",
         "% saved)",
         "2 overwritten, 0 deleted, 1 already in the base",
-        f"tags       {TAG}",
-        f"image      {found.image_id}",
-        f"manifest   {found.descriptor['digest']}",
+        f"tags     {TAG}",
+        f"image    {found.image_id}",
+        f"manifest {found.descriptor['digest']}",
     ):
         assert text in outcome.err
 
@@ -738,7 +737,7 @@ def test_the_summary_of_many_layers() -> None:
     outcome = done(squash(stdin=archive(layers, tags=None)))
     assert "... and 10 more" in outcome.err
     assert "MB" in outcome.err
-    assert "tags       none" in outcome.err
+    assert "tags     none" in outcome.err
 
 
 # ---------------------------------------------------------------- proofs

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import re
+from dataclasses import replace
+from pathlib import Path
 
+import click
+import jsonschema
 import pytest
 
 import squasher
 from squasher import report
 from squasher.errors import UsageError
 from squasher.tarstream import Dispute
+from squasher.terminal import columns
 from tests.builders import Dir, File, Whiteout, archive, layer
 
 LAYERS = [
@@ -25,60 +31,80 @@ def squashed(layers: list[bytes], keep: int = 1, **options: object) -> squasher.
     return squasher.squash_archive(io.BytesIO(source), None, keep_layers=keep)
 
 
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1.0 kB"),
-        (1234, "1.2 kB"),
-        (999_949, "999.9 kB"),
-        (999_951, "1.0 MB"),
-        (5_500_000_000, "5.5 GB"),
-        (5_500_000_000_000, "5500.0 GB"),
-    ],
-)
-def test_sizes(count: int, text: str) -> None:
-    assert report.size(count) == text
-
-
-def test_text_from_an_image_cannot_control_a_terminal() -> None:
-    assert report.text("a\n  b\tc") == "a b c"
-    assert report.text("\x1b[31m\u202e\ud800") == "\\x1b[31m\\u202e\\ud800"
-    assert report.text("é") == "é"
-
-
-def test_cutting() -> None:
-    assert report.cut("12345", 5) == "12345"
-    assert report.cut("123456", 5) == "1234…"
-    assert report.cut("12", 0) == "…"
+def shown(report_: squasher.SquashReport, width: int, **options: bool) -> list[str]:
+    """Return the lines of the summary as a terminal without colours shows them."""
+    return click.unstyle(report.summary(report_, width, **options)).splitlines()
 
 
 def test_the_summary() -> None:
     done = squashed(LAYERS)
-    lines = report.summary(done, 80).splitlines()
+    lines = shown(done, 80)
     (image,) = done.images
     assert lines[0].split() == ["before", "size", "entries", "created", "by"]
     assert lines[1].split()[0] == image.before[0].digest.hex[:12]
     assert "kept: step 0" in lines[5]
     assert "squashed" in lines[6]
-    assert f"image      {image.image.config.image_id}" in lines
-    assert f"manifest   {done.manifests[0]}" in lines
-    assert "tags       example:latest" in lines
-    assert "went       1 overwritten, 1 deleted, 0 already in the base" in lines
-    assert all(len(line) <= 80 for line in lines[:7])
+    assert f"image    {image.image.config.image_id}" in lines
+    assert f"manifest {done.manifests[0]}" in lines
+    assert "tags     example:latest" in lines
+    assert "went     1 overwritten, 1 deleted, 0 already in the base" in lines
+    assert "size     12.8 kB -> 7.7 kB (40 % saved)" in lines
+    assert re.fullmatch(r"archive  .* kB, in \d+\.\d s", lines[-1])
+
+
+def test_the_summary_fits_its_terminal() -> None:
+    long = "x" * 300 + "\u65e5\u672c" * 50
+    rows = [{"created_by": f"{n}{long}"} for n in range(3)]
+    for width in (60, 80, 120):
+        lines = shown(squashed(LAYERS, history=rows), width)
+        fixed = [line for line in lines if not line.startswith("warning")]
+        assert all(columns(line) <= max(80, width) for line in fixed)
+        table = [line for line in lines if "xxx" in line]
+        assert len(table) == 4
+        assert all(width - 1 <= columns(line) <= width for line in table)
+
+
+def test_only_what_matters_is_coloured() -> None:
+    text = report.summary(squashed(LAYERS), 80)
+    (row,) = [line for line in text.splitlines() if line.endswith("squashed\x1b[0m")]
+    assert row.startswith("\x1b[32m")
+    assert "\x1b[1mbefore" in text
+    assert "kept: step 0" in [click.unstyle(line)[38:] for line in text.splitlines()]
+
+
+def test_a_result_that_grew_says_so() -> None:
+    images = squashed(LAYERS).images
+    grown = replace(images[0], after=(*images[0].after, *images[0].before))
+    done = replace(squashed(LAYERS), images=(grown,))
+    assert any(re.search(r"\d+ % more\)$", line) for line in shown(done, 80))
 
 
 def test_the_summary_of_an_image_that_passes_through() -> None:
-    text = report.summary(squashed(LAYERS, keep=2, tags=None), 80)
-    assert "nothing to squash" in text
-    assert "before" not in text
-    assert "tags       none" in text
+    lines = shown(squashed(LAYERS, keep=2, tags=None), 80)
+    assert any("nothing to squash" in line for line in lines)
+    assert not any(line.startswith("before") for line in lines)
+    assert "tags     none" in lines
+
+
+def test_the_summary_of_a_dry_run_and_of_a_verbose_one() -> None:
+    done = replace(squashed(LAYERS), profile=(("hash", 0.5), ("hash new", 12.3456)))
+    lines = shown(done, 80, verbose=True, written=False)
+    assert ", not written, in " in lines[-3]
+    assert lines[-2:] == ["time     hash          0.500 s", "         hash new     12.346 s"]
+    assert not any(line.startswith("time") for line in shown(done, 80))
 
 
 def test_many_layers_are_not_all_shown() -> None:
-    text = report.summary(squashed([layer()] * 45, keep=0), 80)
-    assert "  ... and 5 more" in text
+    lines = shown(squashed([layer()] * 45, keep=0), 80)
+    assert "  ... and 5 more" in lines
+    lines = shown(squashed([layer(File(b"%d" % n)) for n in range(50)], keep=42), 80)
+    assert "  ... and 10 more" in lines
+    assert lines[lines.index("  ... and 2 more") + 1].endswith("  squashed")
+
+
+def test_several_images_have_their_names() -> None:
+    both = replace(done := squashed(LAYERS), images=done.images * 2, manifests=done.manifests * 2)
+    assert shown(both, 80).count("example:latest (linux/amd64)") == 2
 
 
 def test_disputes() -> None:
@@ -87,6 +113,15 @@ def test_disputes() -> None:
     assert len(short) == 2
     assert short[0].endswith("layer 1, 'a' and 2 more")
     assert short[1].endswith("layer 2, ''")
+    lines = shown(
+        replace(done := squashed(LAYERS), images=(replace(done.images[0], warnings=tuple(found)),)),
+        80,
+        verbose=True,
+    )
+    assert [line[:25] for line in lines if "layer 1" in line] == [
+        "warning  ghost-whiteout: ",
+        *["         layer 1, 'a'"] * 3,
+    ]
     assert len(list(report.disputes(found, verbose=True))) == 5
 
 
@@ -109,11 +144,30 @@ def test_the_table_of_what_a_base_could_have_been() -> None:
     with squasher.open_archive(io.BytesIO(source)) as opened:
         (image,) = opened.images
         lines = report.choices(image, 70).splitlines()
-    assert [line.split()[0] for line in lines[1:]] == ["3", "2", "1", "0"]
+    assert [line.split()[0] for line in lines[1:]] == ["3", "2", "1", "-"]
     assert image.chain_ids[0].hex[:24] in lines[1]
     assert lines[2].split() == ["2", "ENV"]
     assert lines[3].endswith("(no history)")
     assert image.chain_ids[2].hex[:24] in lines[4]
+
+
+SCHEMA = json.loads(
+    (Path(__file__).parents[2] / "docs" / "schema" / "report-1.json").read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 3])
+def test_the_document_keeps_its_schema(keep: int) -> None:
+    odd = [layer(Dir(b"d"), File(b"d/f")), layer(File(b"d/\xff"), Whiteout(b"none")), layer()]
+    done = squashed(odd, keep=keep, history=[{"created_by": "/bin/sh -c #(nop)  CMD"}])
+    done = replace(done, profile=(("hash", 0.25),))
+    document = json.loads(report.render(done, markdown=False))
+    jsonschema.validate(document, SCHEMA)
+    (image,) = document["images"]
+    assert document["profile"] == {"hash": 0.25}
+    assert image["layers_before"][0]["created_by"] == "/bin/sh -c #(nop)  CMD"
+    assert image["size_before"] == sum(map(len, odd))
+    assert image["squashed"] == (keep < 2)
 
 
 def test_json_and_markdown() -> None:
@@ -122,9 +176,9 @@ def test_json_and_markdown() -> None:
     assert str(done.manifests[0]) in json.dumps(document)
     assert document == report.to_json(done)
     text = report.render(done, markdown=True)
-    assert text.startswith("### a\\_b:1\n")
+    assert text.startswith("### `a_b:1`\n")
     assert "| squashed |" in text
     assert "implicit" in text
     passed = report.render(squashed(LAYERS, keep=3, tags=None), markdown=True)
-    assert passed.startswith("### sha256:")
+    assert passed.startswith("### `sha256:")
     assert "nothing to squash" in passed
