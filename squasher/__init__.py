@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         PathShare,
         inspect,
     )
-    from squasher.comparison import Difference
+    from squasher.comparison import ConfigDifference, Difference, Facts, config_differences
     from squasher.digest import Digest
     from squasher.efficiency import Dive
     from squasher.errors import (
@@ -62,7 +62,12 @@ _HOMES = {
         "PathShare",
         "inspect",
     ),
-    "squasher.comparison": ("Difference",),
+    "squasher.comparison": (
+        "ConfigDifference",
+        "Difference",
+        "Facts",
+        "config_differences",
+    ),
     "squasher.digest": ("Digest",),
     "squasher.efficiency": ("Dive",),
     "squasher.errors": (
@@ -87,12 +92,14 @@ __all__ = [
     "ArchiveError",
     "BaseChoice",
     "BaseNotFoundError",
+    "ConfigDifference",
     "Difference",
     "Digest",
     "DigestMismatchError",
     "Dive",
     "DocumentError",
     "EngineError",
+    "Facts",
     "FolderShare",
     "HistoryEntry",
     "HistoryRow",
@@ -114,6 +121,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "compare",
+    "config_differences",
     "inspect",
     "open_archive",
     "parse_location",

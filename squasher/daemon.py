@@ -22,6 +22,7 @@ from squasher.errors import BaseNotFoundError, EngineError, SquasherError
 from squasher.spec import normalise_tag
 
 _WHERE = "docker-daemon"
+_REASON = re.compile(r"\w+Error\(\d+, ['\"]([^'\"]+)['\"]\)")
 _ID_PREFIX = re.compile("[0-9a-f]{4,64}")
 
 
@@ -42,13 +43,14 @@ def _errors() -> Iterator[None]:
     except docker.errors.APIError as error:
         raise EngineError(error.explanation or str(error), where=_WHERE) from None
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
-        text = str(error)
-        hint = ""
+        text, hint = str(error), ""
         if "Permission denied" in text or "PermissionError" in text:
             hint = "is this user in the group docker?"
         elif "FileNotFoundError" in text or "Connection refused" in text:
             hint = "is the daemon running, and is DOCKER_HOST right?"
-        raise EngineError(f"cannot talk to the daemon: {text}", where=_WHERE, hint=hint) from None
+        reason = _REASON.search(text)  # the SDK wraps what the system said three times
+        said = reason[1] if reason else text
+        raise EngineError(f"cannot talk to the daemon: {said}", where=_WHERE, hint=hint) from None
 
 
 @contextmanager

@@ -164,7 +164,9 @@ def kinds(value: str) -> tuple[str, ...]:
     for kind in found:
         if kind not in _DISPUTES:
             raise UsageError(
-                f"{kind!r} is no kind of warning", where="--strict", hint=", ".join(_DISPUTES)
+                f"{kind!r} is no kind of warning",
+                where="--strict",
+                hint=f"give some of {', '.join(_DISPUTES)}",
             )
     return found
 

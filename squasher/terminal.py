@@ -53,7 +53,9 @@ _PHASES = {
     "write": _Phase("writing the archive", "writing", 0.4),
     "compare": _Phase("comparing the files of both images", "comparing", 1.5),
 }
-#: The line of progress, as long as nobody knows how much there is, and then.
+#: Seconds between two looks of the line of progress.
+_INTERVAL = 0.1
+#: That line, as long as nobody knows how much there is, and then.
 _FORMAT_SPOOL = "{doing} {bytes}, {speed} [{elapsed}]"
 _FORMAT = "{doing} {percentage:3.0f}%|{bar}| {bytes}, {speed} [{elapsed}<{remaining}]"
 
@@ -126,6 +128,30 @@ def labelled(label: str, value: str, colour: str | None = None) -> str:
     return f"{click.style(f'{label:<8}', bold=True, fg=colour)} {value}"
 
 
+#: What stays on one line: words, and commands between backticks, so that they can be copied.
+_UNIT = re.compile(r"(?:`[^`]*`|\S)+")
+
+
+def fold(line: str, width: int) -> str:
+    """Return `line` on several lines of `width` columns, the further ones below its second word.
+
+    Only its first word may be styled; a command is not split.
+    """
+    plain = click.unstyle(line)
+    first = re.match(r"\S+\s+", plain)
+    if columns(plain) <= width or first is None or not line.endswith(plain[first.end() :]):
+        return line
+    indent, rest = " " * first.end(), plain[first.end() :]
+    lines = [""]
+    for unit in _UNIT.findall(rest):
+        longer = f"{lines[-1]} {unit}".lstrip()
+        if lines[-1] and columns(longer) > width - len(indent):
+            lines.append(unit)
+        else:
+            lines[-1] = longer
+    return line[: len(line) - len(rest)] + f"\n{indent}".join(lines)
+
+
 def width(stream: IO[str] | None = None) -> int:
     """Return the columns that a line on `stream`, stderr if None, may take; no terminal has 80."""
     chosen = os.environ.get("COLUMNS", "")
@@ -147,7 +173,10 @@ def say(message: str) -> None:
 
 
 def tell(message: str) -> None:
-    """Print to stderr; that nobody reads it is no failure."""
+    """Print to stderr, on a terminal folded; that nobody reads it is no failure."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        most = width()
+        message = "\n".join(fold(line, most) for line in message.split("\n"))
     with contextlib.suppress(OSError):
         _print(message, sys.stderr)
 
@@ -374,6 +403,7 @@ class _Bar:
             file=sys.stderr,
             dynamic_ncols=True,
             miniters=0,
+            mininterval=_INTERVAL,
             smoothing=0,
             bar_format=_FORMAT_SPOOL,
         )

@@ -232,7 +232,7 @@ def test_a_daemon_that_is_not_there(daemon: Daemon, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("DOCKER_HOST", f"unix://{daemon.socket}.none")
     for words in ((f"docker-daemon:{NAME}",), ("--load", "-")):
         line = failed(squash(*words, stdin=ARCHIVE), 7)
-        assert "cannot talk to the daemon: " in line
+        assert "docker-daemon: cannot talk to the daemon: No such file or directory; " in line
         assert "is the daemon running, and is DOCKER_HOST right?" in line
 
 

@@ -17,6 +17,7 @@ import pytest
 import squasher
 from squasher import cli_diff
 from squasher.comparison import config_differences
+from tests import nasty
 from tests.builders import Char, Dir, Fifo, File, Hardlink, Member, Symlink, archive, layer
 from tests.forms.command import Done, done, failed, squash
 from tests.forms.daemon import running
@@ -281,6 +282,16 @@ def test_the_document(folder: Path) -> None:
     assert base64.b64decode(link["before"]["target_base64"]) == odd
     assert link["what"] == ["type"]
     assert found["before"]["image_id"] != found["after"]["image_id"]
+
+
+def test_nothing_in_an_image_harms_who_looks_at_it(folder: Path) -> None:
+    put(nasty.image(), both(FILE))
+    for options in ((), ("--history",), ("-v",)):
+        result = diff(*options)
+        assert result.code == 1
+        assert nasty.harmless(result.out.decode() + result.err)
+        assert all(marker in result.out.decode() for marker in nasty.MARKERS)
+    assert nasty.harmless(json.dumps(document("--history")))
 
 
 # ---------------------------------------------------------------- on a terminal

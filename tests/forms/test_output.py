@@ -113,7 +113,7 @@ def notes_of(index: Document) -> list[Document]:
         ("--cleanup --load", "--cleanup: needs a docker-daemon: input and --load"),
         ("--report - -o -", "stdout takes the archive already"),
         ("--report -", "stdout takes the archive already"),
-        ("--strict=nonsense", "'nonsense' is no kind of warning; default-acl, duplicate-path"),
+        ("--strict=nonsense", "'nonsense' is no kind of warning; give some of default-acl, "),
         ("--compress lz4", "'lz4' is not known; auto, none, gzip or zstd[:LEVEL]"),
         ("--compress gzip:10", "'10' is no level of gzip; 0 to 9"),
         ("--compress gzip:", "'' is no level of gzip"),

@@ -66,6 +66,35 @@ def test_a_step_without_its_noise(created_by: str, words: str) -> None:
     assert terminal.step(created_by) == words
 
 
+@pytest.mark.parametrize(
+    ("line", "folded"),
+    [
+        ("squash: short", "squash: short"),
+        (
+            "squash: " + "word " * 12,
+            "squash: " + ("word " * 6)[:-1] + "\n        " + ("word " * 6)[:-1],
+        ),
+        (
+            "\x1b[1msquash:\x1b[0m " + "w" * 30 + " x",
+            "\x1b[1msquash:\x1b[0m " + "w" * 30 + "\n        x",
+        ),
+        (
+            "squash: first `a command of several words` and",
+            "squash: first\n        `a command of several words`\n        and",
+        ),
+        ("squash: " + "w" * 50, "squash: " + "w" * 50),
+        ("-" * 50, "-" * 50),
+        ("a " + "w" * 40 + " \x1b[1mx\x1b[0m", "a " + "w" * 40 + " \x1b[1mx\x1b[0m"),
+        (
+            "a 日本語日本語日本語日本語日本語日本語 x y",
+            "a 日本語日本語日本語日本語日本語日本語\n  x y",
+        ),
+    ],
+)
+def test_folding(line: str, folded: str) -> None:
+    assert terminal.fold(line, 38) == folded
+
+
 def test_the_width_is_that_of_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     ours, theirs = os.openpty()
@@ -227,8 +256,8 @@ def bar(monkeypatch: pytest.MonkeyPatch, *steps: _Step, **options: bool) -> str:
     """Return what a terminal of 80 columns shows."""
     err = Terminal()
     monkeypatch.setattr(sys, "stderr", err)
-    monkeypatch.setenv("TQDM_NCOLS", "80")
-    monkeypatch.setenv("TQDM_MININTERVAL", "0")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(terminal, "_INTERVAL", 0)
     with terminal.watching("read", "write", **options) as progress:
         for step in steps:
             progress(*step)
