@@ -422,7 +422,7 @@ def _bases(inspection: Inspection, width: int, every: bool) -> Iterator[str]:
         return
     kept = f"{best.kept_layers} of {_layers_in_words(len(inspection.layers))}"
     yield ""
-    yield f"* best trade: saves {size(best.saved)} and keeps {kept} (sizes are exact, uncompressed)"
+    yield f"* best trade: saves {size(best.saved)} and keeps {kept} (uncompressed)"
     yield f"  {text(best.command)}"
 
 

@@ -64,7 +64,7 @@ def summary(
         lines += _one(squashed, str(manifest), width, verbose)
     lines += [labelled("loaded", text(line)) for line in report.loaded]
     unwritten = "" if written else ", not written"
-    lines.append(labelled("archive", f"{size(report.size)}{unwritten}, in {report.seconds:.1f} s"))
+    lines.append(labelled("archive", f"{size(report.size)} in {report.seconds:.1f} s{unwritten}"))
     if verbose:
         lines += _times(report.profile)
     return "\n".join(lines)

@@ -141,15 +141,17 @@ def fold(line: str, width: int) -> str:
     first = re.match(r"\S+\s+", plain)
     if columns(plain) <= width or first is None or not line.endswith(plain[first.end() :]):
         return line
-    indent, rest = " " * first.end(), plain[first.end() :]
+    start, rest = line[: -len(plain[first.end() :])], plain[first.end() :]
     lines = [""]
     for unit in _UNIT.findall(rest):
-        longer = f"{lines[-1]} {unit}".lstrip()
-        if lines[-1] and columns(longer) > width - len(indent):
+        longer = f"{lines[-1]} {unit}".strip()
+        if lines[-1] and columns(longer) > width - first.end():
             lines.append(unit)
         else:
             lines[-1] = longer
-    return line[: len(line) - len(rest)] + f"\n{indent}".join(lines)
+    indents = (min(first.end(), max(0, width - columns(each))) for each in lines[1:])
+    below = (" " * indent + each for indent, each in zip(indents, lines[1:], strict=True))
+    return start + "\n".join((lines[0], *below))
 
 
 def width(stream: IO[str] | None = None) -> int:

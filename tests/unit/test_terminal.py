@@ -83,6 +83,7 @@ def test_a_step_without_its_noise(created_by: str, words: str) -> None:
             "squash: first\n        `a command of several words`\n        and",
         ),
         ("squash: " + "w" * 50, "squash: " + "w" * 50),
+        ("squash: or `" + "w" * 34 + "`", "squash: or\n  `" + "w" * 34 + "`"),
         ("-" * 50, "-" * 50),
         ("a " + "w" * 40 + " \x1b[1mx\x1b[0m", "a " + "w" * 40 + " \x1b[1mx\x1b[0m"),
         (
