@@ -102,6 +102,10 @@ def command(
     source = terminal.source(image)
     from squasher import _core, reader
 
+    if html is not None:
+        from squasher import page
+
+        page.check()  # before gigabytes are read
     with (
         terminal.watching("read", quiet=quiet, verbose=verbose, bar=not no_progress) as progress,
         _core.open_archive(source, tmp_dir=tmp_dir, progress=progress) as archive,
@@ -109,8 +113,6 @@ def command(
         picked = reader.select(archive, name, platform) if name or platform else archive
         found = _inspect(archive, picked, image or "-", max_size, tmp_dir, progress)
     if html is not None:
-        from squasher import page
-
         terminal.write_file(html, page.render(found))
     rules = [[check(limit, each) for limit in limits] for each in found]
     if as_json:

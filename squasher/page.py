@@ -15,6 +15,7 @@ from squasher import report
 from squasher._version import __version__
 from squasher.analysis import Inspection
 from squasher.errors import UsageError
+from squasher.extras import hint
 from squasher.terminal import size, text
 
 if TYPE_CHECKING:
@@ -67,14 +68,13 @@ def _environment() -> Environment:
         import squarify  # noqa: F401  (asked for here, used below)
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError:
-        raise UsageError(
-            "needs the extra `html`", where="--html", hint="pip install 'image-squasher[html]'"
-        ) from None
+        raise UsageError("needs the extra `html`", where="--html", hint=hint("html")) from None
     environment = Environment(
         loader=PackageLoader("squasher"),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_finalize,
+        keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -397,6 +397,8 @@ def test_tiles_never_overlap_and_lie_in_their_folders(files: dict[bytes, int]) -
     for tile in page.tiles(folders, leaves, 960, 520, 2400):
         del stack[tile.level :]
         assert within(stack[-1], tile)
+        if len(stack) > 1:
+            assert tile.y >= stack[-1].y + page._HEAD, "the folder's name stays free"
         children.setdefault(id(stack[-1]), []).append(tile)
         stack.append(tile)
     for siblings in children.values():
