@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,8 @@ _PATH_LENGTH, _TEXT_LENGTH = 120, 600
 _LEVELS, _TILE_AREA = 4, 2400
 #: A folder is filled with tiles if it leaves room below its name: pixels.
 _OPEN_WIDTH, _OPEN_HEIGHT, _HEAD, _GAP = 64, 52, 18, 3
+#: So few tiles are drawn in a map of so little height.
+_FEW, _FLAT = 3, 96
 _MINUS = "\N{MINUS SIGN}"
 #: Width of a letter on a tile, on average and of most: pixels at a font size of 12.
 _LETTER = 6.9
@@ -193,13 +195,21 @@ def _maps(inspection: Inspection, tile_area: int) -> dict[str, dict[str, Any]]:
     return {
         kind: {
             "total": folders.get(b"", 0),
-            "shapes": [
-                (shape, tiles(folders, paths, shape.width, shape.height, tile_area))
-                for shape in _SHAPES
-            ],
+            "shapes": [_drawn(shape, folders, paths, tile_area) for shape in _SHAPES],
         }
         for kind, folders, paths in (("there", there, files), ("waste", waste, wasted))
     }
+
+
+def _drawn(
+    shape: _Shape, folders: Mapping[bytes, int], files: Mapping[bytes, int], area: int
+) -> tuple[_Shape, list[Tile]]:
+    """Return the shape that suits what there is to draw, and the tiles: few need little room."""
+    drawn = tiles(folders, files, shape.width, shape.height, area)
+    if len(drawn) > _FEW:
+        return shape, drawn
+    flat = replace(shape, height=_FLAT)
+    return flat, tiles(folders, files, shape.width, _FLAT, area)
 
 
 def tiles(

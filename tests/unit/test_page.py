@@ -357,6 +357,15 @@ def test_nothing_to_draw() -> None:
     assert page.tiles({b"": 10**9}, {b"small": 1}, 800, 500, 2400) == []
 
 
+def test_few_tiles_need_little_room(app: Inspection) -> None:
+    heights = re.compile(r'class="map (\w+)" height="(\d+)"')
+    assert heights.findall(page.render([app])) == [("wide", "96"), ("tall", "96")] * 2
+    folders = tuple(FolderShare(b"%d" % i if i else b"", 10, 10) for i in range(9))
+    folders = (replace(folders[0], size=80, wasted=80), *folders[1:])
+    many = replace(app, folders=folders, largest=())
+    assert heights.findall(page.render([many])) == [("wide", "520"), ("tall", "460")] * 2
+
+
 NAMES = st.sampled_from([b"a", b"b", b"c", b"d", b"e"])
 PATHS = st.lists(NAMES, min_size=1, max_size=5).map(b"/".join)
 
