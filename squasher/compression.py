@@ -7,7 +7,6 @@ the standard library since Python 3.14 and of its backport (the extra `zstd`) be
 from __future__ import annotations
 
 import bz2
-import gzip
 import lzma
 import os
 import sys
@@ -30,6 +29,11 @@ _MAGIC = {
 }
 #: Decompressed bytes at once; bounds memory on a bomb.
 _WINDOW = 1 << 20
+#: Compressed bytes at once.
+_INPUT = 256 << 10
+#: Memory for one xz stream, whose header may ask for 4 GiB. `xz -9` takes 65 MiB; zstd's library
+#: has the same limit of its own (a window of 128 MiB).
+_XZ_MEMORY = 128 << 20
 
 #: Bytes that are deflated as one, and how many of those before they may refer to.
 _BLOCK = 1 << 20
@@ -72,31 +76,71 @@ def decompress(name: str, raw: BinaryIO) -> Iterator[bytes]:
     """Yield the decompressed bytes of `raw`, all members or frames of it, up to 1 MiB at a time.
 
     Raises ArchiveError if it is damaged or ends early, UnsupportedImageError for zstd without its
-    library.
+    library. What follows the last stream is an error, but for zeros behind gzip, and for anything
+    behind xz and bzip2, as their own programs have it.
     """
+    # The libraries' file objects read a few kilobytes at a time: with two threads side by side that
+    # takes twice as long as these large steps, which leave the interpreter alone.
     failures: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error, lzma.LZMAError)
-    stream: Any
-    if name == "gzip":
-        stream = gzip.GzipFile(fileobj=raw, mode="rb")
-    elif name == "xz":
-        stream = lzma.LZMAFile(raw)  # noqa: SIM115  (closed below)
-    elif name == "bzip2":
-        stream = bz2.BZ2File(raw)
-    else:
+    new = {"gzip": _Inflate, "xz": _unxz, "bzip2": bz2.BZ2Decompressor}.get(name)
+    if new is None:
         zstd = _zstd()
         failures += (zstd.ZstdError,)
-        stream = zstd.ZstdFile(raw)
-    with stream:
-        while True:
+        new = zstd.ZstdDecompressor
+    rest = raw.read(_INPUT)
+    begun = False  # a stream before this one
+    while rest:
+        decoder = new()
+        while not decoder.eof:
             try:
-                window = stream.read(_WINDOW)
-            except ArchiveError:  # of the reader below
-                raise
+                window = decoder.decompress(rest, _WINDOW)
             except failures as error:
+                if begun and name in ("xz", "bzip2"):
+                    return
                 raise ArchiveError(f"damaged {name} data: {error}") from None
-            if not window:
-                return
-            yield window
+            begun = False
+            if window:
+                yield window
+            if decoder.needs_input and not decoder.eof:
+                rest = raw.read(_INPUT)
+                if not rest:
+                    raise ArchiveError(f"damaged {name} data: it ends early")
+            else:
+                rest = b""
+        begun = True
+        rest = decoder.unused_data or raw.read(_INPUT)
+        while name == "gzip" and rest and not (rest := rest.lstrip(b"\0")):
+            rest = raw.read(_INPUT)
+
+
+def _unxz() -> Any:
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY)
+
+
+class _Inflate:
+    """zlib's decompressor for gzip with the methods that the others have."""
+
+    def __init__(self) -> None:
+        self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
+
+    def decompress(self, data: bytes, most: int) -> bytes:
+        """Return up to `most` bytes that come of `data` and of what was left of data before."""
+        return self._inflate.decompress(data or self._inflate.unconsumed_tail, most)
+
+    @property
+    def needs_input(self) -> bool:
+        """Tell whether there is nothing left of the data."""
+        return not self._inflate.unconsumed_tail
+
+    @property
+    def eof(self) -> bool:
+        """Tell whether the member has ended."""
+        return self._inflate.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        """What came behind the end."""
+        return self._inflate.unused_data
 
 
 @dataclass(frozen=True, slots=True)
