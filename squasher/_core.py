@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO, Literal
 
 from squasher import base as bases
-from squasher import daemon, reader, store, writer
+from squasher import daemon, reader, spec, store, writer
 from squasher._squash import Options, Squashed, begin
 from squasher.comparison import Difference, differences
 from squasher.content import Content
 from squasher.digest import Digest
 from squasher.errors import ArchiveError, PolicyError, SquasherError, UsageError
-from squasher.image import Archive, Image
+from squasher.image import Archive, Branch, Image, Node
 from squasher.job import Job, Progress, silent
 from squasher.location import Location, parse_location
 from squasher.proof import prove
@@ -209,7 +209,7 @@ def squash_archive(
         written = writer.lay_out(
             result, target.form, retag=options.tags is not None, ref=target.ref
         )
-        check = _Check(archive, done, target.form, job) if verify else None
+        check = _Check(archive, done, target, job) if verify else None
         with job.explained():
             loaded = target.write(written, job, check)
         return SquashReport(
@@ -352,10 +352,12 @@ def _suffix_notice(destination: object) -> tuple[str, ...]:
 class _Check:
     """`verify`: reads the result back and compares it with the source. Raises PolicyError."""
 
-    def __init__(self, source: Archive, done: Sequence[Squashed], form: Form, job: Job) -> None:
+    def __init__(
+        self, source: Archive, done: Sequence[Squashed], target: _Target, job: Job
+    ) -> None:
         self._source = source
         self._done = done
-        self._form = form
+        self._target = target
         self._job = job
 
     def path(self, path: str) -> None:
@@ -380,7 +382,7 @@ class _Check:
         result = reader.read(found, "the result")
         for notice in result.notices:  # of what is missing, or what contradicts itself
             raise PolicyError(notice)
-        if ("manifest.json" in found) != (self._form == "docker"):
+        if ("manifest.json" in found) != (self._target.form == "docker"):
             raise PolicyError("manifest.json is missing, or should be")
         total = sum(_size(image) for image in self._source.images + result.images)
         self._job.told["read"] = "compare", total
@@ -389,6 +391,21 @@ class _Check:
             after = images.get(squashed.image.config.image_id)
             if after is None or not after.manifest:
                 raise PolicyError("an image is missing, or the index does not lead to it")
-            if self._form == "docker" and after.tags != squashed.image.tags:
+            if self._target.form == "docker" and after.tags != squashed.image.tags:
                 raise PolicyError("the tags differ")
             prove(before, after, squashed.kept, self._job)
+        tags = {tag for squashed in self._done for tag in squashed.image.tags}
+        if not self._target.ref and _full(tags) != _full(_named(result.tree)):
+            raise PolicyError("the index names the images otherwise")
+
+
+def _full(tags: Iterable[str]) -> set[str]:
+    return set(map(spec.full_name, tags))
+
+
+def _named(nodes: Iterable[Node]) -> Iterator[str]:
+    """Yield the image names in an index."""
+    for node in nodes:
+        yield from reader.tags_of(node.pointer)
+        if isinstance(node, Branch):
+            yield from _named(node.children)

@@ -36,6 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(arguments: Sequence[str], *, docker: bool = False) -> int:
     """Run the command with `arguments`, of a shell or the docker client; return its exit code."""
+    try:
+        return _guarded(arguments, docker)
+    except terminal.Interrupted as interrupted:
+        terminal.say(f"interrupted by {signal.Signals(interrupted.number).name}")
+        return 128 + interrupted.number
+
+
+def _guarded(arguments: Sequence[str], docker: bool) -> int:
+    """Run the command with its own signals and without garbage collection. Raises Interrupted."""
     restore = terminal.take_signals()
     # A million entries are no garbage, and looking at them again and again takes a quarter of the
     # time. What little there is goes with the process.
@@ -43,9 +52,6 @@ def run(arguments: Sequence[str], *, docker: bool = False) -> int:
     gc.disable()
     try:
         return _run(arguments, docker)
-    except terminal.Interrupted as interrupted:
-        terminal.say(f"interrupted by {signal.Signals(interrupted.number).name}")
-        return 128 + interrupted.number
     finally:
         restore()
         if collecting:

@@ -189,6 +189,8 @@ def end_with_docker(environment: Mapping[str, str]) -> None:
     line = socket.socket(socket.AF_UNIX)
     try:
         line.connect("\0" + address[1:] if address.startswith("@") else address)
+    except ConnectionRefusedError:  # it was told to end while we started
+        pass
     except OSError:
         line.close()
         return
@@ -197,6 +199,8 @@ def end_with_docker(environment: Mapping[str, str]) -> None:
         with line, suppress(OSError):
             while line.recv(1):
                 pass
-        os.kill(os.getpid(), signal.SIGTERM)
+        # A command that has given its signals back is about to end with its own exit code.
+        if callable(signal.getsignal(signal.SIGTERM)):
+            os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, name="docker", daemon=True).start()

@@ -24,6 +24,7 @@ from squasher.errors import (
     UnsupportedImageError,
 )
 from squasher.image import Archive, Blob, Branch, Image, Layer, Leaf, Node
+from squasher.paths import show
 from squasher.spec import Descriptor
 from squasher.store import FolderStore, Store, TarStore, document, names
 
@@ -245,6 +246,7 @@ class _Index:
                 continue
             data = self.documents.get(name)
             check(pointer.digest, Digest.of(data), where=name)
+            _check_size(pointer, len(data), name)
             found = spec.as_object(spec.load(data, name), name)
             if spec.field(found, "manifests") is not None:
                 if depth == _DEPTH_MAX:
@@ -313,7 +315,9 @@ class _Index:
 
     def _artifact(self, media_type: Any, where: str) -> None:
         self._artifacts += 1
-        kind = f" ({media_type})" if isinstance(media_type, str) and media_type else ""
+        kind = ""
+        if isinstance(media_type, str) and media_type:
+            kind = f" ({show(media_type.encode('utf-8', 'surrogatepass'))})"
         self.problems.append(
             UnsupportedImageError(f"an artifact that is no image{kind}", where=where)
         )

@@ -67,29 +67,54 @@ def scan(
     layers = image.layers
     total = sum(layer.blob.size for layer in layers)
     limit = _Limit(max_size)
-    checked: set[tuple[object, ...]] = set()
+    origins = _origins(layers)
+    repeated = {origin for i, origin in enumerate(origins) if origin != i}
+    stored = set(origins[first:])
     unpacking: dict[int, Task[tuple[Scan, Changeset]]] = {}
     # The longest first: the others fill the gaps.
     for i in sorted(range(len(layers)), key=lambda i: -layers[i].blob.size):
         layer = layers[i]
         place = f"layer {i + 1} of {len(layers)}"
-        if layer.blob.compression:
-            work = partial(_unpack, layer, i, job, total, limit, store=i >= first)
+        if not layer.blob.compression:
+            limit.count(layer.blob.size)
+        if origins[i] != i:
+            job.progress("read", layer.blob.size, total)
+        elif layer.blob.compression:
+            work = partial(_unpack, layer, i, job, total, limit, store=i in stored)
             unpacking[i] = job.start(partial(_within, place, work))
-            continue
-        limit.count(layer.blob.size)
-        key = (layer.blob.content.parts, layer.blob.digest, layer.diff_id)
-        if key not in checked:  # the same layer may come many times
-            checked.add(key)
+        else:
             job.start(partial(_within, place, partial(_check_plain, layer, job, total)))
+    known: dict[int, tuple[Scan, Changeset]] = {}
     for i, layer in enumerate(layers):
-        if i in unpacking:
-            yield job.result(unpacking.pop(i))
+        place = f"layer {i + 1} of {len(layers)}"
+        if origins[i] != i:
+            done, changes = known[origins[i]]
+            if layer.blob.compression:
+                _within(place, partial(limit.count, done.size))
+            blob = replace(layer.blob, digest=done.layer.blob.digest)
+            yield replace(done, layer=replace(layer, blob=blob)), changes.repeated(i)
             continue
-        with job.timed("walk"):
-            changes = _within(f"layer {i + 1} of {len(layers)}", partial(_walk, layer, i))
-        layer = replace(layer, blob=replace(layer.blob, digest=layer.diff_id))
-        yield Scan(layer, changes.size, changes.count, layer.blob.content), changes
+        if i in unpacking:
+            done, changes = job.result(unpacking.pop(i))
+        else:
+            with job.timed("walk"):
+                changes = _within(place, partial(_walk, layer, i))
+            layer = replace(layer, blob=replace(layer.blob, digest=layer.diff_id))
+            done = Scan(layer, changes.size, changes.count, layer.blob.content)
+        if i in repeated:
+            known[i] = done, changes
+            changes = changes.repeated(i)  # applying a layer marks its entries
+        yield done, changes
+
+
+def _origins(layers: Sequence[Layer]) -> list[int]:
+    """Return for each layer where the same bytes come first: they are read there, and only there.
+
+    An archive can list one layer a thousand times. O(layers).
+    """
+    places: dict[tuple[object, ...], int] = {}
+    keys = ((x.blob.content.parts, x.blob.digest, x.diff_id) for x in layers)
+    return [places.setdefault(key, i) for i, key in enumerate(keys)]
 
 
 def _within(place: str, work: Callable[[], _T]) -> _T:

@@ -34,6 +34,8 @@ from squasher.tarstream import DIR, LINK, REG, SYM, Member, is_header, members
 
 #: Links from member to member that are followed; docker writes one.
 _LINKS_MAX = 8
+#: Seconds after which whoever waits for more looks whether the job has ended.
+_PATIENCE = 0.2
 _CHUNK = 1 << 20
 _WINDOW = 4 << 20
 
@@ -122,19 +124,23 @@ class FolderStore:
     def __init__(self, folder: str, job: Job) -> None:
         self._folder = folder
         self._job = job
+        self._opened: dict[str, Content] = {}
 
     def __contains__(self, name: str) -> bool:
         return os.path.isfile(os.path.join(self._folder, name))
 
     def content(self, name: str) -> Content:
-        """Return what the member holds."""
+        """Return what the member holds; a file is opened once, however often it is asked for."""
+        if name in self._opened:
+            return self._opened[name]
         try:
             stream = open(os.path.join(self._folder, name), "rb")  # noqa: SIM115
         except OSError as error:
             raise ArchiveError(f"cannot be read: {error.strerror}", where=name) from None
         self._job.spool.keep(stream)
         size = os.fstat(stream.fileno()).st_size
-        return Content((Extent(open_file(stream), 0, size),))
+        self._opened[name] = Content((Extent(open_file(stream), 0, size),))
+        return self._opened[name]
 
 
 # ---------------------------------------------------------------- opening
@@ -279,9 +285,12 @@ class _Growing(DescriptorFile):
         return found
 
     def _wait_and_read(self, offset: int, size: int) -> bytes:
-        self._job.check()
         with self._changed:
-            self._changed.wait_for(lambda: self._complete or self._written >= offset + size)
+            while not self._complete and self._written < offset + size:
+                # A signal can end the job before, or while, anybody says that it is complete.
+                self._changed.wait(_PATIENCE)
+                self._job.check()
+        self._job.check()
         return self.read_at(offset, size)
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zlib import adler32
 
 from squasher import paths
@@ -197,6 +197,17 @@ class Changeset:
     def paths(self) -> Iterator[bytes]:
         """The path of each entry."""
         return map(paths.join, self.parents, self.names)
+
+    def repeated(self, layer: int) -> Changeset:
+        """Return what the same bytes say as another layer. O(entries)."""
+        entries = [
+            Entry(
+                e.kind, layer, e.data, e.lead, e.size, e.owner, e.mtime, e.xattrs, e.target, e.flags
+            )
+            for e in self.entries
+        ]
+        warnings = [replace(warning, layer=layer) for warning in self.warnings]
+        return replace(self, layer=layer, entries=entries, warnings=warnings)
 
     @property
     def count(self) -> int:

@@ -124,14 +124,14 @@ def layers() -> list[bytes]:
 def image(form: str = "legacy", *, first: int = 0) -> bytes:
     """Return the archive of a sound image that says them in each place that takes any text.
 
-    `first` is the string that the row of the lowest layer says, the others follow. Its tags are
-    such strings too: an archive may have tags that are no image names.
+    `first` is the string that the row of the lowest layer says, the others follow. Its tag is an
+    image name: with another no engine takes it, and neither do we (see `broken`).
     """
     stack = layers()
     return archive(
         stack,
         form=form,
-        tags=tuple(STRINGS.values()) if form != "oci" else ("name:tag",),
+        tags=("name:tag",),
         history=_history(len(stack), first),
         config=_config(),
     )
@@ -151,7 +151,13 @@ def broken() -> Iterator[tuple[str, bytes]]:
         ):
             yield f"{kind}: {what}", archive([lower, bad, lower])
         config = f"{text}.json"
-        item = {"Config": config, "RepoTags": [text], "Layers": [f"{text}/layer.tar"]}
+        item: dict[str, Any] = {
+            "Config": config,
+            "RepoTags": [text],
+            "Layers": [f"{text}/layer.tar"],
+        }
+        yield f"tag: {what}", outer_tar({"manifest.json": _json([item])})
+        item["RepoTags"] = []
         yield f"no config: {what}", outer_tar({"manifest.json": _json([item])})
         document = {"os": "linux", "rootfs": {"diff_ids": ["sha256:" + sha256(lower)]}, text: 1}
         members = {"manifest.json": _json([item]), config.strip("/"): _json(document)}

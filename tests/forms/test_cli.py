@@ -7,13 +7,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 import squasher
-from squasher import cli
+from squasher import cli, terminal
 from tests.builders import Dir, File, Hardlink, archive, layer
 from tests.forms.command import failed, squash
 from tests.forms.shapes import LAYERS
@@ -35,6 +35,16 @@ def test_a_signal_ends_it_and_handlers_are_as_they_were(
     assert cli.run([]) == 128 + number
     assert signal.getsignal(number) is before
     assert capsys.readouterr().err == f"squash: interrupted by {name}\n"
+
+
+def test_a_signal_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can come as soon as one of them is taken."""
+
+    def interrupted() -> Callable[[], None]:
+        raise terminal.Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr(terminal, "take_signals", interrupted)
+    assert cli.run([]) == 143
 
 
 def test_another_thread_than_the_first_takes_no_signals() -> None:

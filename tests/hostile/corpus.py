@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.hostile import archives, documents, tars, trees
+from tests.hostile import archives, documents, streams, tars, trees
 
-CASES = (*tars.cases(), *trees.cases(), *archives.cases(), *documents.cases())
+CASES = (*tars.cases(), *trees.cases(), *archives.cases(), *documents.cases(), *streams.cases())

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -167,6 +168,7 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
         event.set()
 
     monkeypatch.setattr(os, "kill", kill)
+    monkeypatch.setattr(signal, "getsignal", lambda number: kill)
     return event
 
 
@@ -187,6 +189,31 @@ def test_it_ends_when_the_client_hangs_up(
             client.send(b"not yet")
             assert not ended.wait(0.05)
     assert ended.wait(10)
+
+
+def test_it_ends_when_the_client_has_hung_up_before_it_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = killed(monkeypatch)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))  # and nobody listens
+        plugin.end_with_docker({"DOCKER_CLI_PLUGIN_SOCKET": str(tmp_path / "socket")})
+    assert ended.wait(10)
+
+
+def test_it_is_not_ended_while_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Ctrl-C both the client and the plugin get the signal, and the client hangs up."""
+    ended = killed(monkeypatch)
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_DFL)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+        server.listen()
+        before = threading.active_count()
+        plugin.end_with_docker({"DOCKER_CLI_PLUGIN_SOCKET": str(tmp_path / "socket")})
+        server.accept()[0].close()
+        while threading.active_count() > before:
+            time.sleep(0.01)
+    assert not ended.is_set()
 
 
 @pytest.mark.parametrize("environment", [{}, {"DOCKER_CLI_PLUGIN_SOCKET": "/nowhere"}])

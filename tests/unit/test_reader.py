@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tarfile
 from typing import Any
 
 import pytest
@@ -65,3 +66,16 @@ def test_a_result_without_the_image_is_not_verified(monkeypatch: pytest.MonkeyPa
     with pytest.raises(SquasherError, match="not verified: an image is missing") as raised:
         squasher.squash_archive(io.BytesIO(archive(LAYERS)), io.BytesIO(), verify=True)
     assert raised.value.exit_code == 1
+
+
+def test_a_manifest_has_the_size_that_the_index_says() -> None:
+    with tarfile.open(fileobj=io.BytesIO(archive(LAYERS, form="oci"))) as tar:
+        members = {m.name: tar.extractfile(m).read() for m in tar if m.isfile()}  # type: ignore[union-attr]
+    index = json.loads(members["index.json"])
+    index["manifests"][0]["size"] += 1
+    members["index.json"] = json.dumps(index).encode()
+    with (
+        pytest.raises(SquasherError, match=r"blobs/sha256/.*: expected \d+ bytes, found"),
+        squasher.open_archive(io.BytesIO(outer_tar(members))),
+    ):
+        pass

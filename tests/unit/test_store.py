@@ -16,8 +16,8 @@ import pytest
 
 from squasher.content import Content
 from squasher.errors import ArchiveError, OutputError
-from squasher.job import Job
-from squasher.store import FolderStore, TarStore, _Piped, document, names, open_store
+from squasher.job import Cancelled, Job
+from squasher.store import FolderStore, TarStore, _Growing, _Piped, document, names, open_store
 from tests.builders import Char, Dir, File, Hardlink, Symlink, layer, outer_tar
 
 
@@ -264,3 +264,12 @@ def test_hashing_what_comes_ends_with_what_came() -> None:
             with contextlib.suppress(ArchiveError):
                 open_store(Pipe(data), job)  # type: ignore[arg-type]
             job.settle()
+
+
+def test_hashing_what_comes_ends_with_the_job() -> None:
+    """Also where a signal came before anybody could say that no more will come."""
+    with Job() as job:
+        growing = _Growing(job.spool.create(), job)
+        task = growing._hashes
+    with pytest.raises(Cancelled):
+        task.result()
