@@ -49,7 +49,7 @@ def _cell(text: str) -> str:
 def _options(command: click.Command) -> Iterator[str]:
     yield "| option | |"
     yield "|---|---|"
-    with click.Context(command) as context:
+    with click.Context(command, **command.context_settings) as context:
         for option in command.get_params(context):
             record = option.get_help_record(context)
             if isinstance(option, click.Option) and record:

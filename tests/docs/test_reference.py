@@ -10,7 +10,7 @@ import pytest
 import squasher
 from squasher import report
 from tests.docs import reference
-from tests.docs.blocks import name
+from tests.docs.blocks import ROOT, name
 
 PAGES = sorted(reference.FOLDER.glob("*.md"))
 
@@ -52,7 +52,7 @@ def test_every_exit_code_of_the_library_is_in_the_table() -> None:
 
 def test_every_key_of_the_report_is_explained(tmp_path: Path) -> None:
     page = (reference.FOLDER / "report.md").read_text("utf-8")
-    demo = Path(reference.ROOT, "testdata", "demo.tar")
+    demo = Path(ROOT, "testdata", "demo.tar")
     done = squasher.squash_archive(demo, tmp_path / "out.tar", keep_layers=1)
     document = report.to_json(done)
     for keys, title in (
