@@ -1,0 +1,165 @@
+"""`squash inspect`: tables, the document, thresholds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+import squasher
+from tests.builders import Dir, File, Opaque, Whiteout, archive, layer
+from tests.forms.command import Done, done, failed, squash
+
+ROOT = Path(__file__).parent.parent.parent
+DEMO = ROOT / "testdata" / "demo.tar"
+SCHEMA = json.loads((ROOT / "docs/schema/inspect-1.json").read_text("utf-8"))
+
+WASTE = archive(
+    [
+        layer(Dir(b"d"), File(b"d/kept", b"k" * 100), File(b"d/big", b"b" * 5000)),
+        layer(Dir(b"d"), File(b"d/big", b"B" * 4000), File(b"d/gone", b"g" * 3000)),
+        layer(Dir(b"d"), Whiteout(b"d/gone"), File(b"d/new", b"n" * 10)),
+        layer(File(b"last", b"l")),
+    ]
+)
+CLEAN = archive([layer(File(b"a", b"1")), layer(File(b"b", b"2"))])
+
+
+def inspect(*words: str | Path, stdin: bytes = b"") -> Done:
+    return squash("inspect", *words, stdin=stdin)
+
+
+def text(result: Done) -> str:
+    return done(result).out.decode()
+
+
+def document(*words: str | Path, stdin: bytes = b"") -> dict[str, Any]:
+    found = json.loads(done(inspect("--json", *words, stdin=stdin)).out)
+    jsonschema.validate(found, SCHEMA, jsonschema.Draft202012Validator)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_every_base_leaves_what_is_said() -> None:
+    """The size of the squashed layer is what squash then writes (contract, section 3)."""
+    (image,) = document(stdin=WASTE)["images"]
+    assert [base["kept_layers"] for base in image["bases"]] == [0, 1, 2, 3]
+    for base in image["bases"]:
+        words = ("--keep-layers", str(base["kept_layers"]), "--report", "-", "--dry-run")
+        report = json.loads(done(squash(*words, stdin=WASTE)).out)["images"][0]
+        assert base["squashed_layer_size"] == report["layers_after"][-1]["size"]
+        assert base["image_size"] == report["size_after"]
+    assert sum(base["best"] for base in image["bases"]) == 1
+
+
+@pytest.mark.parametrize("width", ["80", "120"])
+def test_tables_fit(width: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    for words, given in (((DEMO,), b""), (("-",), WASTE), (("--all", "-v", "-"), WASTE)):
+        shown = text(inspect(*words, stdin=given)).splitlines()
+        assert max(map(len, shown)) <= int(width)
+        assert [line for line in shown if line.startswith("*")]
+
+
+def test_what_is_wasted_is_listed() -> None:
+    shown = text(inspect(stdin=WASTE))
+    assert "'/d/big'" in shown
+    assert "'/d/gone'" in shown
+    assert "squash --keep-layers " in shown
+
+
+def test_where_nothing_is_wasted() -> None:
+    shown = text(inspect(stdin=CLEAN))
+    assert "efficiency 100.00 %, 0 B wasted" in shown
+    assert "folder, with all below it" not in shown
+
+
+def test_long_tables_are_cut_and_can_be_had_whole() -> None:
+    many = archive(
+        [
+            layer(*(File(b"%03d/%s" % (i, b"n" * 200), b"x" * 9) for i in range(60))),
+            *(layer(Opaque(b"%03d" % i), File(b"%03d/new" % i)) for i in range(60)),
+        ]
+    )
+    short, whole = text(inspect(stdin=many)), text(inspect("--all", stdin=many))
+    assert "more (--all)" in short
+    assert "more (--all)" not in whole
+    assert len(whole.splitlines()) > len(short.splitlines())
+    assert "…" in short  # a long path shows both its ends
+    few, all_ = document(stdin=many), document("--all", stdin=many)
+    assert len(json.dumps(all_)) > len(json.dumps(few))
+
+
+def test_several_images_are_shown_and_one_can_be_picked(tmp_path: Path) -> None:
+    both = tmp_path / "both.tar"
+    images = []
+    for name, data in (("one:1", WASTE), ("two:2", CLEAN)):
+        path = tmp_path / f"{name[:3]}.tar"
+        path.write_bytes(data)
+        images.append(path)
+    with squasher.open_archive(images[0]) as one, squasher.open_archive(images[1]) as two:
+        pair = []
+        for name, found in (("one:1", one), ("two:2", two)):
+            options = squasher.Options(tags=(name,), keep_layers=1)
+            pair.append(squasher.squash(found.images[0], options=options).image)
+        squasher.write(pair, both)
+    shown = text(inspect(both))
+    assert "one:1" in shown
+    assert "two:2" in shown
+    assert "--image one:1" in shown
+    assert "one:1" not in text(inspect("--image", "two:2", both))
+    assert len(document(both)["images"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--min-efficiency", "0.99"), "efficiency 0."),
+        (("--min-efficiency", "100%"), "efficiency 0."),
+        (("--max-wasted", "0"), "bytes wasted, above --max-wasted 0"),
+        (("--max-wasted", "1kB"), "bytes wasted, above --max-wasted 1kB"),
+        (("--max-wasted", "1%"), "% wasted ("),
+    ],
+)
+def test_a_threshold_that_is_missed(words: tuple[str, ...], says: str) -> None:
+    for quiet in ((), ("-q",)):
+        result = inspect(*words, *quiet, stdin=WASTE)
+        assert result.code == 1
+        assert says in result.err
+        assert bool(result.out) == (not quiet)
+    checked = json.loads(inspect("--json", *words, stdin=WASTE).out)
+    jsonschema.validate(checked, SCHEMA)
+    assert checked["images"][0]["rules"]
+
+
+def test_thresholds_that_hold() -> None:
+    words = ("--min-efficiency", "0.1", "--max-wasted", "1MiB")
+    assert document(*words, stdin=WASTE)["images"][0]["rules"]
+    assert inspect("-q", *words, stdin=WASTE).out == b""
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--min-efficiency", "2"), "'2' is no share"),
+        (("--min-efficiency", "good"), "'good' is no share"),
+        (("--max-wasted", "much"), "'much' is no size"),
+        (("--max-wasted", "1.5"), "'1.5' is no size"),
+        (("--max-size", "-1"), "-1 is no size"),
+        (("-q", "-v"), "exclude each other"),
+        (("--json", "--html", "-"), "stdout takes the document already"),
+    ],
+)
+def test_usage(words: tuple[str, ...], says: str) -> None:
+    assert says in failed(inspect(*words, stdin=WASTE), 2)
+
+
+def test_refusals() -> None:
+    assert "unpacks to more than 9 bytes" in failed(inspect("--max-size", "9", stdin=WASTE), 3)
+    failed(inspect(stdin=b"x" * 2000), 3)
+    failed(inspect("--image", "none", stdin=WASTE), 4)
+    damaged = WASTE.replace(b"k" * 100, b"K" * 100)
+    assert "layer 1 of 4: blob: expected" in failed(inspect(stdin=damaged), 3)
