@@ -86,3 +86,12 @@ def test_how_much_was_there_before_it_was_full(tmp_path: Path) -> None:
         with pytest.raises(OutputError, match="after 3 bytes: No space left"):
             spool.store([b"12345"])
     spool.close()
+
+
+def test_temporary_files_are_private(tmp_path: Path) -> None:
+    """Nobody else can read them, and on Linux they have no name."""
+    spool = Spool(tmp_path)
+    found = os.fstat(spool.create().fileno())
+    assert found.st_mode & 0o077 == 0
+    assert found.st_nlink == 0
+    spool.close()
