@@ -181,9 +181,14 @@ def waiting(client: Client, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[b
 
 
 def plugin(process: subprocess.Popen[bytes]) -> int | None:
-    """Return the process that the client has started and that has taken its signals."""
+    """Return the process that the client has started and that has taken its signals.
+
+    That is not the one that the client asks for metadata before.
+    """
     for child in Path(f"/proc/{process.pid}/task").glob("*/children"):
         for number in child.read_text().split():
+            if b"metadata" in Path(f"/proc/{number}/cmdline").read_bytes():
+                continue
             for line in Path(f"/proc/{number}/status").read_text().splitlines():
                 if line.startswith("SigCgt:") and int(line[7:], 16) & 1 << signal.SIGTERM - 1:
                     return int(number)
