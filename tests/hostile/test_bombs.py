@@ -1,0 +1,106 @@
+"""Little that unpacks to much, in a process that may not have the memory for it."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import lzma
+import resource
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from backports import zstd
+
+from tests.builders import File, header, image_config, layer
+from tests.faults.command import COMMAND, environment, error_line
+from tests.hostile.case import GOOD, docker, dump, item
+from tests.hostile.streams import greedy_xz, greedy_zstd, packed
+
+#: Address space of the command, Python and its threads included; a bomb unpacks to more.
+MEMORY = 700 << 20
+SIZE = 800 << 20
+#: So that a fault ends the test; nothing is measured.
+SECONDS = 300
+
+
+def limited() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+
+
+def squash(path: Path, *options: str) -> subprocess.CompletedProcess[bytes]:
+    """Run the command on an archive, in little memory."""
+    return subprocess.run(
+        [*COMMAND, str(path), "-o", str(path.parent / "out.tar"), *options],
+        env=environment(),
+        capture_output=True,
+        preexec_fn=limited,
+        check=False,
+        timeout=SECONDS,
+    )
+
+
+def bomb(pack: Callable[[bytes], bytes]) -> tuple[bytes, str]:
+    """Return a layer with one file of zeros, packed piece by piece, and its diff_id."""
+    piece = bytes(8 << 20)
+    head, tail = header(name=b"zeros", type=b"0", size=SIZE), bytes(1024)
+    pieces = [head, *[piece] * (SIZE // len(piece)), tail]
+    digest = hashlib.sha256()
+    for part in pieces:
+        digest.update(part)
+    packed_piece = pack(piece)
+    blob = b"".join(packed_piece if part is piece else pack(part) for part in pieces)
+    return blob, f"sha256:{digest.hexdigest()}"
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [gzip.compress, zstd.compress, lzma.compress, bz2.compress],
+    ids=["gz", "zst", "xz", "bz2"],
+)
+def test_a_bomb_goes_by_as_a_stream(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    blob, diff_id = bomb(pack)
+    config = image_config([GOOD, GOOD, GOOD])
+    config["rootfs"]["diff_ids"][0] = diff_id
+    layers = ["blob", "layer.tar", "layer.tar"]
+    path = tmp_path / "image.tar"
+    path.write_bytes(docker(item(Layers=layers), dump(config), {"blob": blob}))
+    done = squash(path, "--keep-layers", "1", "--quiet")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "out.tar").stat().st_size < 2 * path.stat().st_size
+    done = squash(path, "--keep-layers", "0", "--max-size", "100000000")
+    assert done.returncode == 3
+    assert "the image unpacks to more than 100000000 bytes" in error_line(done.stderr)
+
+
+@pytest.mark.parametrize("blob", [greedy_xz(), greedy_zstd()], ids=["xz", "zst"])
+def test_a_stream_does_not_get_the_memory_it_asks_for(blob: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "image.tar"
+    path.write_bytes(packed(blob))
+    done = squash(path)
+    assert done.returncode == 3
+    assert "damaged" in error_line(done.stderr)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gz"])
+def test_a_million_empty_headers(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    """One name again and again: a million entries, held at once, in less than 700 bytes each."""
+    layer_ = header(name=b"x", type=b"0") * 1_000_000 + bytes(1024)
+    config = dump(image_config([layer_, GOOD]))
+    path = tmp_path / "image.tar"
+    members: dict[str, bytes | None] = {"blob": pack(layer_)}
+    path.write_bytes(docker(item(Layers=["blob", "layer.tar"]), config, members))
+    done = squash(path, "--quiet")
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_paths_that_nobody_spelled(tmp_path: Path) -> None:
+    """A few hundred names of 2,000 folders each: they would take gigabytes."""
+    names = [b"%d/" % i + b"d/" * 2000 + b"f" for i in range(300)]
+    path = tmp_path / "image.tar"
+    path.write_bytes(packed(gzip.compress(layer(*map(File, names))), layer(*map(File, names))))
+    done = squash(path)
+    assert done.returncode == 3
+    assert "too many folders for a layer of that size" in error_line(done.stderr)
