@@ -226,10 +226,10 @@ class _Application:
         if not changes.whiteouts and not changes.opaques:
             return []
         missing: list[_Record] = []
-        known: dict[bytes, Directory | None] = {}
+        # Either kind may be the first to make a directory, whose time is then that one's.
         targets: list[tuple[bytes, bytes | None]] = [
-            *self._parts(changes.whiteouts, known, missing),
-            *((hidden.path, None) for hidden in self._lower_opaques(known, missing)),
+            *self._parts(changes.whiteouts, {}, missing),
+            *((hidden.path, None) for hidden in self._lower_opaques({}, missing)),
         ]
         own: dict[bytes, Directory | None] = {}
         for parent, name in targets:

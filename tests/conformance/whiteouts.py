@@ -539,6 +539,14 @@ OPAQUE = (
         LOWER,
         [D, File(b"d/.wh..wh..opqX")],
     ),
+    case(
+        "o25",
+        "an opaque whiteout makes a directory, a later plain one finds it: the first one's time",
+        LOWER,
+        [Opaque(b"n/m"), Whiteout(b"n/m/x", mtime=1_600_000_000 * 10**9)],
+        [File(b"z")],
+        warns="ghost-whiteout",
+    ),
 )
 
 CASES = WHITEOUTS + OPAQUE
