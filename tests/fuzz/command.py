@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import posixpath
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -186,8 +188,13 @@ def assembled(data: bytes, mend: int) -> bytes:
 
 
 def _blob(part: bytes, blobs: Sequence[_Blob], mend: int) -> _Blob:
-    """Return a part as a blob: a document, or a layer, which `z` in front compresses."""
+    """Return a part as a blob: a document, a layer, or with `r` in front any bytes.
+
+    A layer has `t` in front, or `z` if it is to be compressed.
+    """
     kind, rest = part[:1], part[1:]
+    if kind == b"r":
+        return _Blob(sha256(expand(rest)), expand(rest))
     if kind not in (b"t", b"z"):
         text = _filled(part, blobs)
         return _Blob(sha256(text), text)
@@ -211,8 +218,17 @@ def _filled(text: bytes, blobs: Sequence[_Blob]) -> bytes:
 
 def disassembled(image: bytes) -> bytes:
     """Return the parts that make `image`; all of its blobs get the names that OCI has for them."""
-    entries = (entry for entry in model.read(image) if entry.kind == "file")
-    read = {b"/".join(e.path).decode("utf-8", "replace"): e.data for e in entries}
+    entries = model.read(image)
+    read = {_name(entry): entry.data for entry in entries if entry.kind == "file"}
+    for entry in entries:
+        if entry.kind == "symlink":
+            folder, target = (
+                posixpath.dirname(_name(entry)),
+                entry.target.decode("utf-8", "replace"),
+            )
+            target = posixpath.normpath(posixpath.join(folder, target))
+            if target in read:
+                read[_name(entry)] = read[target]
     documents = [read.pop(name, b"") for name in ("manifest.json", "index.json")]
     blobs = {name: data for name, data in read.items() if _is_blob(name)}
     texts = {name: data for name, data in blobs.items() if data[:1] in (b"{", b"[")}
@@ -221,9 +237,10 @@ def disassembled(image: bytes) -> bytes:
         _visit(name, texts, order)
 
     def emptied(text: bytes, upto: int) -> bytes:
+        for n, name in enumerate(order[:upto]):  # names first: most have a digest in them
+            text = text.replace(b'"%b"' % name.encode(), b'"blobs/sha256/@%d"' % n)
         for n, name in enumerate(order[:upto]):
             data = blobs[name]
-            text = text.replace(b'"%b"' % name.encode(), b'"blobs/sha256/@%d"' % n)
             text = text.replace(sha256(data).encode(), b"@%d" % n)
             text = text.replace(sha256(_plain(data)).encode(), b"#%d" % n)
             text = re.sub(rb'("size": ?)%d\b' % len(data), rb"\g<1>$%d" % n, text)
@@ -234,6 +251,10 @@ def disassembled(image: bytes) -> bytes:
         for n, name in enumerate(order)
     ]
     return CUT.join((*parts, *(emptied(text, len(order)) for text in documents)))
+
+
+def _name(entry: model.Entry) -> str:
+    return b"/".join(entry.path).decode("utf-8", "replace")
 
 
 def _is_blob(name: str) -> bool:
@@ -253,9 +274,13 @@ def _visit(name: str, texts: dict[str, bytes], order: list[str]) -> None:
 
 
 def _plain(blob: bytes) -> bytes:
-    return gzip.decompress(blob) if blob.startswith(b"\x1f\x8b") else blob
+    try:
+        return gzip.decompress(blob)
+    except (OSError, EOFError, zlib.error):
+        return blob
 
 
 def _short(blob: bytes) -> bytes:
-    kind = b"z" if blob.startswith(b"\x1f\x8b") else b"t"
-    return kind + shorten(_plain(blob))
+    plain = _plain(blob)
+    kind = b"z" if plain != blob else b"t" if plain[257:262] in (b"", b"ustar") else b"r"
+    return kind + shorten(plain)

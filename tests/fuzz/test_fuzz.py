@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import islice
 from random import Random
 
 import pytest
 
 from squasher import merge, spec, tarstream
+from tests.builders import Dir, File, layer
 from tests.conformance.corpus import CASES
 from tests.fuzz import command, documents, seeds, walk
 from tests.fuzz.wire import Dice, expand, mended, shorten
@@ -108,7 +110,43 @@ def test_a_fault_in_merging_is_noticed(monkeypatch: pytest.MonkeyPatch, how: int
 
 # ---------------------------------------------------------------- what was found
 
-FINDINGS: dict[str, tuple[str, bytes]] = {}
+PLAIN = bytes(4)  # no choices: short, no mending
+FINDINGS = {
+    "a header of another ustar version": (
+        "walk",
+        PLAIN + shorten(layer(File(b"n", b"x", patches=((263, b"  "), (345, b"sub"))))),
+    ),
+    "a sparse map without a count": (
+        "walk",
+        PLAIN
+        + shorten(
+            layer(
+                File(b"s", b"1", records=((b"GNU.sparse.map", b"0,1"), (b"GNU.sparse.size", b"9")))
+            )
+        ),
+    ),
+    "a whiteout of a type that engines refuse": (
+        "walk",
+        PLAIN + shorten(layer(replace(File(b".wh.x"), type=b"S"))),
+    ),
+    "a directory without a name": (
+        "walk",
+        PLAIN + shorten(layer(replace(Dir(b"x"), path=b""))),
+    ),
+    "a number of 4,301 digits": (
+        "walk",
+        PLAIN + shorten(layer(File(b"n", records=((b"uid", b"1" * 4301),)))),
+    ),
+    "a name that cannot be shortened": ("documents", b"\4\0\0\0docker.io/er.io/libia2"),
+    "a name below library that cannot be shortened": (
+        "documents",
+        b"\4\0\0\0docker.io/library/a/b:1",
+    ),
+    "a digest of another kind": (
+        "documents",
+        b'\0\0\0\0{"rootfs":{"type":"layers","diff_ids":["sha258:2d975cba9857b"]}}',
+    ),
+}
 
 
 @pytest.mark.parametrize("name", FINDINGS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +25,8 @@ def images(draw: st.DrawFn) -> tuple[bytes, ...]:
     return grammar.layers(lambda options: draw(st.sampled_from(options)))
 
 
+# A failing image is longer than hypothesis likes to print; it is printed to be squashed again.
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @given(images())
 def test_any_image_is_squashed_as_the_model_says_at_every_base(layers: tuple[bytes, ...]) -> None:
     """A1 to A6, M1 to M8, D0 to D3: the whole tree, the set and the order of what is written.
