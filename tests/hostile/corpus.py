@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
-from tests.hostile import archives, documents, streams, tars, trees
+from tests.hostile import archives, documents, limits, streams, tars, trees
 
-CASES = (*tars.cases(), *trees.cases(), *archives.cases(), *documents.cases(), *streams.cases())
+CASES = (
+    *tars.cases(),
+    *trees.cases(),
+    *archives.cases(),
+    *documents.cases(),
+    *limits.cases(),
+    *streams.cases(),
+)
