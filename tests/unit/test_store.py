@@ -82,6 +82,7 @@ def test_a_folder(tmp_path: Path) -> None:
     assert "f" in found
     assert "g" not in found
     assert document(found, "f") == b"1"
+    assert found.content("f") is found.content("f")  # a file is opened once
     with pytest.raises(ArchiveError, match="g: cannot be read: No such file"):
         found.content("g")
     assert list(names(found)) == []
