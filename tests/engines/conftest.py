@@ -3,28 +3,22 @@
 Without engines their tests skip, saying why; with SQUASHER_ENGINES=required they fail instead.
 """
 
-import fcntl
 import os
-from collections.abc import Iterator
 from typing import TypeVar
 
 import pytest
 
-from tests.engines.engines import Docker, Engine, Loader, engines, loaders, places
+from tests.engines.engines import Docker, Engine, Loader, claim, engines, loaders, places
 
 AnyLoader = TypeVar("AnyLoader", bound=Loader)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _alone() -> Iterator[None]:
+def _alone() -> None:
     """Wait until no other run uses these engines: every test empties them."""
     folder = places()[0].state.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        yield
-        return
-    with (folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    if folder.is_dir() and os.access(folder, os.W_OK):
+        claim(folder)
 
 
 @pytest.fixture(params=engines(), ids=lambda engine: engine.name)

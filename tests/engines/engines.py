@@ -6,6 +6,8 @@ engine; trees are read below /proc/PID/root, where the mounts of an engine's nam
 
 # ruff: noqa: D102 # the protocols describe the methods
 
+import fcntl
+import functools
 import json
 import os
 import shutil
@@ -15,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, TextIO
 
 from tests.engines.tree import Tree, read_tree
 
@@ -448,3 +450,11 @@ def engines() -> list[Engine]:
 def loaders() -> list[Loader]:
     """Return every engine, and umoci."""
     return [*engines(), *map(Umoci, places())]
+
+
+@functools.cache
+def claim(folder: Path) -> TextIO:
+    """Keep other runs away until this process ends; once, whoever asks in this one."""
+    file = (folder / "lock").open("w")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file

@@ -1,0 +1,24 @@
+#!/bin/sh
+# Squash an image of the docker daemon after its build: squash-step.sh IMAGE BASE [REPORT.md]
+#
+# Copy it into your repository. IMAGE is replaced under its name by the squashed one; BASE is what -f takes (a chain ID,
+# a number of rows, docker-daemon:NAME). Thresholds come from the environment and are checked before anything changes:
+# SQUASH_MIN_EFFICIENCY=0.9, SQUASH_MAX_WASTED=20MB. Exit codes are squash's: 1 a threshold is missed or the result is
+# not verified, 3 no sound image, 4 base not found, 6 no room, 7 the daemon.
+#
+# Nothing needs caching but pip's own folder. Keep the unsquashed image under another tag if the legacy builder is to
+# take it for --cache-from.
+set -eu
+image=$1
+base=$2
+report=${3:-squash-report.md}
+archive=$(mktemp "${TMPDIR:-/var/tmp}/squash-step.XXXXXX")
+trap 'rm -f "$archive"' EXIT
+
+docker save "$image" >"$archive"
+if [ -n "${SQUASH_MIN_EFFICIENCY:-}${SQUASH_MAX_WASTED:-}" ]; then
+    squash inspect --quiet \
+        ${SQUASH_MIN_EFFICIENCY:+--min-efficiency "$SQUASH_MIN_EFFICIENCY"} \
+        ${SQUASH_MAX_WASTED:+--max-wasted "$SQUASH_MAX_WASTED"} "$archive"
+fi
+squash -f "$base" --verify --report "$report" "$archive" | docker load
