@@ -100,6 +100,7 @@ def test_many_layers_are_not_all_shown() -> None:
     lines = shown(squashed([layer(File(b"%d" % n)) for n in range(50)], keep=42), 80)
     assert "  ... and 10 more" in lines
     assert lines[lines.index("  ... and 2 more") + 1].endswith("  squashed")
+    assert not any("more" in line for line in shown(squashed([layer()] * 40, keep=0), 80))
 
 
 def test_several_images_have_their_names() -> None:
