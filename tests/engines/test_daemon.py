@@ -78,7 +78,7 @@ def test_out_of_the_daemon_and_into_it(loaded: Docker) -> None:
     tree, before, layers = loaded.tree(TAG), loaded.image_id(TAG), loaded.layer_digests(TAG)
     words = ("--keep-layers", "1", f"docker-daemon:{TAG}", "-o", "docker-daemon:app:small")
     said = done(squash(loaded, *words))
-    assert "loaded     Loaded image: app:small" in said
+    assert "loaded   Loaded image: app:small" in said
     assert loaded.image_id("app:small") in said
     assert loaded.layer_digests("app:small")[:1] == layers[:1]
     assert len(loaded.layer_digests("app:small")) == 2
@@ -99,7 +99,7 @@ def test_load_takes_over_the_name(loaded: Docker) -> None:
     since = time.time_ns()
     tree, before = loaded.tree(TAG), loaded.image_id(TAG)
     said = done(squash(loaded, f"docker-daemon:{TAG}", "--load", "--verify"))
-    assert f"loaded     Loaded image: {TAG}" in said
+    assert f"loaded   Loaded image: {TAG}" in said
     assert loaded.image_id(TAG) != before
     assert exists(loaded, before), "nobody asked for it to go"
     assert differences(tree, loaded.tree(TAG), stamped_since=since) == []
