@@ -9,10 +9,8 @@ import pytest
 from tests.docs.blocks import LISTED, ROOT, RUN, blocks, fits, name, pages, tokens
 from tests.docs.conftest import Workshop
 
-#: The README only shows what the pages explain.
-DOCS = pages()[1:]
-PLAIN = [page for page in DOCS if all(block.needs == "" for block in blocks(page))]
-ENGINES = [page for page in DOCS if page not in PLAIN]
+PLAIN = [page for page in pages() if all(block.needs == "" for block in blocks(page))]
+ENGINES = [page for page in pages() if page not in PLAIN]
 
 
 @pytest.mark.parametrize("page", PLAIN, ids=name)
@@ -36,7 +34,7 @@ def test_the_commands_of_a_page_with_engines(page: Path, harbour: Workshop) -> N
             harbour.run(block)
 
 
-@pytest.mark.parametrize("page", DOCS, ids=name)
+@pytest.mark.parametrize("page", pages(), ids=name)
 def test_a_block_is_run_or_is_no_command(page: Path) -> None:
     for block in blocks(page):
         assert block.language in (*RUN, *LISTED), f"line {block.line}: {block.language!r}"
