@@ -16,8 +16,7 @@ import pytest
 import squasher
 from tests import builders
 from tests.docs.blocks import ROOT, Block, run
-from tests.engines.conftest import _alone as _alone  # waits for other runs with these engines
-from tests.engines.engines import Docker, Podman, engines, places
+from tests.engines.engines import Docker, Podman, claim, engines, places
 from tests.forms.shapes import SHAPES
 
 DEMO = ROOT / "testdata" / "demo.tar"
@@ -122,6 +121,7 @@ def harbour(workshop: Workshop) -> Workshop:
         if os.environ.get("SQUASHER_ENGINES") == "required":
             pytest.fail(reason)
         pytest.skip(reason)
+    claim(place.state.parent)
     for engine in engines():
         if engine.place == place:
             engine.prune()
