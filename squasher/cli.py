@@ -94,10 +94,23 @@ def _run(arguments: Sequence[str], docker: bool) -> int:
 
 
 def _with_values(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with `--strict` alone made `--strict=`: IMAGE is not its value."""
+    """Return the arguments with `--strict` alone made `--strict=`: IMAGE is not its value.
+
+    Raises UsageError for a value of `--load-image`, which docker-squash takes.
+    """
     words = list(arguments)
     end = words.index("--") if "--" in words else len(words)
+    for word, after in zip(words[:end], [*words[1:end], ""], strict=False):
+        answered = word == "--load-image" and after.lower() in _ANSWERS
+        if word.startswith("--load-image=") or (answered and not os.path.exists(after)):
+            raise UsageError(
+                "takes no value", where="--load-image", hint="leave it out to load nothing"
+            )
     return ["--strict=" if word == "--strict" else word for word in words[:end]] + words[end:]
+
+
+#: What docker-squash takes for yes and no.
+_ANSWERS = ("yes", "true", "t", "y", "1", "no", "false", "f", "n", "0")
 
 
 class _Command(click.Command):

@@ -86,3 +86,20 @@ def test_strict_with_and_without_kinds(value: str) -> None:
     words = ["--strict", f"--strict={value}"] if not value else [f"--strict={value}"]
     for word in words:
         assert "duplicate-path" in failed(squash(word, "-", stdin=image), 1)
+
+
+@pytest.mark.parametrize(
+    "words", [["--load-image=false"], ["--load-image=true"], ["--load-image", "No", "x.tar"]]
+)
+def test_what_docker_squash_answers_load_image_with(words: list[str]) -> None:
+    line = failed(squash(*words), 2)
+    assert line == "--load-image: takes no value; leave it out to load nothing"
+
+
+def test_an_image_may_be_called_like_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "no").write_bytes(b"no archive")
+    monkeypatch.chdir(tmp_path)
+    assert failed(squash("--load-image", "no"), 3).startswith("no: ")
+    assert failed(squash("--load-image", "--", "yes"), 3).startswith("yes: ")
