@@ -122,7 +122,7 @@ def compare(
     O(bytes), memory O(entries). Raises ArchiveError, OutputError; the place of the fault begins
     with "before" or "after".
     """
-    total = sum(_size(image) for image in (before, after))
+    total = before.stored_size + after.stored_size
     with Job(tmp_dir, progress) as job:
         job.told["read"] = "read", total
         sides = []
@@ -132,10 +132,6 @@ def compare(
                 job.settle()
         with job.timed("compare"):
             return differences(*sides, progress=lambda count: job.progress("compare", count, total))
-
-
-def _size(image: Image) -> int:
-    return sum(layer.blob.size for layer in image.layers)
 
 
 # ---------------------------------------------------------------- all in one
@@ -170,7 +166,7 @@ def squash_archive(
     Raises every SquasherError that `open_archive`, `squash` and `write` raise, and PolicyError for
     `strict` and `verify`.
     """
-    begin = time.monotonic()
+    started = time.monotonic()
     target = _Target.of(destination, form)
     if load:
         target = target.and_load()
@@ -198,7 +194,7 @@ def squash_archive(
                 where="--tag",
                 hint="choose one with --image or --platform",
             )
-        job.told["read"] = "read", sum(map(_size, archive.images))
+        job.told["read"] = "read", sum(each.stored_size for each in archive.images)
         done = [
             _one(archive.name, each, whole.images, options, target.form, job)
             for each in archive.images
@@ -218,7 +214,7 @@ def squash_archive(
             archive.notices + target.notices,
             target.form,
             written.size,
-            time.monotonic() - begin,
+            time.monotonic() - started,
             loaded,
             job.profile,
         )
@@ -384,7 +380,7 @@ class _Check:
             raise PolicyError(notice)
         if ("manifest.json" in found) != (self._target.form == "docker"):
             raise PolicyError("manifest.json is missing, or should be")
-        total = sum(_size(image) for image in self._source.images + result.images)
+        total = sum(image.stored_size for image in self._source.images + result.images)
         self._job.told["read"] = "compare", total
         images = {image.config.image_id: image for image in result.images}
         for before, squashed in zip(self._source.images, self._done, strict=True):

@@ -227,7 +227,7 @@ def _rest(number: int, noun: str, most: int | None) -> Iterator[str]:
 
 def _head(title: str, side: Side, width: int | None) -> str:
     image = side.image
-    size = terminal.size(sum(layer.blob.size for layer in image.layers))
+    size = terminal.size(image.stored_size)
     tags = ", ".join(image.tags) or "no name"
     line = (
         f"{side.name}: {tags}, {_count(len(image.layers), 'layer')}, {size},"
@@ -423,7 +423,7 @@ def _side_json(side: Side) -> dict[str, Any]:
         "platform": platform(image.config),
         "image_id": str(image.config.image_id),
         "layers": len(image.layers),
-        "size": sum(layer.blob.size for layer in image.layers),
+        "size": image.stored_size,
     }
 
 

@@ -141,7 +141,7 @@ def _inspect(
     """Inspect the images that were `picked` of `archive`, one after the other."""
     from squasher.analysis import inspect
 
-    total = sum(layer.blob.size for image in picked.images for layer in image.layers)
+    total = sum(image.stored_size for image in picked.images)
     found = []
     for image in picked.images:
         try:

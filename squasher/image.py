@@ -57,6 +57,11 @@ class Image:
     descriptor: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def stored_size(self) -> int:
+        """Bytes of all layers as stored; one that comes twice counts twice."""
+        return sum(layer.blob.size for layer in self.layers)
+
+    @property
     def chain_ids(self) -> tuple[Digest, ...]:
         """The digest of each stack of layers, from the lowest up.
 

@@ -65,7 +65,7 @@ def scan(
     all layers unpack to more than `max_size` bytes.
     """
     layers = image.layers
-    total = sum(layer.blob.size for layer in layers)
+    total = image.stored_size
     limit = _Limit(max_size)
     origins = _origins(layers)
     repeated = {origin for i, origin in enumerate(origins) if origin != i}
