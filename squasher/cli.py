@@ -276,9 +276,9 @@ def command(
     Exit codes: 0 done, 1 not verified or --strict, 2 usage, 3 no sound image, 4 base or image not
     found, 5 not supported, 6 output not written, 7 engine.
     """  # noqa: D301  (click looks for the character)
-    _exclude(("--tag", tags), ("--no-tag", no_tag))
-    _exclude(("--quiet", quiet), ("--verbose", verbose))
-    _exclude(("--dry-run", dry_run), ("--load", load))
+    terminal.exclude(("--tag", tags), ("--no-tag", no_tag))
+    terminal.exclude(("--quiet", quiet), ("--verbose", verbose))
+    terminal.exclude(("--dry-run", dry_run), ("--load", load))
     source = terminal.source(image)
     daemon_name = _daemon_name(image)
     if cleanup and not (load and daemon_name):
@@ -319,13 +319,6 @@ def command(
 
 def _same_file(one: str, other: str) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
-
-
-def _exclude(*options: tuple[str, object]) -> None:
-    """Raise UsageError if more than one of the options is used."""
-    used = [name for name, value in options if value]
-    if len(used) > 1:
-        raise UsageError(f"{' and '.join(used)} exclude each other")
 
 
 def _daemon_name(image: str | None) -> str:

@@ -17,6 +17,7 @@ import click
 from squasher import completion, terminal
 from squasher._version import __version__
 from squasher.errors import BaseNotFoundError, SquasherError, UsageError
+from squasher.paths import escape
 
 if TYPE_CHECKING:
     from squasher.comparison import ConfigDifference, Difference, Facts
@@ -91,8 +92,7 @@ def command(
     """  # noqa: D301  (click looks for the character)
     if before == after == "-":
         raise UsageError("stdin is one image", where="AFTER", hint="name a file for the other one")
-    if quiet and verbose:
-        raise UsageError("--quiet and --verbose exclude each other")
+    terminal.exclude(("--quiet", quiet), ("--verbose", verbose))
     skipped = _fields(ignored)
     sources = terminal.source(before), terminal.source(after)
     from squasher import _core
@@ -347,16 +347,9 @@ def time_text(mtime: int | None) -> str:
 def path_text(path: bytes, root: str = "/") -> str:
     """Return a path as text that no terminal obeys, and that stands for one path only."""
     return root + "".join(
-        char if char.isprintable() and char != "\\" else _escaped(char)
+        char if char.isprintable() and char != "\\" else escape(char)
         for char in path.decode("utf-8", "surrogateescape")
     )
-
-
-def _escaped(char: str) -> str:
-    code = ord(char)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8
-        return f"\\x{code - 0xDC00:02x}"
-    return char.encode("unicode_escape").decode("ascii")
 
 
 def _end(result: Result) -> Iterator[str]:

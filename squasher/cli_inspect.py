@@ -89,8 +89,7 @@ def command(
     Exit codes: 0 done, 1 a threshold is missed, 2 usage, 3 no sound image, 4 image not found, 5 not
     supported, 6 output not written, 7 engine.
     """  # noqa: D301  (click looks for the character)
-    if quiet and verbose:
-        raise UsageError("--quiet and --verbose exclude each other")
+    terminal.exclude(("--quiet", quiet), ("--verbose", verbose))
     if as_json and html == "-":
         raise UsageError("stdout takes the document already", where="--html -")
     if max_size is not None and max_size < 0:
@@ -349,28 +348,33 @@ def _more(count: int) -> Iterator[str]:
 
 
 def _wasted_paths(inspection: Inspection, width: int, every: bool) -> Iterator[str]:
-    """Yield the paths that waste most."""
-    wasted = inspection.wasted
-    if not wasted:
-        return
-    yield _title(f"{'wasted':>8} {'times':>5} {'now':>8}  path")
-    shown = wasted if every else wasted[:_PATHS_MAX]
-    for share in shown:
-        now = size(share.size) if share.size else "-"
-        yield f"{size(share.wasted):>8} {share.times:>5} {now:>8}  {_path(share.path, width - 25)}"
-    yield from _more(len(wasted) - len(shown))
+    """Return the lines of the paths that waste most."""
+    table = [(share, str(share.times)) for share in inspection.wasted]
+    return _wasted("times", "path", table, width, every)
 
 
 def _wasted_folders(inspection: Inspection, width: int, every: bool) -> Iterator[str]:
-    folders = wasteful(inspection.folders)
-    if not folders:
+    """Return the lines of the folders that waste most."""
+    table = [(share, "") for share in wasteful(inspection.folders)]
+    return _wasted("", "folder, with all below it", table, width, every)
+
+
+def _wasted(
+    times: str,
+    title: str,
+    table: Sequence[tuple[PathShare | FolderShare, str]],
+    width: int,
+    every: bool,
+) -> Iterator[str]:
+    """Yield what is wasted where; each row comes with what stands in the column `times`."""
+    if not table:
         return
-    yield _title(f"{'wasted':>8} {'':>5} {'now':>8}  folder, with all below it")
-    shown = folders if every else folders[:_PATHS_MAX]
-    for share in shown:
-        now = size(share.size) if share.size else "-"
-        yield f"{size(share.wasted):>8} {'':>5} {now:>8}  {_path(share.path, width - 25)}"
-    yield from _more(len(folders) - len(shown))
+    yield _title(f"{'wasted':>8} {times:>5} {'now':>8}  {title}")
+    shown = table if every else table[:_PATHS_MAX]
+    for share, often in shown:
+        now = _bytes(share.size)
+        yield f"{size(share.wasted):>8} {often:>5} {now:>8}  {_path(share.path, width - 25)}"
+    yield from _more(len(table) - len(shown))
 
 
 def wasteful(folders: Sequence[FolderShare]) -> tuple[FolderShare, ...]:

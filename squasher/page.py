@@ -16,7 +16,7 @@ from squasher._version import __version__
 from squasher.analysis import Inspection
 from squasher.errors import UsageError
 from squasher.extras import hint
-from squasher.terminal import size, text
+from squasher.terminal import size, text, visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -96,14 +96,6 @@ def _environment() -> Environment:
 def _finalize(value: Any) -> Any:
     """Show what is no markup; nothing from an image gets past this and the escaping after it."""
     return visible(value) if type(value) is str else value
-
-
-def visible(value: str) -> str:
-    """Return `value` with escapes for all that is not printable, such as what turns the text."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "replace").decode("ascii")
-        for char in value
-    )
 
 
 def _middle(value: str, length: int) -> str:

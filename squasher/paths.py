@@ -39,13 +39,14 @@ def show(path: bytes) -> str:
     """Return `path` quoted for a message: printable on one line, escapes for everything else."""
     text = path if len(path) <= 200 else path[:200] + b"..."
     shown = "".join(
-        char if char.isprintable() and char not in "\\'" else _escape(char)
+        char if char.isprintable() and char not in "\\'" else escape(char)
         for char in text.decode("utf-8", "surrogateescape")
     )
     return f"'{shown}'"
 
 
-def _escape(char: str) -> str:
+def escape(char: str) -> str:
+    """Return what stands for a character, or an undecodable byte, that cannot stand itself."""
     code = ord(char)
     if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8
         return f"\\x{code - 0xDC00:02x}"

@@ -77,9 +77,14 @@ def size(count: int) -> str:
 
 def text(value: str) -> str:
     """Return text from an image for one line of a terminal: nothing in it can control it."""
+    return visible(" ".join(value.split()))
+
+
+def visible(value: str) -> str:
+    """Return `value` with escapes for all that is not printable, such as what turns the text."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape", "replace").decode("ascii")
-        for char in " ".join(value.split())
+        for char in value
     )
 
 
@@ -209,6 +214,13 @@ def _print(message: str, stream: IO[str] | None) -> None:
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         raise
+
+
+def exclude(*options: tuple[str, object]) -> None:
+    """Raise UsageError if more than one of the options, given with their values, is used."""
+    used = [name for name, value in options if value]
+    if len(used) > 1:
+        raise UsageError(f"{' and '.join(used)} exclude each other")
 
 
 def source(name: str | None) -> str | BinaryIO | Location:
