@@ -19,11 +19,11 @@ from squasher.efficiency import Dive, Ledger
 from squasher.errors import SquasherError
 from squasher.image import Image, rows
 from squasher.job import Job, Progress, silent
-from squasher.merge import Draft, Pair
+from squasher.merge import Draft
 from squasher.paths import join, new_ancestors
 from squasher.scan import Scan, same_content, scan
 from squasher.spec import platform
-from squasher.tarstream import Changeset, Dispute, Entry
+from squasher.tarstream import Changeset, Dispute, Entry, Pair
 from squasher.tree import Directory, Node, Tree
 
 #: How many of the largest files are named.

@@ -48,6 +48,7 @@ from squasher.tarstream import (
     REWRITE,
     SYM,
     Entry,
+    Pair,
     header,
 )
 from squasher.tree import Directory, Node, Tree
@@ -55,8 +56,6 @@ from squasher.tree import Directory, Node, Tree
 #: Ends every layer, an empty one too: containerd 1.6 refuses a layer of no bytes.
 TRAILER = bytes(2 * BLOCK)
 _IMPLIED_OWNER = (0o755, 0, 0)
-
-Pair = tuple[Entry, Entry]
 
 
 @dataclass(frozen=True, slots=True)

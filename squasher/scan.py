@@ -23,9 +23,8 @@ from squasher.digest import Digest, check
 from squasher.errors import ArchiveError, SquasherError
 from squasher.image import Image, Layer
 from squasher.job import Job, Task
-from squasher.merge import Pair
 from squasher.spool import Spool
-from squasher.tarstream import Changeset, Entry, LayerWalk
+from squasher.tarstream import Changeset, Entry, LayerWalk, Pair
 
 #: Bytes that are hashed or compared at once. A thread that has hashed a window waits for the
 #: interpreter, up to 5 ms; large windows make that rare.
@@ -202,16 +201,18 @@ def _unpack(
 
 
 class _HashedReader(ContentReader):
-    """Hashes compressed bytes as a decompressor takes them."""
+    """Hashes compressed bytes as a decompressor takes them, unless somebody has done so."""
 
     def __init__(self, content: Content, progress: Callable[[int], None]) -> None:
         super().__init__(content, progress)
+        self._known = content.known_digest
         self._hash = hashlib.sha256()
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         """Fill `buffer` from where the last read ended."""
         count = super().readinto(buffer)
-        self._hash.update(memoryview(buffer)[:count])
+        if self._known is None:
+            self._hash.update(memoryview(buffer)[:count])
         return count
 
     def finish(self) -> str:
@@ -219,7 +220,7 @@ class _HashedReader(ContentReader):
         buffer = bytearray(_WINDOW)
         while self.readinto(buffer):
             pass
-        return self._hash.hexdigest()
+        return self._known or self._hash.hexdigest()
 
 
 # ---------------------------------------------------------------- comparing content

@@ -158,6 +158,10 @@ class Entry:
         )
 
 
+#: Two files, of an upper and of a lower layer.
+Pair = tuple[Entry, Entry]
+
+
 @dataclass(frozen=True, slots=True)
 class Dispute:
     """Something on which engines disagree about the unsquashed image."""

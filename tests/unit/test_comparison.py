@@ -12,9 +12,9 @@ import squasher
 from squasher import comparison
 from squasher.comparison import Facts, config_differences
 from squasher.errors import DocumentError
-from squasher.merge import Pair
 from squasher.scan import Scan, same_content
 from squasher.spec import parse_config
+from squasher.tarstream import Pair
 from tests.builders import (
     MTIME,
     Block,

@@ -12,7 +12,7 @@ import pytest
 
 import squasher
 from squasher import scan as scanning
-from squasher.content import Content
+from squasher.content import Content, Extent, StreamFile
 from squasher.digest import Digest
 from squasher.errors import ArchiveError, DigestMismatchError
 from squasher.image import Blob, Image, Layer
@@ -176,3 +176,24 @@ def test_a_base_file_is_written_again_from_a_compressed_base() -> None:
         squasher.squash_archive(io.BytesIO(given), destination, keep_layers=1)
         results.append(layers_of(destination.getvalue()))
     assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_was_hashed_on_the_way_in_is_not_hashed_again(packed: bool) -> None:
+    """A member that came through a pipe has been hashed; its digest must still be the right one."""
+
+    class Hashed(StreamFile):
+        def known_digest(self, offset: int, size: int) -> str | None:
+            return "0" * 64
+
+    data = gzip.compress(LOWER) if packed else LOWER
+    content = Content((Extent(Hashed(io.BytesIO(data)), 0, len(data)),))
+    diff_id = Digest.of(LOWER) if packed else Digest("0" * 64)
+    config = parse_config(b'{"rootfs":{}}')
+    for digest in (None, Digest("0" * 64)):
+        blob = Blob(content, "", digest, "gzip" if packed else "")
+        ((found, _),) = scanned(Image(config, (Layer(diff_id, blob),)), 1)
+        assert found.layer.blob.digest == Digest("0" * 64)
+    wrong = Blob(content, "", Digest.of(data), "gzip" if packed else "")
+    with pytest.raises(DigestMismatchError, match="blob: expected"):
+        scanned(Image(config, (Layer(diff_id, wrong),)), 1)
