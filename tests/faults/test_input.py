@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import random
@@ -27,7 +26,7 @@ from tests.builders import (
     outer_tar,
     sha256,
 )
-from tests.conformance.check import layers_of
+from tests.conformance.check import attempt, layers_of
 from tests.faults.command import COMMAND, environment, error_line, pending, waits
 from tests.faults.conftest import IMAGE, LOWER
 
@@ -40,22 +39,6 @@ SMALL = (
 
 def tree(image: bytes) -> dict[bytes, model.Record]:
     return model.listing(model.apply(layers_of(image)))
-
-
-def attempt(image: bytes, keep: int = 0) -> bytes | None:
-    """Return the squashed archive, None for an error of ours: one line, exit code, no output."""
-    destination = io.BytesIO()
-    caught = None
-    try:
-        squasher.squash_archive(io.BytesIO(image), destination, keep_layers=keep)
-    except SquasherError as error:
-        caught = error
-    if caught is None:
-        return destination.getvalue()
-    assert caught.exit_code in (3, 5), caught
-    assert "\n" not in str(caught)
-    assert destination.getvalue() == b""
-    return None
 
 
 @pytest.mark.parametrize("form", ["legacy", "v25", "podman"])

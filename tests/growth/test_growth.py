@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import io
-import sys
-import threading
 from collections.abc import Callable
-from types import FrameType
-from typing import Any
 
 import pytest
 
 import squasher
 from tests.builders import Dir, File, Hardlink, Opaque, Symlink, Whiteout, archive, layer
+from tests.counting import CountedStream, counted_calls
 
 #: What may come of twice the entries, layers or depth; a quadratic step would make it 4.
 GROWTH = 2.2
@@ -84,33 +81,10 @@ def replaced_over_and_over(n: int) -> Layers:
 
 def work(image: Layers, keep: int) -> tuple[int, int]:
     """Return how many calls squashing makes, in all threads, and how many bytes it reads."""
-    calls = 0
-    data = archive(image)
-    source = CountedStream(data)
-
-    def count(frame: FrameType, event: str, argument: Any) -> None:
-        nonlocal calls
-        calls += event in ("call", "c_call")
-
-    threading.setprofile(count)
-    sys.setprofile(count)
-    try:
+    source = CountedStream(archive(image))
+    with counted_calls() as calls:
         squasher.squash_archive(source, io.BytesIO(), keep_layers=keep)
-    finally:
-        sys.setprofile(None)
-        threading.setprofile(None)
-    return calls, source.count
-
-
-class CountedStream(io.BytesIO):
-    """Counts the bytes that are read from it."""
-
-    count = 0
-
-    def read(self, size: int | None = -1, /) -> bytes:  # noqa: D102
-        data = super().read(size)
-        self.count += len(data)
-        return data
+    return calls.count, source.count
 
 
 @pytest.mark.parametrize("keep", [0, 1])

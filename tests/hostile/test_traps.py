@@ -8,13 +8,9 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
-import sys
-import threading
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
-from typing import Any
 
 import pytest
 
@@ -34,6 +30,7 @@ from tests.builders import (
     long_name,
     pax,
 )
+from tests.counting import CountedStream, counted_calls
 from tests.hostile.case import GOOD, descriptor, docker, dump, item, oci
 
 #: What may come of twice the trap; a quadratic step would make it 4.
@@ -244,17 +241,6 @@ class Work:
     memory: int
 
 
-class CountedStream(io.BytesIO):
-    """Counts the bytes that are read from it."""
-
-    count = 0
-
-    def read(self, size: int | None = -1, /) -> bytes:  # noqa: D102
-        data = super().read(size)
-        self.count += len(data)
-        return data
-
-
 def squashed(source: io.BytesIO, destination: io.BytesIO, keep: int) -> None:
     with contextlib.suppress(SquasherError):
         squasher.squash_archive(source, destination, keep_layers=keep)
@@ -262,27 +248,16 @@ def squashed(source: io.BytesIO, destination: io.BytesIO, keep: int) -> None:
 
 def work(data: bytes, keep: int) -> Work:
     """Return what squashing costs, in all threads, or refusing to."""
-    calls = 0
     source, destination = CountedStream(data), io.BytesIO()
-
-    def count(frame: FrameType, event: str, argument: Any) -> None:
-        nonlocal calls
-        calls += event in ("call", "c_call")
-
-    threading.setprofile(count)
-    sys.setprofile(count)
-    try:
+    with counted_calls() as calls:
         squashed(source, destination, keep)
-    finally:
-        sys.setprofile(None)
-        threading.setprofile(None)
     tracemalloc.start()
     try:
         squashed(io.BytesIO(data), io.BytesIO(), keep)
         _, memory = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    return Work(calls, source.count, len(destination.getvalue()), memory)
+    return Work(calls.count, source.count, len(destination.getvalue()), memory)
 
 
 @pytest.mark.parametrize("keep", [0, 1])
