@@ -10,7 +10,8 @@ import jsonschema
 import pytest
 
 import squasher
-from tests.builders import Dir, File, Opaque, Whiteout, archive, layer
+from squasher.terminal import columns
+from tests.builders import Dir, File, Hardlink, Opaque, Whiteout, archive, layer
 from tests.forms.command import Done, done, failed, squash
 
 ROOT = Path(__file__).parent.parent.parent
@@ -163,3 +164,22 @@ def test_refusals() -> None:
     failed(inspect("--image", "none", stdin=WASTE), 4)
     damaged = WASTE.replace(b"k" * 100, b"K" * 100)
     assert "layer 1 of 4: blob: expected" in failed(inspect(stdin=damaged), 3)
+
+
+def test_a_layer_that_cannot_be_applied_is_named() -> None:
+    broken = archive([layer(Dir(b"d")), layer(Hardlink(b"h", b"none"))])
+    assert "stdin: layer 2 of 2: " in failed(inspect(stdin=broken), 3)
+
+
+def test_where_squashing_saves_nothing() -> None:
+    one = archive([layer(File(b"a", b"1"))], history=[])
+    assert "Squashing saves nothing, whatever is kept." in text(inspect(stdin=one))
+    none = archive([])
+    assert "keep last layer kept" not in text(inspect(stdin=none))
+
+
+def test_a_long_path_of_wide_letters_is_cut_at_its_columns() -> None:
+    wide = "\N{CJK UNIFIED IDEOGRAPH-5C71}" * 60
+    given = archive([layer(File(wide.encode(), b"x")), layer(File(wide.encode(), b"yy"))])
+    for line in text(inspect(stdin=given)).splitlines():
+        assert columns(line) <= 80

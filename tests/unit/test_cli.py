@@ -155,3 +155,12 @@ def test_a_stderr_that_nobody_reads_is_no_failure(
         monkeypatch.setattr(sys, "stderr", unread)
         assert cli.run(["-v", image, "-o", str(tmp_path / "out.tar")]) == 0
         assert cli.run([str(tmp_path / "none.tar"), "-o", "-"]) == 3
+
+
+def test_the_subcommands_are_there_for_what_walks_over_commands() -> None:
+    """Completion and the man pages take them from here."""
+    found = cli.command.commands
+    assert {name: type(each).__name__ for name, each in found.items()} == {
+        "inspect": "Command",
+        "diff": "Command",
+    }

@@ -1,0 +1,105 @@
+"""squasher.proof: what it takes for right, and what it does not, beside tests/mutations."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+import squasher
+from squasher.errors import PolicyError
+from squasher.job import Job
+from squasher.proof import prove
+from tests.builders import (
+    Dir,
+    File,
+    Hardlink,
+    Member,
+    Opaque,
+    Sparse,
+    Symlink,
+    Whiteout,
+    archive,
+    layer,
+)
+
+BASE = layer(Dir(b"d"), File(b"d/f", b"one"), File(b"g", b"two"))
+TOP = layer(File(b"z"))
+
+
+def proved(before: Sequence[bytes], after: Sequence[bytes], **options: Any) -> None:
+    """Hold an image against another that is said to be the same with all but a layer squashed."""
+    with (
+        squasher.open_archive(io.BytesIO(archive(before))) as one,
+        squasher.open_archive(io.BytesIO(archive(after, **options))) as two,
+        Job() as job,
+    ):
+        prove(one.images[0], two.images[0], 1, job)
+
+
+def squashed(*members: Member, new: Sequence[Member] | None = None) -> None:
+    """Prove an image of which one layer holds `members`, and the new one `new` or the same."""
+    merged = layer(*(members if new is None else new), File(b"z"))
+    proved([BASE, layer(*members), TOP], [BASE, merged])
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        (File(b"d/f", b"other"),),
+        (Dir(b"d"), Dir(b"e"), File(b"e/f"), Symlink(b"d/s", b"../e"), Hardlink(b"h", b"d/s/f")),
+        (Sparse(b"s", 20_000, [(0, bytes(10)), (9_000, b"x" * 10)]),),
+        (Sparse(b"s", 20_000, [(5, b"x"), (9_000, bytes(3)), (15_000, b"x")]),),
+    ],
+)
+def test_the_same_files_are_the_same(members: tuple[Member, ...]) -> None:
+    squashed(*members)
+
+
+@pytest.mark.parametrize(
+    ("members", "says"),
+    [
+        ((Whiteout(b"g/x"),), "'g': a whiteout below 'g', which is no directory"),
+        ((File(b"a"), File(b"a/x")), "'a': a file of the same layer is in the way"),
+        (
+            (Symlink(b"a", b"b"), Symlink(b"b", b"a"), File(b"a/x")),
+            "'a': too many symbolic links",
+        ),
+        ((Hardlink(b"h", b"none"),), "'none': is no file that a hard link can lead to"),
+        ((Hardlink(b"h", b"none/f"),), "'none/f': is no file that a hard link can lead to"),
+    ],
+)
+def test_layers_that_are_none_are_not_proved(members: tuple[Member, ...], says: str) -> None:
+    with pytest.raises(PolicyError, match=says):
+        squashed(*members)
+
+
+@pytest.mark.parametrize(
+    ("new", "says"),
+    [
+        ((Dir(b"d"), File(b"d/f", b"x"), Opaque(b"d")), "'d': is emptied by an opaque whiteout"),
+        ((Dir(b"d"), File(b"d/f", b"x"), File(b"d/f", b"x")), "'d/f': comes twice"),
+        ((File(b"d/f", b"y"),), "'d/f' differs: content"),
+        ((File(b"d/f", b"xx"),), "'d/f' differs: size"),
+        ((File(b"d/f", b"x"), File(b"more")), "'more' differs: added"),
+        ((), "'d/f' differs: size"),
+    ],
+)
+def test_another_new_layer_is_not_proved(new: tuple[Member, ...], says: str) -> None:
+    with pytest.raises(PolicyError, match=says):
+        squashed(File(b"d/f", b"x"), new=new)
+
+
+def test_another_image_is_not_proved() -> None:
+    upper = layer(File(b"a"))
+    merged = layer(File(b"a"), File(b"z"))
+    before = [BASE, upper, TOP]
+    proved(before, [BASE, merged])
+    with pytest.raises(PolicyError, match=r"^the config differs$"):
+        proved(before, [BASE, merged], config={"author": "somebody"})
+    with pytest.raises(PolicyError, match=r"^3 layers where 1 were kept$"):
+        proved(before, before)
+    with pytest.raises(PolicyError, match=r"^kept layer 1 is not the same$"):
+        proved(before, [layer(Dir(b"d"), File(b"d/f", b"1"), File(b"g", b"two")), merged])
