@@ -5,13 +5,12 @@ The page stands alone: no script, no network, styles and SVG inside. Needs the e
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from squasher import report
+from squasher import report, terminal
 from squasher._version import __version__
 from squasher.analysis import Inspection
 from squasher.errors import UsageError
@@ -109,20 +108,17 @@ def _middle(value: str, length: int) -> str:
     return f"{value[: length - 1 - tail]}…{value[-tail:]}"
 
 
-#: What docker's classic builder puts before the words of a Dockerfile: build arguments, its shell.
-_SHELL = re.compile(r"(?:\|\d+ .*?)?/bin/sh -c (?:#\(nop\) *)?")
-
-
 def step(created_by: str) -> str:
-    """Return what a history row says about its layer, as its Dockerfile has it."""
-    said = line(created_by)
-    found = _SHELL.match(said)
-    return said[found.end() :] if found else said
+    """Return what a history row says about its layer, as far as a table can take it."""
+    return _shortened(terminal.step(created_by[: 2 * _TEXT_LENGTH]))
 
 
 def line(value: str) -> str:
     """Return text on one line, as far as a table can take it; blanks and line breaks are one."""
-    shown = text(value[: 2 * _TEXT_LENGTH])
+    return _shortened(text(value[: 2 * _TEXT_LENGTH]))
+
+
+def _shortened(shown: str) -> str:
     return shown if len(shown) <= _TEXT_LENGTH else shown[: _TEXT_LENGTH - 1] + "…"
 
 
