@@ -13,7 +13,7 @@ from zipfile import ZipFile
 import pytest
 
 from squasher._version import __version__
-from tests.packaging.conftest import DEMO, ROOT, done, interpreter, missing, run
+from tests.packaging.conftest import DEMO, ROOT, VERSIONS, done, run, wanted
 
 
 def test_twine_takes_them(packages: Path) -> None:
@@ -93,16 +93,17 @@ def test_the_wheel_works_on_every_python(
     python: Path, wheel: Path, tmp_path: Path, expected: tuple[str, str]
 ) -> None:
     commands = installed(python, wheel, tmp_path / "environment")
+    assert done(run(commands / "squash", "--version")) == f"squash {__version__}\n"
     assert squash_demo([commands / "squash"], tmp_path) == expected
     assert (tmp_path / "environment/share/man/man1/squash.1").is_file()
     line = run(commands / "squash", "docker-daemon:app", "-o", "x.tar", cwd=tmp_path)
     assert (line.returncode, "pip install 'image-squasher[docker]'" in line.stderr) == (7, True)
 
 
-def test_the_sdist_works(sdist: Path, tmp_path: Path, expected: tuple[str, str]) -> None:
-    python = interpreter("3.13")
-    if python is None:
-        missing("no CPython 3.13")
-    assert python is not None
-    commands = installed(python, sdist, tmp_path / "environment")
+@pytest.mark.parametrize("version", [VERSIONS[0], VERSIONS[-1]])
+def test_the_sdist_works(
+    version: str, sdist: Path, tmp_path: Path, expected: tuple[str, str]
+) -> None:
+    """On the oldest and the newest: what it installs is a wheel, the same on every version."""
+    commands = installed(wanted(version), sdist, tmp_path / "environment")
     assert squash_demo([commands / "squash"], tmp_path) == expected

@@ -17,7 +17,7 @@ from tests.builders import sha256
 from tests.forms import result
 from tests.forms.daemon import running
 from tests.forms.shapes import LAYERS, SAMPLE, SHAPES
-from tests.packaging.conftest import DEMO, ROOT, done, interpreter, missing, run
+from tests.packaging.conftest import DEMO, ROOT, done, missing, run, wanted
 
 #: Licenses that let a copy travel with ours, as long as their text does.
 LICENSES = {"Apache-2.0", "BSD-3-Clause", "MIT", "MPL-2.0", "MPL-2.0 AND MIT"}
@@ -67,11 +67,7 @@ def test_it_carries_the_docker_sdk(pyz: Path, tmp_path: Path) -> None:
 
 def test_zstd_is_said_to_be_missing(pyz: Path, tmp_path: Path) -> None:
     """No pip can bring it into the file."""
-    python = interpreter("3.10")
-    if python is None:
-        missing("no CPython 3.10")
-    assert python is not None
-    said = alone(python, pyz, "--compress", "zstd", DEMO, "-o", tmp_path / "x.tar")
+    said = alone(wanted("3.10"), pyz, "--compress", "zstd", DEMO, "-o", tmp_path / "x.tar")
     assert said.returncode == 5
     assert (
         "this single file carries no compiled code: run it with Python 3.14 or newer, or use "
@@ -81,10 +77,7 @@ def test_zstd_is_said_to_be_missing(pyz: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", ["3.9", "2.7"])
 def test_an_older_python_is_told(version: str, pyz: Path) -> None:
-    python = interpreter(version)
-    if python is None:
-        pytest.skip(f"no CPython {version}")
-    said = run(python, pyz, "--version")
+    said = run(wanted(version), pyz, "--version")
     assert (said.returncode, said.stdout) == (5, "")
     assert said.stderr == f"squash: Python 3.10 or newer is needed, this is {version}\n"
 
