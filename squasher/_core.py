@@ -130,8 +130,12 @@ def compare(
             with job.explained(place):
                 sides.append(tuple(scan(image, 0, job)))
                 job.settle()
-        with job.timed("compare"):
-            return differences(*sides, progress=lambda count: job.progress("compare", count, total))
+        with job.explained(), job.timed("compare"):
+            found = differences(
+                *sides, progress=lambda count: job.progress("compare", count, total)
+            )
+            job.settle()
+        return found
 
 
 # ---------------------------------------------------------------- all in one
@@ -249,7 +253,13 @@ def _fetch(text: str, job: Job) -> Sequence[bases.Base] | None:
     if location.kind == "stream" or (location.kind == "path" and not os.path.exists(text)):
         return None
     source = text if location.kind == "path" else location
-    return [bases.of_image(image) for image in _open(source, job).images]
+    images = _open(source, job).images
+    try:
+        for layer in (layer for image in images for layer in image.layers):
+            layer.blob.content.check()  # nothing else is read of it
+    except ArchiveError as error:
+        raise error.within(text) from None
+    return [bases.of_image(image) for image in images]
 
 
 def _check_strict(name: str, done: Iterable[Squashed], kinds: Collection[str]) -> None:

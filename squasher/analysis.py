@@ -228,6 +228,7 @@ def inspect(
         job.settle()  # no conclusion from damaged layers
         image = replace(image, layers=tuple(done.layer for done in scans))
         sizes = squashed_sizes(books.trees, scans)
+        job.settle()
         shown, lost = _shown(books.trees[-1]), books.lost
         paths = [
             PathShare(path, shown.get(path, 0), *lost.get(path, (0, 0)))

@@ -48,6 +48,10 @@ class File(Protocol):
         """Return the SHA-256 of a part as hex, if somebody has hashed it already."""
         ...
 
+    def changed(self) -> bool:
+        """Tell whether somebody has written to it since it was opened, as far as that shows."""
+        ...
+
 
 class DescriptorFile:
     """A seekable operating system file, read with pread(2): no shared position, no mmap.
@@ -59,6 +63,12 @@ class DescriptorFile:
         self._stream = stream  # kept so that the descriptor stays open
         self.descriptor: int | None = stream.fileno()
         self._fd = stream.fileno()
+        self._state = self._look()
+
+    def _look(self) -> tuple[int, int]:
+        """Return what tells that a file was written to; its ctime would tell of a new name, too."""
+        found = os.fstat(self._fd)
+        return found.st_size, found.st_mtime_ns
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Return `size` bytes from `offset` on, fewer only where the file ends."""
@@ -75,6 +85,10 @@ class DescriptorFile:
     def known_digest(self, offset: int, size: int) -> str | None:
         """Return None."""
         return None
+
+    def changed(self) -> bool:
+        """Tell whether its size or its time is another than when it was opened."""
+        return self._look() != self._state
 
 
 class StreamFile:
@@ -99,6 +113,10 @@ class StreamFile:
     def known_digest(self, offset: int, size: int) -> str | None:
         """Return None."""
         return None
+
+    def changed(self) -> bool:
+        """Return False: nobody can know."""
+        return False
 
 
 def open_file(stream: BinaryIO) -> File:
@@ -160,6 +178,11 @@ class Content:
         if not isinstance(part, Extent):
             return None
         return part.file.known_digest(part.offset, part.size)
+
+    def check(self) -> None:
+        """Raise ArchiveError if a file below has been written to since it was opened. O(parts)."""
+        if any(file.changed() for file in {x.file for x in self.parts if isinstance(x, Extent)}):
+            raise ArchiveError("the input changed while it was read")
 
     def slice(self, start: int, stop: int) -> Iterator[Part]:
         """Yield the parts that make up bytes `start` to `stop`. O(log parts + parts yielded)."""

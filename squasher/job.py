@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
+from squasher.content import Content
 from squasher.errors import SquasherError, UsageError
 from squasher.spool import Spool
 
@@ -74,6 +75,7 @@ class Job:
     folder     of temporary files, see Spool
     progress   told of everything that goes by
     name       of the archive, put before failures of what is done beside
+    sources    what is read, and must not change meanwhile
     told       what a phase is told as, and its total, where the job knows better than its parts
     """
 
@@ -83,6 +85,7 @@ class Job:
         self, folder: str | os.PathLike[str] | None = None, progress: Progress = silent
     ) -> None:
         self.spool = Spool(folder)
+        self.sources: list[Content] = []
         self.told: dict[str, tuple[str, int]] = {}
         self._progress = progress
         self._tasks: list[Task[object]] = []
@@ -137,17 +140,30 @@ class Job:
         return task.result()
 
     def settle(self) -> None:
-        """Wait for everything that was started. Raises the first failure, in order of starting."""
+        """Wait for everything that was started.
+
+        Raises ArchiveError if a source has changed meanwhile, which explains everything else, or
+        the first failure, in order of starting.
+        """
         for task in self._tasks:
             task.run()
         done, self._tasks = self._tasks, []
+        failures: list[SquasherError] = []
         for task in done:
             try:
                 task.result()
             except SquasherError as error:
-                raise (error.within(self.name) if self.name else error) from None
+                failures.append(error)
             except Cancelled:
                 pass
+        try:
+            for content in self.sources:
+                content.check()
+        except SquasherError as error:
+            self.sources.clear()  # told once, as every failure is
+            failures.insert(0, error)
+        if failures:
+            raise failures[0].within(self.name) if self.name else failures[0]
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None

@@ -267,6 +267,10 @@ class _Growing(DescriptorFile):
         """Return the SHA-256 of what lies there as hex; None if that is no member."""
         return self._hashes.result().get((offset, size))
 
+    def changed(self) -> bool:
+        """Return False: it is our own."""
+        return False
+
     def _follow(self) -> dict[tuple[int, int], str]:
         """Return the SHA-256 of each member by its offset and size."""
         found: dict[tuple[int, int], str] = {}

@@ -392,6 +392,7 @@ def chunks(written: Written, progress: Progress) -> Iterator[bytes]:
             for window in content.windows(_WINDOW):
                 yield window
                 progress(len(window))
+            content.check()  # the documents come last: without them there is no image
         except ArchiveError as error:
             raise error.within(member) from None
         yield bytes(-content.size % BLOCK)
@@ -496,6 +497,7 @@ def _counted(content: Content, digest: Digest, progress: Progress) -> Iterator[b
         for window in content.windows(_WINDOW):
             yield window
             progress(len(window))
+        content.check()
     except ArchiveError as error:
         raise error.within(str(digest)) from None
 

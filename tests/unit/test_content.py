@@ -185,6 +185,27 @@ def test_a_file_that_became_shorter_is_an_error() -> None:
         list(content.windows())
 
 
+def test_a_file_that_was_written_to_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(DATA)
+    os.utime(path, (1, 1))
+    with path.open("rb") as stream:
+        content = Content((b"x", Extent(open_file(stream), 0, 5), Hole(3)))
+        os.link(path, tmp_path / "other")
+        path.chmod(0o600)
+        content.check()
+        os.utime(path, (1, 2))
+        with pytest.raises(ArchiveError, match="changed while it was read"):
+            content.check()
+        os.utime(path, (1, 1))
+        content.check()
+        os.truncate(path, 100)
+        os.utime(path, (1, 1))
+        with pytest.raises(ArchiveError, match="changed while it was read"):
+            content.check()
+    Content((Extent(open_file(io.BytesIO(DATA)), 0, 5),)).check()
+
+
 def test_a_read_that_fails_is_an_error() -> None:
     class Broken(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import NoReturn
 
 import pytest
 
+from squasher.content import Content, Extent, open_file
 from squasher.errors import ArchiveError, UsageError
 from squasher.job import Cancelled, Job, Task
 
@@ -56,6 +58,22 @@ def test_the_first_failure_is_told() -> None:
             job.settle()
         with pytest.raises(Cancelled):
             job.progress("read", 1)
+        job.settle()
+
+
+def test_a_change_explains_every_other_failure_and_is_told_once(tmp_path: Path) -> None:
+    path = tmp_path / "image.tar"
+    path.write_bytes(b"data")
+    os.utime(path, (1, 1))
+    with Job() as job, path.open("rb") as stream:
+        job.name = "image.tar"
+        job.sources.append(Content((Extent(open_file(stream), 0, 4),)))
+        job.settle()
+        job.start(failing("damaged"))
+        os.utime(path)
+        with pytest.raises(ArchiveError) as caught:
+            job.settle()
+        assert str(caught.value) == "image.tar: the input changed while it was read"
         job.settle()
 
 
