@@ -7,6 +7,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import BinaryIO, Literal
 
 from squasher import base as bases
@@ -15,7 +16,7 @@ from squasher._squash import Options, Squashed, begin
 from squasher.comparison import Difference, differences
 from squasher.content import Content
 from squasher.digest import Digest
-from squasher.errors import ArchiveError, PolicyError, SquasherError, UsageError
+from squasher.errors import ArchiveError, BaseNotFoundError, PolicyError, SquasherError, UsageError
 from squasher.image import Archive, Branch, Image, Node
 from squasher.job import Job, Progress, silent
 from squasher.location import Location, parse_location
@@ -146,6 +147,7 @@ def squash_archive(
     destination: Destination | None,
     *,
     base: str | None = None,
+    daemon_base: bool = False,
     keep_layers: int | None = None,
     tags: Sequence[str] | None = None,
     message: str | None = None,
@@ -166,9 +168,10 @@ def squash_archive(
 
     The arguments are the options of the command (see Options). `form` None stands for "docker",
     or what the destination implies. `strict` lists kinds of warning that are errors, () stands
-    for all. `load` hands the result to the daemon. Source and destination may be the same file.
-    Raises every SquasherError that `open_archive`, `squash` and `write` raise, and PolicyError for
-    `strict` and `verify`.
+    for all. `load` hands the result to the daemon; `daemon_base` has it asked for a base that is
+    nowhere else: a name, or the beginning of an image ID. Source and destination may be the same
+    file. Raises every SquasherError that `open_archive`, `squash` and `write` raise, and
+    PolicyError for `strict` and `verify`.
     """
     started = time.monotonic()
     target = _Target.of(destination, form)
@@ -200,7 +203,7 @@ def squash_archive(
             )
         job.told["read"] = "read", sum(each.stored_size for each in archive.images)
         done = [
-            _one(archive.name, each, whole.images, options, target.form, job)
+            _one(archive.name, each, whole.images, options, target.form, job, daemon_base)
             for each in archive.images
         ]
         if strict is not None:
@@ -231,13 +234,16 @@ def _one(
     options: Options,
     form: Form,
     job: Job,
+    daemon_base: bool,
 ) -> Squashed:
     """Squash one image of the archive `name`."""
 
     def fetch(text: str) -> Sequence[bases.Base] | None:
         try:
-            return _fetch(text, job)
+            return _fetch(text, job, daemon_base)
         except SquasherError as error:
+            if isinstance(error, BaseNotFoundError):
+                error.image = image
             error.within("-f").elsewhere = True
             raise
 
@@ -245,13 +251,18 @@ def _one(
         return begin(image, options, job, others=others, fetch=fetch, zstd=form == "oci")
 
 
-def _fetch(text: str, job: Job) -> Sequence[bases.Base] | None:
-    """Return the images of the archive or transport `text` as bases; None if it is neither."""
+def _fetch(text: str, job: Job, daemon_base: bool) -> Sequence[bases.Base] | None:
+    """Return the images of the archive or transport `text` as bases; None if it is neither.
+
+    With `daemon_base`, what may name an image of the daemon and is no path does.
+    """
     location = parse_location(text)
     if location.kind == "docker-daemon":
         return (daemon.base(location.path),)
-    if location.kind == "stream" or (location.kind == "path" and not os.path.exists(text)):
+    if location.kind == "stream":
         return None
+    if location.kind == "path" and not os.path.exists(text):
+        return (daemon.base(text),) if daemon_base and daemon.may_have(text) else None
     source = text if location.kind == "path" else location
     images = _open(source, job).images
     try:
@@ -331,11 +342,12 @@ class _Target:
 
         if not (self.destination and writer.replaces(self.destination)):
             job.settle()
-            if check is not None:
+            if check is not None and not self.folder:
                 check.archive(job.spool.store(writer.chunks(written, lambda count: None)))
         with job.timed("write"):
             if self.folder:
-                writer.write_layout(written, self.folder, wrote)
+                there = check and partial(check.folder, self.folder, written)
+                writer.write_layout(written, self.folder, wrote, there)
             elif self.destination is not None:
                 writer.write(written, self.destination, wrote, sound)
             if self.load:
@@ -375,6 +387,11 @@ class _Check:
         """Check the archive in `content`."""
         with self._proving():
             self._result(store.TarStore(content))
+
+    def folder(self, folder: str, written: Written) -> None:
+        """Check the blobs in `folder` and the index that will lead to them."""
+        with self._proving():
+            self._result(store.FolderStore(folder, self._job, written.documents))
 
     @contextmanager
     def _proving(self) -> Iterator[None]:

@@ -127,6 +127,11 @@ def _document(path: str) -> dict[str, Any] | None:
         raise EngineError(error.what, where=f"{_WHERE}: {path}") from None
 
 
+def may_have(text: str) -> bool:
+    """Tell whether `text` can be the name or the ID of an image."""
+    return bool(normalise_tag(text) or _ID_PREFIX.fullmatch(text))
+
+
 def _reference(name: str) -> str:
     """Return `name` for the API: a bare repository would mean all of its tags."""
     return name if name.startswith("sha256:") else normalise_tag(name) or name
@@ -147,7 +152,7 @@ def _inspect(client: Any, name: str) -> tuple[str, dict[str, Any]]:
     raise BaseNotFoundError(
         "the daemon has no such image",
         where=f"docker-daemon:{name}",
-        hint="" if name.startswith("sha256:") else f"`docker pull {name}` first?",
+        hint="" if identity or name.startswith("sha256:") else f"`docker pull {name}` first?",
     )
 
 

@@ -12,7 +12,6 @@ Source: docker/cli, "Docker CLI Plugin Spec"; cli-plugins/manager (environment),
 from __future__ import annotations
 
 import os
-import re
 import signal
 from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import suppress
@@ -36,8 +35,6 @@ _LONG = (*_SWITCHES, *(f"{name}=" for name in _VALUES))
 _OTHER_NAMES = {"H": "host", "c": "context", "l": "log-level", "D": "debug", "h": "help"}
 #: Go's truth: `--tls=false` is a way to say nothing.
 _TRUE = ("1", "t", "T", "true", "TRUE", "True")
-#: What of `-f` is never an image's name. Source: base.resolve.
-_COUNT_OR_DIGEST = re.compile(r"\d{1,5}|(sha256:)?[0-9a-fA-F]{6,64}")
 _FILES = {"tlscacert": "ca.pem", "tlscert": "cert.pem", "tlskey": "key.pem"}
 
 
@@ -155,17 +152,18 @@ def _environment(options: Mapping[str, str]) -> dict[str, str | None]:
 def fill_in(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a command as `docker squash` means them.
 
-    An image that is no existing path is one of the daemon's, and so is a base that does not look
-    like a number or a digest; what has no output is loaded. Raises UsageError.
+    An image that is no existing path is one of the daemon's, and so is a base that is no row, no
+    layer, no image of the same archive and no path; what has no output is loaded. Raises
+    UsageError.
     """
     filled = dict(options)
     for name in ("image", "before", "after"):
         if filled.get(name):
             filled[name] = _of_daemon(filled[name])
-    if filled.get("base") and not _COUNT_OR_DIGEST.fullmatch(filled["base"]):
-        filled["base"] = _of_daemon(filled["base"])
-    if "load" in filled and filled["output"] is None and not filled["dry_run"]:
-        filled["load"] = True
+    if "load" in filled:  # squash itself, no subcommand
+        filled["daemon_base"] = True
+        if filled["output"] is None and not filled["dry_run"]:
+            filled["load"] = True
     return filled
 
 

@@ -108,6 +108,30 @@ def test_ids_in(client: Client, loaded: Docker) -> None:
     assert len(loaded.layer_digests("app:small")) == 2
 
 
+@pytest.mark.parametrize("length", [12, 64, 71])
+def test_a_base_by_its_id(client: Client, loaded: Docker, length: int) -> None:
+    """As `docker images` shows it, as `docker inspect` does, and without `sha256:`."""
+    whole = loaded.image_id(BASE)
+    identity = whole if length == 71 else whole.removeprefix("sha256:")[:length]
+    succeed(client("--host", host(loaded), "squash", TAG, "-f", identity, "-t", "app:small"))
+    layers = loaded.layer_digests("app:small")
+    assert (layers[:1], len(layers)) == (loaded.layer_digests(BASE), 2)
+
+
+def test_a_base_of_the_archive_comes_before_the_daemons(
+    client: Client, loaded: Docker, tmp_path: Path
+) -> None:
+    saved = client("--host", host(loaded), "save", "-o", str(tmp_path / "both.tar"), TAG, BASE)
+    assert saved.returncode == 0, saved.stderr
+    kept = loaded.layer_digests(BASE)
+    tag = client("--host", host(loaded), "tag", TAG, BASE)  # not what the archive calls so
+    assert tag.returncode == 0, tag.stderr
+    words = (str(tmp_path / "both.tar"), "--image", TAG, "-f", BASE, "-t", "app:small")
+    succeed(client("--host", host(loaded), "squash", *words))
+    layers = loaded.layer_digests("app:small")
+    assert (layers[:1], len(layers)) == (kept, 2)
+
+
 def test_a_context(client: Client, loaded: Docker) -> None:
     """`--context` wins over DOCKER_HOST, as for docker's own commands."""
     succeed(client("context", "create", "far", "--docker", f"host={host(loaded)}"))

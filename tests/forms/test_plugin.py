@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -11,7 +12,9 @@ from unittest import mock
 
 import pytest
 
+import squasher
 from squasher import cli
+from tests import builders
 from tests.builders import sha256
 from tests.forms import result
 from tests.forms.command import Done, done, failed, squash
@@ -35,7 +38,8 @@ def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
         state.put(NAME, ID, DIFF_IDS, ARCHIVE)
         state.put(ID.removeprefix("sha256:")[:12], ID, DIFF_IDS, ARCHIVE)
         state.put("debian:12", BASE_ID, DIFF_IDS[:2], b"")
-        state.put("dddddddddddd", BASE_ID, DIFF_IDS[:2], b"")
+        for start in (12, 64):
+            state.put("d" * start, BASE_ID, DIFF_IDS[:2], b"")
         yield state
 
 
@@ -85,6 +89,54 @@ def test_the_beginning_of_an_id(daemon: Daemon) -> None:
         f"GET /images/{short}/json",
         f"GET /images/{short}/get",
     ]
+
+
+@pytest.mark.parametrize("base", ["dddddddddddd", BASE_ID, "d" * 64])
+def test_a_base_by_its_id(daemon: Daemon, base: str) -> None:
+    done(docker_squash(daemon, NAME, "-f", base))
+    assert layers(daemon)[:2] == LAYERS[:2]
+    assert len(layers(daemon)) == 3
+
+
+@pytest.mark.parametrize("base", ["6", DIFF_IDS[1].removeprefix("sha256:")[:12]])
+def test_a_row_and_a_layer_come_before_the_daemons_images(daemon: Daemon, base: str) -> None:
+    daemon.put(base, BASE_ID, DIFF_IDS[:1], b"")
+    done(docker_squash(daemon, NAME, "-f", base))
+    assert len(layers(daemon)) == 3
+    assert not [request for request in daemon.asked if base in request]
+
+
+def test_an_image_of_the_archive_comes_before_the_daemons(daemon: Daemon, tmp_path: Path) -> None:
+    with squasher.open_archive(io.BytesIO(ARCHIVE)) as app:
+        (image,) = app.images
+        base = builders.archive(LAYERS[:1], tags=["debian:12"])
+        with squasher.open_archive(io.BytesIO(base)) as other:
+            squasher.write([image, *other.images], tmp_path / "both.tar")
+    done(docker_squash(daemon, "both.tar", "--image", NAME, "-f", "debian:12"))
+    assert len(layers(daemon)) == 2
+    assert daemon.asked == ["POST /images/load"]
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ("nothing:1", "docker-daemon:nothing:1: the daemon has no such image; `docker pull noth"),
+        ("abcdef012345", "docker-daemon:abcdef012345: the daemon has no such image\n"),
+        ("./nowhere.tar", "-f ./nowhere.tar: no layer of example.com/team/app:1.0 is called so"),
+        ("-", "-f -: no layer of example.com/team/app:1.0 is called so"),
+    ],
+)
+def test_a_base_that_is_nowhere(daemon: Daemon, base: str, message: str) -> None:
+    said = docker_squash(daemon, NAME, "-f", base)
+    failed(said, 4)
+    assert message in said.err
+    assert "last row kept" in said.err
+
+
+def test_without_docker_a_base_is_not_looked_for_there(daemon: Daemon) -> None:
+    with mock.patch.dict(os.environ, {"DOCKER_HOST": daemon.host}):
+        failed(squash("-f", "dddddddddddd", f"docker-daemon:{NAME}", "-o", "x.tar"), 4)
+    assert "GET /images/dddddddddddd/json" not in daemon.asked
 
 
 def test_an_image_that_is_not_there(daemon: Daemon) -> None:

@@ -124,27 +124,21 @@ def test_the_environment_is_changed() -> None:
         ({"image": "-"}, {"image": "-"}),
         ({"image": "oci:here"}, {"image": "oci:here"}),
         ({"image": "0123abcdef01"}, {"image": "docker-daemon:0123abcdef01"}),
-        ({"base": "debian:12"}, {"base": "docker-daemon:debian:12"}),
-        ({"base": "here"}, {"base": "here"}),
-        ({"base": ""}, {"base": ""}),
-        ({"base": "12"}, {"base": "12"}),
-        ({"base": "0123abcdef01"}, {"base": "0123abcdef01"}),
-        ({"base": "sha256:0123abcdef01"}, {"base": "sha256:0123abcdef01"}),
         (
             {"before": "a:1", "after": "here"},
             {"before": "docker-daemon:a:1", "after": "here"},
         ),
         (
             {"load": False, "output": None, "dry_run": False},
-            {"load": True, "output": None, "dry_run": False},
+            {"load": True, "output": None, "dry_run": False, "daemon_base": True},
         ),
         (
             {"load": False, "output": "-", "dry_run": False},
-            {"load": False, "output": "-", "dry_run": False},
+            {"load": False, "output": "-", "dry_run": False, "daemon_base": True},
         ),
         (
             {"load": False, "output": None, "dry_run": True},
-            {"load": False, "output": None, "dry_run": True},
+            {"load": False, "output": None, "dry_run": True, "daemon_base": True},
         ),
     ],
 )
