@@ -48,6 +48,14 @@ CASES = (
         warns="link-to-lower",
     ),
     case(
+        "h02-attributes",
+        "the same below a directory that has attributes of its own",
+        LOWER,
+        [Hardlink(b"h", b"d/a")],
+        [File(b"z")],
+        warns="link-to-lower",
+    ),
+    case(
         "h02-deleted",
         "the same, and the new name is deleted again: the group stays stamped",
         LOWER_GROUP,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import random
 
 import pytest
 
 import squasher
 from squasher.errors import SquasherError
 from tests import model
-from tests.builders import File, archive, layer
+from tests.builders import Dir, File, Hardlink, archive, layer
 from tests.conformance.check import check, layers_of, squash
 from tests.conformance.corpus import CASES, Case
+from tests.counting import CountedStream
 
 SOUND = [case for case in CASES if case.verdict != "refuse"]
 REFUSED = [case for case in CASES if case.verdict == "refuse"]
@@ -67,3 +69,16 @@ def test_the_archive_makes_no_difference(case: Case) -> None:
         for packed in ((), range(len(case.layers)))
     }
     assert len(results) == 1
+
+
+def test_a_directory_of_the_base_is_not_read_again() -> None:
+    """Its header says all: the kept layer that it is in, a compressed one, is unpacked once."""
+    kept = layer(File(b"a", random.Random(0).randbytes(1 << 20)), Dir(b"d"))
+    counts = []
+    for top in (File(b"h"), Hardlink(b"h", b"d/f")):
+        layers = [kept, layer(File(b"d/f", b"x")), layer(top), layer(File(b"z"))]
+        source = CountedStream(archive(layers, gzip_layers=(0, 1)))
+        report = squasher.squash_archive(source, io.BytesIO(), keep_layers=2)
+        counts.append(source.count)
+    assert report.images[0].after[2].entries == 4
+    assert counts[1] < counts[0] + len(kept) / 2

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -16,6 +17,7 @@ import squasher
 from tests.mutations.mutations import Mutation
 
 PACKAGE = Path(squasher.__file__).parent
+_TAKEN = ("squasher", "tests.conformance", "tests.unit")
 
 
 class _Loader(SourceFileLoader):
@@ -60,7 +62,10 @@ def changed(mutation: Mutation) -> str:
 
 @contextlib.contextmanager
 def planted(mutation: Mutation) -> Iterator[ModuleType]:
-    """Give a fresh copy of the package that has the fault; the other one comes back at the end."""
+    """Give a fresh copy of the package that has the fault; the other one comes back at the end.
+
+    Tests that are imported meanwhile test that copy.
+    """
     before = _taken()
     finder = _Finder(mutation)
     sys.meta_path.insert(0, finder)
@@ -73,6 +78,17 @@ def planted(mutation: Mutation) -> Iterator[ModuleType]:
 
 
 def _taken() -> dict[str, ModuleType]:
-    """Take the package out of the modules that are imported, and return its modules."""
-    names = [name for name in sys.modules if name.partition(".")[0] == "squasher"]
+    """Take the package, and all that may have imported it, out of the modules; return those."""
+    names = [name for name in sys.modules if name.startswith(_TAKEN)]
     return {name: sys.modules.pop(name) for name in names}
+
+
+def named_test(node: str) -> Callable[[], None]:
+    """Return the test that pytest knows as `node`, imported anew; in brackets a case's name."""
+    path, _, name = node.partition("::")
+    function, _, case = name.removesuffix("]").partition("[")
+    test = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), function)
+    if not case:
+        return functools.partial(test)
+    corpus = importlib.import_module("tests.conformance.corpus")
+    return functools.partial(test, corpus.by_name(case))

@@ -7,6 +7,8 @@ the root filesystem as it is names the test of the suite that catches it instead
 from __future__ import annotations
 
 import functools
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,10 @@ import pytest
 from tests.builders import Dir, File, archive, layer
 from tests.conformance.corpus import CASES
 from tests.mutations.mutations import MUTATIONS, Mutation
-from tests.mutations.planted import planted, source_of
+from tests.mutations.planted import named_test, planted, source_of
 
-each = pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+ELSEWHERE = [mutation for mutation in MUTATIONS if mutation.elsewhere]
+PROVEN = [mutation for mutation in MUTATIONS if not mutation.elsewhere]
 
 
 @functools.cache
@@ -30,9 +33,19 @@ def images() -> tuple[bytes, ...]:
     return (tagged, *(archive(list(case.layers)) for case in sound))
 
 
-@each
+def name_of(mutation: Mutation) -> str:
+    return mutation.name
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=name_of)
 def test_the_text_is_there_once(mutation: Mutation) -> None:
     assert source_of(mutation).count(mutation.old) == 1
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for no disk: thousands of results are written, and none has to last."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 def verified(package: Any, image: Path, folder: Path) -> bool:
@@ -50,9 +63,7 @@ def verified(package: Any, image: Path, folder: Path) -> bool:
     return True
 
 
-@pytest.mark.parametrize(
-    "mutation", [one for one in MUTATIONS if not one.elsewhere], ids=lambda one: one.name
-)
+@pytest.mark.parametrize("mutation", PROVEN, ids=name_of)
 def test_verify_catches_it(mutation: Mutation, tmp_path: Path) -> None:
     with planted(mutation) as package:
         for number, data in enumerate(images()):
@@ -62,6 +73,22 @@ def test_verify_catches_it(mutation: Mutation, tmp_path: Path) -> None:
                 return
             image.unlink()
     pytest.fail("every result was taken for right")
+
+
+@pytest.mark.parametrize("mutation", ELSEWHERE, ids=name_of)
+def test_the_test_that_it_names_catches_it(mutation: Mutation) -> None:
+    with planted(mutation):
+        test = named_test(mutation.elsewhere)
+        with pytest.raises(AssertionError):
+            test()
+
+
+def test_without_a_fault_no_test_fails() -> None:
+    """A test of the test: what fails with the fault does so because of it."""
+    same = MUTATIONS[0].old
+    with planted(replace(MUTATIONS[0], new=same)):
+        for node in {mutation.elsewhere for mutation in ELSEWHERE}:
+            named_test(node)()
 
 
 def test_without_a_fault_everything_is_verified(tmp_path: Path) -> None:
