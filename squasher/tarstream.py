@@ -785,8 +785,10 @@ class LayerWalk:
         except ArchiveError as error:
             place = entry.data - entry.lead
             raise error.within(f"{show(name)} at byte {place}") from None
-        # containerd 1.6 refuses doubled slashes; the root is written `./` and nothing else.
-        if b"//" in name or (not path and name != b"./"):
+        # containerd 1.6 refuses doubled slashes; the root is written `./` and nothing else. What is
+        # absolute or has `..` stays inside the root only if whoever unpacks it takes care.
+        strays = name.startswith(b"/") or b"/../" in name + b"/"
+        if strays or b"//" in name or (not path and name != b"./"):
             entry.flags |= REWRITE
         parent, _, base = path.rpartition(b"/")
         self._parents.append(parent)

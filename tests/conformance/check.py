@@ -13,6 +13,7 @@ import squasher
 from squasher.errors import SquasherError
 from tests import model
 from tests.builders import END, archive, sha256
+from tests.conformance import safe
 
 
 def squash(source: bytes, keep: int) -> tuple[squasher.SquashReport, bytes]:
@@ -37,6 +38,7 @@ def layers_of(image: bytes) -> list[bytes]:
 def check(layers: Sequence[bytes], keep: int, form: str = "v25") -> squasher.SquashReport:
     """Squash `layers` above the `keep` lowest ones and require all that the rules say."""
     report, image = squash(archive(layers, form=form), keep)
+    safe.check_archive(image)
     result = layers_of(image)
     assert result[:keep] == list(layers[:keep]), "a kept layer differs"
     if len(layers) - keep <= 1:
@@ -48,10 +50,11 @@ def check(layers: Sequence[bytes], keep: int, form: str = "v25") -> squasher.Squ
 
 
 def check_merged(layers: Sequence[bytes], keep: int, merged: bytes, *, acls: bool = True) -> None:
-    """Require of a merged layer that it shows the same tree and says nothing needlessly.
+    """Require of a merged layer that it is safe, shows the same tree and says nothing needlessly.
 
     Without `acls` a default ACL may reach more than it did.
     """
+    safe.check_layer(merged)
     before = model.apply(layers)
     after = model.apply([*layers[:keep], merged])
     assert comparable(after, after, keep) == comparable(before, after, keep)

@@ -362,7 +362,11 @@ def test_names_that_have_to_be_written_anew() -> None:
         member = Dir(b"x") if name.startswith(b"a/..") else File(b"x")
         member = replace(Dir(b"x") if name != b"a//b" else member, path=name)
         assert only(member)[1].flags == REWRITE, name
+    for name in (b"/f", b"/d/f", b"d/../f", b"d/e/../f"):
+        assert only(File(name))[1].flags == REWRITE, name
     assert only(Dir(b"./"))[1].flags == 0
+    for name in (b"./f", b"d/./f", b"d/..f", b"d../f", b"d/...", b"..f"):
+        assert only(File(name))[1].flags == 0, name
 
 
 def test_what_aufs_left_behind_is_dropped() -> None:
