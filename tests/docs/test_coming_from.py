@@ -87,11 +87,18 @@ def test_the_squashed_builds_hold_the_same_files(harbour: Workshop) -> None:
     assert len(docker.history("app:built")) == len(docker.history("app:ours"))
     assert _without_times(built) == _without_times(ours)
     harbour.run(Block(0, "sh", "", PODMAN))
-    built, ours = (podman.tree(ref) for ref in ("app:built", "app:ours"))
     # podman runs all steps in one container, where writing to x is writing to y.
     joined = {b"srv/x", b"srv/y"}
-    one, two = _without_times(built), _without_times(ours)
-    assert {path for path in one.keys() | two.keys() if one.get(path) != two.get(path)} == joined
+    for theirs, mine, layers in (
+        ("app:built", "app:ours", 2),
+        ("app:all-built", "app:all-ours", 1),
+    ):
+        digests = [podman.layer_digests(ref) for ref in (theirs, mine)]
+        assert [len(each) for each in digests] == [layers, layers]
+        assert digests[0][: layers - 1] == digests[1][: layers - 1]
+        one, two = (_without_times(podman.tree(ref)) for ref in (theirs, mine))
+        differ = {path for path in one.keys() | two.keys() if one.get(path) != two.get(path)}
+        assert differ == joined
 
 
 def _without_root(tree: Tree) -> Tree:
@@ -107,7 +114,9 @@ def _without_times(tree: Tree) -> dict[bytes, object]:
 def _section(title: str) -> str:
     """Return the script of a section of the page."""
     text = PAGE.read_text("utf-8").split(f"## {title}\n")[1]
-    return text.split("```sh engines\n")[1].split("```")[0]
+    return "".join(
+        part.split("```")[0] for part in text.split("\n## ")[0].split("```sh engines\n")[1:]
+    )
 
 
 _FILE = _section("docker-squash").split("docker build")[0]
