@@ -346,7 +346,7 @@ class _Target:
                 check.archive(job.spool.store(writer.chunks(written, lambda count: None)))
         with job.timed("write"):
             if self.folder:
-                there = check and partial(check.folder, self.folder, written)
+                there = None if check is None else partial(check.folder, self.folder, written)
                 writer.write_layout(written, self.folder, wrote, there)
             elif self.destination is not None:
                 writer.write(written, self.destination, wrote, sound)

@@ -13,7 +13,7 @@ import posixpath
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import BinaryIO, Protocol
 
@@ -119,14 +119,20 @@ class TarStore:
 
 
 class FolderStore:
-    """The folder of an OCI layout. Its members are named by digests and by the specification."""
+    """The folder of an OCI layout. Its members are named by digests and by the specification.
 
-    def __init__(self, folder: str, job: Job) -> None:
+    `documents` are taken instead of those that lie beside the blobs, if they are given.
+    """
+
+    def __init__(self, folder: str, job: Job, documents: Mapping[str, bytes] | None = None) -> None:
         self._folder = folder
         self._job = job
-        self._opened: dict[str, Content] = {}
+        self._documents = documents
+        self._opened = {name: Content((data,)) for name, data in (documents or {}).items()}
 
     def __contains__(self, name: str) -> bool:
+        if self._documents is not None and not name.startswith("blobs/"):
+            return name in self._documents
         return os.path.isfile(os.path.join(self._folder, name))
 
     def content(self, name: str) -> Content:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import io
 import os
 import select
@@ -30,6 +31,11 @@ from squasher.errors import ArchiveError, OutputError, UsageError
 from squasher.image import Archive, Image, Layer, Leaf, Node
 from squasher.reader import tags_of
 from squasher.tarstream import BLOCK, REG, header
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover  (Windows)
+    fcntl = None  # type: ignore[assignment]
 
 Destination = str | os.PathLike[str] | BinaryIO
 Progress = Callable[[int], None]
@@ -455,41 +461,114 @@ def _put(stream: BinaryIO, data: bytes, name: str) -> None:
 # ---------------------------------------------------------------- the folder of a layout
 
 
-def write_layout(written: Written, folder: str, progress: Progress) -> None:
+def write_layout(
+    written: Written,
+    folder: str,
+    progress: Progress,
+    verify: Callable[[], None] | None = None,
+) -> None:
     """Add the images to the OCI layout in `folder`, which is made if it is not there.
 
-    Blobs that are there stay; a name that is there leads to the new image afterwards; index.json
-    is replaced last. Raises OutputError, ArchiveError; then the layout is as it was.
+    Blobs that are there stay, if their bytes are what their names say; a name that is there leads
+    to the new image afterwards; index.json is replaced last. `verify` is called before, with all
+    blobs in their places, and prevents that by raising. Other runs that add to the folder wait.
+
+    Raises OutputError, ArchiveError; then the layout is as it was, but for blobs that were damaged.
     """
     made: list[str] = []
-    try:
-        with _errors(folder):
+    index, merged = os.path.join(folder, "index.json"), b""
+    with _alone(folder, made):
+        try:
             blobs = os.path.join(folder, "blobs", "sha256")
-            for path in (folder, os.path.dirname(blobs), blobs):
-                if not os.path.isdir(path):
-                    os.mkdir(path)
+            with _errors(folder):
+                for path in (os.path.dirname(blobs), blobs):
+                    if not os.path.isdir(path):
+                        os.mkdir(path)
+                        made.append(path)
+            for digest, content in written.blobs.items():
+                path = os.path.join(blobs, digest.hex)
+                if os.path.isfile(path):
+                    if _is_whole(path, digest, content.size, progress):
+                        continue
+                else:
                     made.append(path)
-        for digest, content in written.blobs.items():
-            path = os.path.join(blobs, digest.hex)
-            if os.path.isfile(path) and os.path.getsize(path) == content.size:
-                continue
-            made.append(path)
-            with _replacing(path, None, content.size, path) as stream:
-                _put_all(stream, _counted(content, digest, progress), path)
-        layout = os.path.join(folder, "oci-layout")
-        if not os.path.exists(layout):
-            made.append(layout)
-            with _replacing(layout, None, 0, layout) as stream:
-                _put(stream, written.documents["oci-layout"], layout)
-        index = os.path.join(folder, "index.json")
-        merged = spec.dump(_merged_index(index, written.index)).encode("ascii")
-        with _replacing(index, None, 0, index) as stream:
-            _put(stream, merged, index)
-    except BaseException:
-        for path in reversed(made):
-            with contextlib.suppress(OSError):
-                os.rmdir(path) if os.path.isdir(path) else os.unlink(path)
-        raise
+                with _replacing(path, None, content.size, path) as stream:
+                    _put_all(stream, _counted(content, digest, progress), path)
+            if verify is not None:
+                verify()
+            layout = os.path.join(folder, "oci-layout")
+            if not os.path.exists(layout):
+                made.append(layout)
+                with _replacing(layout, None, 0, layout) as stream:
+                    _put(stream, written.documents["oci-layout"], layout)
+            merged = spec.dump(_merged_index(index, written.index)).encode("ascii")
+            with _replacing(index, None, 0, index) as stream:
+                _put(stream, merged, index)
+        except BaseException:
+            if not _holds(index, merged):  # a signal can come when all is done
+                for path in reversed(made):
+                    with contextlib.suppress(OSError):
+                        os.rmdir(path) if os.path.isdir(path) else os.unlink(path)
+            raise
+
+
+@contextlib.contextmanager
+def _alone(folder: str, made: list[str]) -> Iterator[None]:
+    """Hold `folder` against other runs of ours; if it is not there it is made, and added to `made`.
+
+    The lock is on the folder itself: nothing is left behind, not by SIGKILL either. Where there
+    are no such locks (network filesystems) nobody waits. Raises OutputError.
+    """
+    with contextlib.ExitStack() as held:
+        with _errors(folder):
+            while not held.enter_context(_locked(folder, made)):
+                held.close()  # who had it before has removed it
+        yield
+
+
+@contextlib.contextmanager
+def _locked(folder: str, made: list[str]) -> Iterator[bool]:
+    """Wait for the lock; tell whether it is on the folder that has the name now."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(folder)
+        made.append(folder)
+    if fcntl is None:  # pragma: no cover
+        yield True
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            same = os.path.samestat(os.fstat(descriptor), os.stat(folder))
+        except FileNotFoundError:
+            same = False
+        yield same
+    finally:
+        os.close(descriptor)
+
+
+def _is_whole(path: str, digest: Digest, size: int, progress: Progress) -> bool:
+    """Tell whether the file holds the blob. O(bytes)."""
+    sha256 = hashlib.sha256()
+    try:
+        with open(path, "rb", buffering=0) as stream:
+            if os.fstat(stream.fileno()).st_size != size:
+                return False
+            while data := stream.read(_WINDOW):
+                sha256.update(data)
+                progress(len(data))
+    except OSError:
+        return False
+    return sha256.hexdigest() == digest.hex
+
+
+def _holds(path: str, data: bytes) -> bool:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read() == data
+    except OSError:
+        return False
 
 
 def _counted(content: Content, digest: Digest, progress: Progress) -> Iterator[bytes]:

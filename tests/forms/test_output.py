@@ -13,6 +13,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -760,14 +761,14 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 
 def plant_byte(patch: pytest.MonkeyPatch) -> None:
-    """Write a wrong byte into the archive."""
-    real = writer.chunks
+    """Write a wrong byte into the archive or the blob."""
 
-    def wrong(*arguments: Any) -> Iterator[bytes]:
+    def wrong(real: Callable[..., Iterator[bytes]], *arguments: Any) -> Iterator[bytes]:
         for chunk in real(*arguments):
             yield chunk.replace(b"hello again", b"hello ag\0in")
 
-    patch.setattr(writer, "chunks", wrong)
+    for name in ("chunks", "_counted"):
+        patch.setattr(writer, name, partial(wrong, getattr(writer, name)))
 
 
 def plant_merge(patch: pytest.MonkeyPatch) -> None:

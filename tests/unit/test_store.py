@@ -89,6 +89,21 @@ def test_a_folder(tmp_path: Path) -> None:
     job.close()
 
 
+def test_a_folder_with_other_documents(tmp_path: Path) -> None:
+    (tmp_path / "index.json").write_bytes(b"old")
+    (tmp_path / "manifest.json").write_bytes(b"[]")
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / "b").write_bytes(b"1")
+    with Job() as job:
+        found = FolderStore(str(tmp_path), job, {"index.json": b"new"})
+        assert document(found, "index.json") == b"new"
+        assert "index.json" in found
+        assert "manifest.json" not in found
+        assert "blobs/b" in found
+        assert "blobs/c" not in found
+        assert document(found, "blobs/b") == b"1"
+
+
 # ---------------------------------------------------------------- opening
 
 

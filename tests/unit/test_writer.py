@@ -221,3 +221,12 @@ def test_what_was_private_is_private_while_it_is_written(tmp_path: Path) -> None
 
     write(SMALL, out, progress)
     assert set(modes) == {0o600}
+
+
+def test_a_blob_that_cannot_be_read_is_not_whole(tmp_path: Path) -> None:
+    path = tmp_path / "blob"
+    assert not writer._is_whole(str(path), Digest.of(b"x"), 1, silent)
+    path.write_bytes(b"x")
+    assert writer._is_whole(str(path), Digest.of(b"x"), 1, silent)
+    assert not writer._is_whole(str(path), Digest.of(b"x"), 2, silent)
+    assert not writer._is_whole(str(path), Digest.of(b"y"), 1, silent)
