@@ -249,15 +249,16 @@ def source(name: str | None) -> str | BinaryIO | Location:
 
 
 def write_file(path: str, content: str) -> None:
-    """Write a report to the file `path`, or to stdout for "-". Raises OutputError."""
+    """Write a report to the file `path`, or to stdout for "-"; complete or not at all, as archives.
+
+    Raises OutputError.
+    """
+    from squasher import writer
+
     if path == "-":
         give(content.removesuffix("\n"))
-        return
-    try:
-        with open(path, "w", encoding="utf-8") as stream:
-            stream.write(content)
-    except OSError as error:
-        raise OutputError(f"cannot be written: {error.strerror}", where=path) from None
+    else:
+        writer.put(path, (content.encode(),))
 
 
 # ---------------------------------------------------------------- signals

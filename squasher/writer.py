@@ -287,6 +287,19 @@ def write(
     name = os.fspath(destination)
     how = outer_compression(name)
     data = compress(how, chunks(written, progress))
+    put(name, data, 0 if how.name else written.size, verify)
+
+
+def put(
+    name: str,
+    data: Iterable[bytes],
+    size: int = 0,
+    verify: Callable[[str], None] | None = None,
+) -> None:
+    """Write `data`, of `size` bytes where that is known, to a path as `write` does.
+
+    Raises OutputError, and what `data` raises.
+    """
     with _errors(name):
         try:
             mode = os.stat(name).st_mode
@@ -298,7 +311,6 @@ def write(
             with open(name, "wb", buffering=0) as stream:
                 _put_all(stream, data, name)
             return
-    size = 0 if how.name else written.size
     with _replacing(os.path.realpath(name), mode, size, name, verify) as stream:
         _put_all(stream, data, name)
 

@@ -183,7 +183,7 @@ def test_a_result_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_report_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     terminal.write_file(str(tmp_path / "report"), "é\n")
     assert (tmp_path / "report").read_bytes() == "é\n".encode()
-    with pytest.raises(OutputError, match="cannot be written: Is a directory"):
+    with pytest.raises(OutputError, match="is a folder"):
         terminal.write_file(str(tmp_path), "")
     terminal.write_file("-", "text\n")
     assert capsys.readouterr().out == "text\n"
