@@ -8,8 +8,9 @@ console   commands after `$ `, each followed by what it prints. What fails must 
           a time in seconds stands for any other
 python    a program; it must succeed
 
-The second word of the fence says what the block needs; a page is one folder, and its blocks run
-there from the first to the last. Other languages only show something: LISTED.
+The second word of the fence says what the block needs: nothing, "engines", or "packages", a new
+environment, where tests/packaging runs it. A page is one folder, and its blocks run there from the
+first to the last. Other languages only show something: LISTED.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import sys
+import sysconfig
 import tarfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -109,7 +110,7 @@ def workshop(images: Path, tmp_path: Path) -> Workshop:
     shutil.copytree(ROOT / "examples", folder / "examples")
     python = shlex.quote(sys.executable)
     program(programs / "python3", python)
-    program(programs / "squash", f"{python} -m squasher")
+    (programs / "squash").symlink_to(Path(sysconfig.get_path("scripts")) / "squash")
     return Workshop(folder, programs, more={"PYTHONPATH": str(ROOT)})
 
 

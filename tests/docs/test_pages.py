@@ -9,14 +9,14 @@ import pytest
 from tests.docs.blocks import LISTED, ROOT, RUN, blocks, fits, name, pages, tokens
 from tests.docs.conftest import Workshop
 
-PLAIN = [page for page in pages() if all(block.needs == "" for block in blocks(page))]
-ENGINES = [page for page in pages() if page not in PLAIN]
+ENGINES = [page for page in pages() if any(block.needs == "engines" for block in blocks(page))]
+PLAIN = [page for page in pages() if page not in ENGINES]
 
 
 @pytest.mark.parametrize("page", PLAIN, ids=name)
 def test_the_commands_of_a_page(page: Path, workshop: Workshop) -> None:
     for block in blocks(page):
-        if block.language in RUN:
+        if block.language in RUN and block.needs == "":
             workshop.run(block)
 
 
@@ -30,7 +30,7 @@ def test_the_commands_of_a_page_without_engines(page: Path, workshop: Workshop) 
 @pytest.mark.parametrize("page", ENGINES, ids=name)
 def test_the_commands_of_a_page_with_engines(page: Path, harbour: Workshop) -> None:
     for block in blocks(page):
-        if block.language in RUN:
+        if block.language in RUN and block.needs in ("", "engines"):
             harbour.run(block)
 
 
@@ -38,7 +38,7 @@ def test_the_commands_of_a_page_with_engines(page: Path, harbour: Workshop) -> N
 def test_a_block_is_run_or_is_no_command(page: Path) -> None:
     for block in blocks(page):
         assert block.language in (*RUN, *LISTED), f"line {block.line}: {block.language!r}"
-        assert block.needs in ("", "engines"), f"line {block.line}: {block.needs!r}"
+        assert block.needs in ("", "engines", "packages"), f"line {block.line}: {block.needs!r}"
         if block.language not in RUN:
             lines = [line for line in block.text.splitlines() if "[OPTIONS]" not in line]
             assert not [line for line in lines if line.lstrip().startswith(("$ ", "squash "))]
