@@ -74,9 +74,9 @@ def open_archive(
         yield _open(source, job)
 
 
-def _open(source: Source, job: Job) -> Archive:
+def _open(source: Source, job: Job, *, hashed: bool = True) -> Archive:
     if not isinstance(source, Location):
-        found, name = store.open_store(source, job)
+        found, name = store.open_store(source, job, hashed=hashed)
         return reader.read(found, name)
     if source.kind == "docker-daemon":
         with daemon.export(source.path) as stream:
@@ -86,7 +86,7 @@ def _open(source: Source, job: Job) -> Archive:
         what = "is a file" if source.kind == "oci" else "is a folder"
         hint = "oci-archive: takes files, oci: takes folders"
         raise ArchiveError(what, where=source.path, hint=hint)
-    found, name = store.open_store(source.path, job)
+    found, name = store.open_store(source.path, job, hashed=hashed)
     archive = reader.read(found, name)
     return reader.select(archive, source.ref) if source.ref else archive
 
@@ -264,7 +264,7 @@ def _fetch(text: str, job: Job, daemon_base: bool) -> Sequence[bases.Base] | Non
     if location.kind == "path" and not os.path.exists(text):
         return (daemon.base(text),) if daemon_base and daemon.may_have(text) else None
     source = text if location.kind == "path" else location
-    images = _open(source, job).images
+    images = _open(source, job, hashed=False).images
     try:
         for layer in (layer for image in images for layer in image.layers):
             layer.blob.content.check()  # nothing else is read of it

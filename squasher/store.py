@@ -152,10 +152,13 @@ class FolderStore:
 # ---------------------------------------------------------------- opening
 
 
-def open_store(source: Source, job: Job) -> tuple[TarStore | FolderStore, str]:
+def open_store(
+    source: Source, job: Job, *, hashed: bool = True
+) -> tuple[TarStore | FolderStore, str]:
     """Return the members of `source`, and its name for messages.
 
-    What cannot seek is copied to a temporary file of `job`. O(members). Raises ArchiveError,
+    What cannot seek is copied to a temporary file of `job`; not `hashed` tells that nobody will
+    ask for the digests of its members. O(members). Raises ArchiveError,
     OutputError (no room for the copy).
     """
     if isinstance(source, str | os.PathLike):
@@ -171,7 +174,7 @@ def open_store(source: Source, job: Job) -> tuple[TarStore | FolderStore, str]:
         stream = source
         name = _stream_name(source)
     try:
-        content = _content(stream, job)
+        content = _content(stream, job, hashed)
         if not content.size:
             raise ArchiveError("is empty", hint="did the command before the pipe fail?")
         head = content.read_at(0, 512)
@@ -187,7 +190,7 @@ def _stream_name(stream: BinaryIO) -> str:
     return name if isinstance(name, str) and not name.startswith("<") else "stdin"
 
 
-def _content(stream: BinaryIO, job: Job) -> Content:
+def _content(stream: BinaryIO, job: Job, hashed: bool) -> Content:
     """Return the archive in `stream`, uncompressed and with random access."""
 
     def progress(count: int) -> None:
@@ -201,15 +204,15 @@ def _content(stream: BinaryIO, job: Job) -> Content:
             return content
         raw: BinaryIO = ContentReader(content, progress)  # type: ignore[assignment]
         with job.timed("spool"):
-            return _copied(decompress(compression, raw), job)
+            return _copied(decompress(compression, raw), job, hashed)
     widen_pipe(stream)
     piped = _Piped(stream, progress)
     with job.timed("spool"):
         compression = sniff(piped.head)
         if compression:
-            return _copied(decompress(compression, piped), job)  # type: ignore[arg-type]
+            return _copied(decompress(compression, piped), job, hashed)  # type: ignore[arg-type]
         plain = iter(lambda: piped.read(_CHUNK), b"")
-        return _copied(plain, job, stream.fileno() if _is_pipe(stream) else None)
+        return _copied(plain, job, hashed, stream.fileno() if _is_pipe(stream) else None)
 
 
 def _is_pipe(stream: BinaryIO) -> bool:
@@ -221,13 +224,14 @@ def _is_pipe(stream: BinaryIO) -> bool:
     )
 
 
-def _copied(chunks: Iterator[bytes], job: Job, pipe: int | None = None) -> Content:
+def _copied(chunks: Iterator[bytes], job: Job, hashed: bool, pipe: int | None = None) -> Content:
     """Return what `chunks` bring, in a temporary file whose members are hashed as it grows.
 
-    If they come from a pipe, given as a descriptor, all but the first are moved and not read.
+    Not `hashed` leaves that out. If they come from a pipe, given as a descriptor, all but the
+    first are moved and not read.
     """
-    if not hasattr(os, "pread"):
-        return job.spool.store(chunks)  # pragma: no cover  (Windows)
+    if not hashed or not hasattr(os, "pread"):  # Windows
+        return job.spool.store(chunks)
     growing = _Growing(job.spool.create(), job)
     file = growing.stream
 

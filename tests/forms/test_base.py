@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import io
 import json
+import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import squasher
+from squasher import store
 from squasher.image import chain_ids
 from tests.builders import sha256
 from tests.forms import result
@@ -279,6 +285,37 @@ def test_a_base_stored_in_another_way_is_the_base(tmp_path: Path) -> None:
     )
     path.write_bytes(archive.getvalue())
     assert kept("-f", f"oci-archive:{path}", image=SHAPES["skopeo-oci-archive"]().archive) == 2
+
+
+@pytest.mark.parametrize("form", ["pipe", "transport", "compressed"])
+def test_a_base_that_is_copied_is_not_hashed(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what it says of its layers is needed."""
+    hashed: list[int] = []
+
+    class Hash:
+        def __init__(self) -> None:
+            self._hash = hashlib.sha256()
+            self.hexdigest = self._hash.hexdigest
+
+        def update(self, data: bytes) -> None:
+            hashed.append(len(data))
+            self._hash.update(data)
+
+    monkeypatch.setattr(store, "hashlib", SimpleNamespace(sha256=Hash))
+    path, data = tmp_path / "base", base_archive()
+    if form == "compressed":
+        path.write_bytes(gzip.compress(data))
+    else:
+        os.mkfifo(path)
+        threading.Thread(target=path.write_bytes, args=(data,)).start()
+    prefix = "docker-archive:" if form == "transport" else ""
+    assert kept("-f", f"{prefix}{path}") == 2
+    assert hashed == []
+    image = gzip.compress(IMAGE)
+    assert kept("--keep-layers", "2", image=image) == 2
+    assert sum(hashed) > len(image)
 
 
 def test_an_archive_that_is_no_base(tmp_path: Path) -> None:
