@@ -145,17 +145,18 @@ class Job:
         Raises ArchiveError if a source has changed meanwhile, which explains everything else, or
         the first failure, in order of starting.
         """
-        for task in self._tasks:
-            task.run()
-        done, self._tasks = self._tasks, []
         failures: list[SquasherError] = []
-        for task in done:
-            try:
-                task.result()
-            except SquasherError as error:
-                failures.append(error)
-            except Cancelled:
-                pass
+        while self._tasks:  # one may have started another
+            for task in self._tasks:
+                task.run()
+            done, self._tasks = self._tasks, []
+            for task in done:
+                try:
+                    task.result()
+                except SquasherError as error:
+                    failures.append(error)
+                except Cancelled:
+                    pass
         try:
             for content in self.sources:
                 content.check()

@@ -61,6 +61,16 @@ def test_the_first_failure_is_told() -> None:
         job.settle()
 
 
+def test_work_may_start_more_work_and_its_failure_is_told() -> None:
+    def late() -> NoReturn:
+        raise ArchiveError("late")
+
+    with Job() as job:
+        job.start(lambda: job.start(late))
+        with pytest.raises(ArchiveError, match="late"):
+            job.settle()
+
+
 def test_a_change_explains_every_other_failure_and_is_told_once(tmp_path: Path) -> None:
     path = tmp_path / "image.tar"
     path.write_bytes(b"data")
