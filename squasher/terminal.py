@@ -320,11 +320,13 @@ def watching(
 
     def progress(phase: str, done: int, total: int) -> None:
         with lock:
-            if verbose and phase not in said:
-                said.add(phase)
-                if shown:
-                    shown.clear()
-                say(_PHASES[phase].line)
+            # A small layer is read beside, and may be counted after what is made of it.
+            for each in ("read", phase) if phase not in ("read", "spool") else (phase,):
+                if verbose and each not in said:
+                    said.add(each)
+                    if shown:
+                        shown.clear()
+                    say(_PHASES[each].line)
             if shown:
                 shown.update(phase, done, total)
 

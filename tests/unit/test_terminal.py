@@ -293,3 +293,14 @@ def test_steps_stand_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\rsquash: writing the archive\n" in shown
     plain = bar(monkeypatch, ("read", 1, 2), verbose=True, bar=False)
     assert plain == "squash: reading and checking the layers\n"
+
+
+def test_reading_is_said_before_what_is_made_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    steps = (("spool", 1, 0), ("hash", 1, 2), ("read", 1, 2), ("hash", 1, 2), ("write", 1, 1))
+    assert bar(monkeypatch, *steps, verbose=True).splitlines() == [
+        "squash: copying the input to a temporary file",
+        "squash: reading and checking the layers",
+        "squash: hashing the new layer",
+        "squash: writing the archive",
+    ]
