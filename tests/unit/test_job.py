@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -62,11 +63,18 @@ def test_the_first_failure_is_told() -> None:
 
 
 def test_work_may_start_more_work_and_its_failure_is_told() -> None:
-    def late() -> NoReturn:
-        raise ArchiveError("late")
+    """Also when everything else has been looked at."""
+    begun = threading.Event()
+
+    def early() -> None:
+        begun.set()
+        while job._tasks:
+            time.sleep(0.001)
+        job.start(failing("late"))
 
     with Job() as job:
-        job.start(lambda: job.start(late))
+        job.start(early)
+        begun.wait(60)
         with pytest.raises(ArchiveError, match="late"):
             job.settle()
 
