@@ -12,13 +12,15 @@ import tarfile
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+import squasher
 from squasher.cli import run
 from tests.builders import File, archive, layer
-from tests.faults.command import COMMAND, environment, error_line, failed, squash
+from tests.faults.command import COMMAND, environment, error_line, failed, lacking, squash
 from tests.faults.conftest import IMAGE, LOWER
 
 Capture = pytest.CaptureFixture[bytes]
@@ -85,6 +87,53 @@ def test_the_output_may_be_the_input(image: Path) -> None:
     assert os.listdir(image.parent) == ["image.tar"]
 
 
+def test_the_output_may_be_another_name_of_the_input(image: Path, folder: Path) -> None:
+    """A hard link is a file of its own; through a symlink the input is replaced."""
+    link = folder / "link.tar"
+    os.link(image, link)
+    assert squash(image, "-o", link).returncode == 0
+    assert (image.read_bytes(), link.read_bytes()) == (IMAGE, expected())
+    link.unlink()
+    link.symlink_to(image)
+    assert squash(image, "-o", link).returncode == 0
+    assert link.is_symlink()
+    assert image.read_bytes() == expected()
+    assert os.listdir(folder) == ["link.tar"]
+
+
+def test_the_output_may_lie_inside_the_input(image: Path, folder: Path) -> None:
+    layout = folder / "layout"
+    assert squash(image, "-o", f"oci:{layout}", "--keep-layers", "2").returncode == 0
+    before = {path: path.read_bytes() for path in layout.rglob("*") if path.is_file()}
+    (blob,) = (path for path, data in before.items() if data == LOWER)
+    for inside in (layout / "out.tar", layout / "blobs" / "out.tar"):
+        assert squash(layout, "-o", inside, "--no-tag").returncode == 0
+        inside.unlink()
+    assert {path: path.read_bytes() for path in layout.rglob("*") if path.is_file()} == before
+    assert squash(layout, "-o", blob).returncode == 0  # as asked for
+    assert tarfile.is_tarfile(blob)
+
+
+def test_two_runs_to_one_output(image: Path, folder: Path) -> None:
+    """Each is whole when it takes the name; the later one keeps it."""
+    out, both = folder / "out.tar", threading.Barrier(2)
+
+    def run_(tag: str) -> None:
+        met: list[int] = []
+
+        def progress(phase: str, done: int, total: int) -> None:
+            if phase == "write" and not met:
+                met.append(both.wait(30))
+
+        squasher.squash_archive(image, out, tags=(tag,), progress=progress)
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(run_, tag) for tag in ("one:1", "two:1")]:
+            done.result()
+    assert out.read_bytes() in (expected("-t", "one:1"), expected("-t", "two:1"))
+    assert os.listdir(folder) == ["out.tar"]
+
+
 def test_a_symlink_is_followed(image: Path, folder: Path) -> None:
     target, link = folder / "target.tar", folder / "link.tar"
     target.write_bytes(b"old")
@@ -129,9 +178,14 @@ def test_dev_stdout_is_written_like_stdout(image: Path, name: str) -> None:
     assert result.stdout == expected()
 
 
-def test_dev_null_is_written(image: Path) -> None:
-    assert squash(image, "-o", "/dev/null").returncode == 0
-    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+def test_a_device_is_written(image: Path, tmp_path: Path) -> None:
+    """One of its own: a fault here would take /dev/null from the whole machine."""
+    if not AS_ROOT:
+        lacking("making a device needs root")
+    null = tmp_path / "null"
+    os.mknod(null, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    assert squash(image, "-o", null).returncode == 0
+    assert stat.S_ISCHR(null.stat().st_mode)
 
 
 def test_dev_full_is_full(image: Path) -> None:
@@ -233,7 +287,7 @@ def test_the_reader_of_a_fifo_stops_in_the_middle(tmp_path: Path, folder: Path) 
 def disk(tmp_path: Path) -> Iterator[Path]:
     """Return a small filesystem of its own."""
     if not AS_ROOT:
-        pytest.skip("mounting needs root")
+        lacking("mounting needs root")
     path = tmp_path / "disk"
     path.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(path)], check=True)
@@ -279,6 +333,49 @@ def test_a_full_disk_for_an_unpacked_layer(disk: Path, tmp_path: Path) -> None:
     line = failed(squash("--tmp-dir", disk, path), 6)
     assert "No space left" in line
     assert os.listdir(disk) == []
+
+
+def test_a_full_disk_for_a_layout(disk: Path, large: Path, image: Path) -> None:
+    layout = disk / "layout"
+    assert squash(image, "-o", f"oci:{layout}:old").returncode == 0
+    before = {path: path.read_bytes() for path in layout.rglob("*") if path.is_file()}
+    choices: list[list[str]] = [[], ["--keep-layers", "1"], ["--verify"]]
+    for options in choices:
+        line = failed(squash(large, *options, "-o", f"oci:{layout}:new"), 6)
+        assert "No space left" in line
+        assert {path: path.read_bytes() for path in layout.rglob("*") if path.is_file()} == before
+    failed(squash(large, "-o", f"oci:{disk}/new"), 6)
+    assert os.listdir(disk) == ["layout"]
+
+
+def test_a_full_disk_for_a_compressed_layer(disk: Path, large: Path, folder: Path) -> None:
+    words = ("--tmp-dir", disk, "--compress", "gzip", large)
+    for output in ("-", f"{folder}/out.tar", f"oci:{folder}/layout"):
+        line = failed(squash(*words, "-o", output), 6)
+        assert "No space left" in line
+        assert "--tmp-dir" in line
+    assert os.listdir(disk) == os.listdir(folder) == []
+
+
+def test_a_full_disk_for_a_copy_that_is_verified(disk: Path, large: Path) -> None:
+    line = failed(squash("--verify", "--tmp-dir", disk, large), 6)
+    assert "No space left" in line
+    assert os.listdir(disk) == []
+
+
+def test_a_full_disk_for_a_report(disk: Path, image: Path, folder: Path) -> None:
+    """The archive is there already: it stays."""
+    report = disk / "report.json"
+    report.write_bytes(b"old")
+    (disk / "fill").write_bytes(bytes(252 * 1024))
+    result = squash(image, "-q", "-o", folder / "out.tar", "--report", report)
+    assert result.returncode == 6
+    line = error_line(result.stderr)
+    assert line.startswith(f"{report}: ")
+    assert "No space left" in line
+    assert report.read_bytes() == b"old"
+    assert sorted(os.listdir(disk)) == ["fill", "report.json"]
+    assert tarfile.is_tarfile(folder / "out.tar")
 
 
 def test_a_full_disk_that_tmpdir_names_for_copies(disk: Path, large: Path) -> None:
