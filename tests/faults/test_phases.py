@@ -20,7 +20,7 @@ import pytest
 
 from squasher.cli import run
 from tests.builders import Dir, File, archive, layer
-from tests.faults.command import error_line
+from tests.faults.command import error_line, lacking
 from tests.faults.conftest import LOWER, MIDDLE, UPPER
 from tests.faults.phases import PHASES, acting
 from tests.faults.test_signals import signals
