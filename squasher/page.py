@@ -128,10 +128,12 @@ def path_name(path: bytes) -> str:
 
 
 def percent(part: float, whole: float) -> str:
-    """Return `part` of `whole` in percent; "under 0.1 %" rather than a zero that is none."""
+    """Return `part` of `whole` in percent; "under 0.1 %", "over 99.9 %" if not quite 0 or 100."""
     share = 100 * part / whole if whole else 0.0
     if 0 < abs(share) < 0.1:
         return "under 0.1 %"
+    if 99.95 <= share < 100:
+        return "over 99.9 %"
     return f"{share:.1f} %".replace("-", _MINUS)
 
 

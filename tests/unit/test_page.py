@@ -449,6 +449,12 @@ def test_names_of_paths() -> None:
 def test_shares() -> None:
     assert page.percent(1, 3) == "33.3 %"
     assert page.percent(1, 10**6) == "under 0.1 %"
+    assert [page.percent(part, 10_000) for part in (9994, 9995, 9999, 10_000)] == [
+        "99.9 %",
+        "over 99.9 %",
+        "over 99.9 %",
+        "100.0 %",
+    ]
     assert page.percent(-1, 10) == "\N{MINUS SIGN}10.0 %"
     assert page.percent(0, 10) == page.percent(0, 0) == "0.0 %"
 
