@@ -198,12 +198,13 @@ class _Application:
     def _find(self, path: bytes, excused: set[bytes] | None = None) -> _Node | None:
         """Return what is at `path`, following nothing. With `excused` only those may be files."""
         node: _Node | None = self._root
-        done = b""
-        for name in path.split(b"/") if path else ():
+        names = path.split(b"/") if path else []
+        for depth, name in enumerate(names, 1):
             node = node.children.get(name) if type(node) is _Folder else None
-            done = join(done, name)
-            if type(node) is Entry and excused is not None and done not in excused:
-                self._fail(path, f"a whiteout below {show(done)}, which is no directory")
+            if type(node) is Entry and excused is not None:
+                done = b"/".join(names[:depth])
+                if done not in excused:
+                    self._fail(path, f"a whiteout below {show(done)}, which is no directory")
         return node
 
     def _touch_all(self, path: bytes) -> None:

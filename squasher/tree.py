@@ -291,14 +291,14 @@ class _Application:
         overlay write an opaque whiteout into a directory that replaces a file).
         """
         node: Node | None = self.tree.root
-        done = b""
-        for name in path.split(b"/") if path else ():
+        names = path.split(b"/") if path else []
+        for depth, name in enumerate(names, 1):
             assert type(node) is Directory  # noqa: S101
             node = node.children.get(name)
-            done = join(done, name)
             if node is None:
                 return None
             if type(node) is not Directory:
+                done = b"/".join(names[:depth])
                 if done not in self._own_directories:
                     raise self.fail(path, f"a whiteout below {show(done)}, which is no directory")
                 return None

@@ -27,8 +27,6 @@ IMAGES = {
     "docker-archive": archive(LAYERS, form="podman"),
     "oci-archive": archive(LAYERS, form="oci", gzip_layers=(1, 2)),
 }
-#: How many of the bytes have all their bits changed; each of them has one bit changed.
-SAMPLE = 1500
 
 
 def tree(image: bytes) -> dict[bytes, model.Record]:
@@ -71,8 +69,7 @@ def test_a_changed_bit_in_every_byte_never_makes_other_files(form: str) -> None:
 
 @pytest.mark.parametrize("form", IMAGES)
 def test_a_byte_that_is_another_in_all_bits_never_makes_other_files(form: str) -> None:
-    chosen = random.Random(form).sample(range(len(IMAGES[form])), SAMPLE)
-    check_changes(form, ((at, 0xFF) for at in chosen))
+    check_changes(form, ((at, 0xFF) for at in range(len(IMAGES[form]))))
 
 
 @pytest.mark.parametrize("form", IMAGES)

@@ -82,6 +82,19 @@ def opaque_whiteouts_of_one_folder(n: int) -> bytes:
 
 
 @trap
+def opaque_whiteouts_in_each_other(n: int) -> bytes:
+    folders = [b"/".join([b"d"] * depth) for depth in range(1, n)]
+    opaque = [part for path in folders for part in (Dir(path), Opaque(path))]
+    return image(layer(*(File(path + b"/f") for path in folders)), layer(*opaque))
+
+
+@trap
+def whiteouts_in_deep_folders(n: int) -> bytes:
+    files = [b"d/" * 500 + b"%d/f" % i for i in range(n // 4)]
+    return image(layer(*map(File, files)), layer(*map(Whiteout, files)))
+
+
+@trap
 def an_opaque_whiteout_above_paths_never_spelled(n: int) -> bytes:
     files = [File(b"d/%d/" % i + b"e/" * 30 + b"f") for i in range(n)]
     return image(layer(*files), layer(Opaque(b"d"), *files))
