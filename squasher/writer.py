@@ -17,6 +17,7 @@ import errno
 import hashlib
 import io
 import os
+import re
 import select
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,6 +44,7 @@ Form = Literal["docker", "oci"]
 
 _WINDOW = 1 << 20
 _FLUSH = 8 << 20
+_DESCRIPTOR = re.compile(r"(?:/dev|/proc/self)/fd/([0-9]{1,9})|/dev/(stdin|stdout|stderr)")
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 
 
@@ -273,10 +275,11 @@ def write(
 ) -> None:
     """Write the archive to a path or a binary file object.
 
-    A path that exists and is no regular file (a FIFO, /dev/stdout) is written like a stream; any
-    other appears when it is complete, with the mode that the old file had; a symlink is followed.
-    A name that ends in .tar.gz, .tgz or .tar.zst compresses the archive. `verify` is called with
-    the path of the complete file before it takes its name, and prevents that by raising.
+    A path that exists and is no regular file (a FIFO), or that is a descriptor of this process
+    (/dev/stdout), is written like a stream; any other appears when it is complete, with the mode
+    that the old file had; a symlink is followed. A name that ends in .tar.gz, .tgz or .tar.zst
+    compresses the archive. `verify` is called with the path of the complete file before it takes
+    its name, and prevents that by raising.
 
     Raises OutputError, and ArchiveError if the input has changed meanwhile; then no file is left
     behind and an existing one is untouched.
@@ -301,6 +304,11 @@ def put(
     Raises OutputError, and what `data` raises.
     """
     with _errors(name):
+        descriptor = _descriptor(name)
+        if descriptor is not None:
+            with os.fdopen(os.dup(descriptor), "wb", buffering=0) as stream:
+                _put_all(stream, data, name)
+            return
         try:
             mode = os.stat(name).st_mode
         except FileNotFoundError:
@@ -319,7 +327,20 @@ def replaces(destination: Destination) -> bool:
     """Tell whether what is written there takes its name at the end, and can be checked before."""
     if not isinstance(destination, str | os.PathLike):
         return False
+    if _descriptor(os.fspath(destination)) is not None:
+        return False
     return os.path.isfile(destination) or not os.path.exists(destination)
+
+
+def _descriptor(name: str) -> int | None:
+    """Return the descriptor of this process that a path stands for.
+
+    It may lead to a regular file, but others write there too: what is there must not be replaced.
+    """
+    found = _DESCRIPTOR.fullmatch(name)
+    if found is None:
+        return None
+    return int(found[1]) if found[1] else ("stdin", "stdout", "stderr").index(found[2])
 
 
 def outer_compression(name: str) -> Compression:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from squasher.errors import OutputError
 from squasher.writer import put
 from tests.faults.conftest import IMAGE, Here, here
 
@@ -36,7 +39,7 @@ def victim(tmp_path: Path) -> Iterator[Path]:
 #: What writes a file, by the arguments that come before its name.
 OUTPUTS = {
     "archive": ("--keep-layers", "1", "-o"),
-    "JSON": ("--keep-layers", "1", "-o", os.devnull, "--report"),
+    "JSON": ("--keep-layers", "1", "--dry-run", "--report"),
     "HTML": ("inspect", "-q", "--html"),
 }
 each = pytest.mark.parametrize("arguments", OUTPUTS.values(), ids=OUTPUTS)
@@ -174,3 +177,26 @@ def test_a_report_into_a_pipe_with_a_name(here: Here, tmp_path: Path) -> None:
     finally:
         os.close(reader)
     assert stat.S_ISFIFO(fifo.stat().st_mode)
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+@pytest.mark.parametrize("verify", [False, True])
+def test_a_file_that_the_shell_has_opened_is_written_on(
+    name: str, *, verify: bool, tmp_path: Path
+) -> None:
+    """As `(echo before; squash -o /dev/stdout; echo after) > log` should have it."""
+    log, alone = tmp_path / "log", tmp_path / "alone"
+    (tmp_path / "image").write_bytes(IMAGE)
+    command = [sys.executable, "-m", "squasher", "-q", "image", *(["--verify"] if verify else [])]
+    subprocess.run([*command, "-o", alone], cwd=tmp_path, check=True)
+    with log.open("wb", buffering=0) as stream:
+        stream.write(b"before")
+        subprocess.run([*command, "-o", name], cwd=tmp_path, check=True, stdout=stream)
+        stream.write(b"after")
+    assert log.read_bytes() == b"before" + alone.read_bytes() + b"after"
+    assert {path.name for path in tmp_path.iterdir()} == {"log", "alone", "image"}
+
+
+def test_a_descriptor_that_is_not_open() -> None:
+    with pytest.raises(OutputError, match="/dev/fd/987: cannot be written: Bad file"):
+        put("/dev/fd/987", (b"x",))
