@@ -213,11 +213,14 @@ def until_nul(text: bytes) -> bytes:
 
 
 def number(text: bytes) -> int:
-    """Return a numeric field: octal between spaces and NULs, or base-256."""
+    """Return a numeric field: octal between spaces and NULs, or 64 bits in base-256."""
     if text[0] & 0x80:
         value = int.from_bytes(text, "big") & ~(0x80 << 8 * (len(text) - 1))
         sign = 0x40 << 8 * (len(text) - 1)
-        return value - 2 * sign if value & sign else value
+        value -= 2 * sign if value & sign else 0
+        if not -(2**63) <= value < 2**63:
+            raise ModelError(f"bad number {text!r}")
+        return value
     digits = until_nul(text.strip(b" \0"))
     if not all(digit in b"01234567" for digit in digits):
         raise ModelError(f"bad number {text!r}")

@@ -116,6 +116,13 @@ FINDINGS = {
         "walk",
         PLAIN + shorten(layer(File(b"n", b"x", patches=((263, b"  "), (345, b"sub"))))),
     ),
+    "a time of more than 64 bits, so that a prefix stands there": (
+        "walk",
+        PLAIN
+        + shorten(
+            layer(File(b"n", patches=((257, b"ustar  \0"), (345, b"14\0"), (357, b"\x83" * 12))))
+        ),
+    ),
     "a sparse map without a count": (
         "walk",
         PLAIN
