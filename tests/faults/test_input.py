@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -88,7 +89,12 @@ def test_an_input_that_shrinks_while_it_is_read(phase: str, tmp_path: Path) -> N
     assert sorted(os.listdir(tmp_path)) == ["image.tar", "out.tar"]
 
 
-def test_a_pipe_that_ends_early(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "sent",
+    [IMAGE[:100], IMAGE[:5000], IMAGE[:-2000], gzip.compress(IMAGE)[:-20]],
+    ids=["header", "layer", "document", "gzip"],
+)
+def test_a_pipe_that_ends_early(sent: bytes, tmp_path: Path) -> None:
     with subprocess.Popen(
         [*COMMAND, "-o", str(tmp_path / "out.tar")],
         env=environment(),
@@ -96,7 +102,7 @@ def test_a_pipe_that_ends_early(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
     ) as process:
         assert process.stdin is not None
-        process.stdin.write(IMAGE[:5000])
+        process.stdin.write(sent)
         process.stdin.flush()
         waits(lambda: pending(process.stdin.fileno()) == 0)  # type: ignore[union-attr]
         _, stderr = process.communicate()

@@ -126,6 +126,7 @@ def test_a_signal(
     place.nothing_left()
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize(("phase", "output"), cases("load"))
 def test_a_kill(phase: str, output: str, place: Place, capfdbinary: Capture) -> None:
     """Nobody cleans up: what is left is a temporary file by its name, or a blob that is whole."""

@@ -230,3 +230,15 @@ def test_a_blob_that_cannot_be_read_is_not_whole(tmp_path: Path) -> None:
     assert writer._is_whole(str(path), Digest.of(b"x"), 1, silent)
     assert not writer._is_whole(str(path), Digest.of(b"x"), 2, silent)
     assert not writer._is_whole(str(path), Digest.of(b"y"), 1, silent)
+
+
+def test_a_descriptor_of_ours_is_written_where_it_stands(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with path.open("wb", buffering=0) as stream:
+        name = f"/dev/fd/{stream.fileno()}"
+        assert not writer.replaces(name)
+        stream.write(b"before")
+        write(SMALL, name, silent)
+        stream.write(b"after")
+    assert path.read_bytes() == b"before" + bytes_of(SMALL) + b"after"
+    assert os.listdir(tmp_path) == ["log"]
