@@ -25,11 +25,12 @@ PROVEN = [mutation for mutation in MUTATIONS if not mutation.elsewhere]
 
 @functools.cache
 def images() -> tuple[bytes, ...]:
-    """Return archives that between them need every rule; those with many names come first."""
+    """Return archives that between them need every rule; those that need many come first."""
     tagged = archive(
         [layer(Dir(b"d"), File(b"d/f", bytes(9000))), layer(File(b"g")), layer(File(b"h"))]
     )
-    sound = [case for case in CASES if case.verdict != "refuse" and len(case.layers) > 1]
+    # Whiteouts, which the corpus begins with, are in nearly all of them.
+    sound = [case for case in CASES[::-1] if case.verdict != "refuse" and len(case.layers) > 1]
     return (tagged, *(archive(list(case.layers)) for case in sound))
 
 
@@ -97,5 +98,5 @@ def test_without_a_fault_everything_is_verified(tmp_path: Path) -> None:
     for number, data in enumerate(images()):
         image = tmp_path / f"{number}"
         image.write_bytes(data)
-        assert verified(squasher, image, tmp_path), CASES[number].name
+        assert verified(squasher, image, tmp_path), number
         image.unlink()
