@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import squasher
+from tests.conformance import safe
 from tests.conformance.check import check_merged
 from tests.forms import result
 from tests.forms.result import Document, Found, Result
@@ -118,6 +119,7 @@ def check_image(source: Stored, image: Found, keep: int, form: str) -> None:
         assert image.blobs == source.blobs
         return
     assert len(image.layers) == keep + 1
+    safe.check_layer(image.layers[keep])
     check_merged(source.layers, keep, image.layers[keep])
     assert result.tree(image.layers) == result.tree(source.layers)
     check_media_type(image, keep)
