@@ -135,9 +135,14 @@ def inherits_acl(layer: Sequence[model.Entry], path: model.Path, kind: str) -> b
     """
     has_acl = False
     made: list[bool] = []
+    above = {path[:depth] for depth in range(len(path))}
     for entry in layer:
         if entry.kind == "dir" and entry.path == path[:-1]:
             has_acl = model.ACL_DEFAULT in entry.xattrs
+        elif entry.kind not in ("dir", "whiteout", "opaque") and entry.path in above:
+            has_acl, made = False, []  # what was there is gone
+        elif entry.path == path and entry.kind != "dir" and kind == "dir":
+            made = []
         elif entry.path == path or (kind == "dir" and entry.path[: len(path)] == path):
             made.append(has_acl)
     return made[0 if kind == "dir" else -1] if made else None
