@@ -137,9 +137,11 @@ def inherits_acl(layer: Sequence[model.Entry], path: model.Path, kind: str) -> b
     made: list[bool] = []
     above = {path[:depth] for depth in range(len(path))}
     for entry in layer:
+        if entry.kind in ("whiteout", "opaque"):
+            continue  # speaks of lower layers
         if entry.kind == "dir" and entry.path == path[:-1]:
             has_acl = model.ACL_DEFAULT in entry.xattrs
-        elif entry.kind not in ("dir", "whiteout", "opaque") and entry.path in above:
+        elif entry.kind != "dir" and entry.path in above:
             has_acl, made = False, []  # what was there is gone
         elif entry.path == path and entry.kind != "dir" and kind == "dir":
             made = []
