@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,3 +40,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give every test that asks for an `image_seed` as many as the option says."""
     if "image_seed" in metafunc.fixturenames:
         metafunc.parametrize("image_seed", range(metafunc.config.getoption("--random-images")))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Give each file's tests to one process, and to one those that share engines or packages."""
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    class ByWhatIsShared(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            folder = path.split("/")[1]
+            if folder in ("engines", "docs"):
+                return "engines"
+            return folder if folder == "packaging" else path
+
+    return ByWhatIsShared(config, log)
