@@ -277,10 +277,11 @@ class _Application:
         """Tell whether the lower tree has the directory `parent`."""
         if parent not in known:
             known[parent] = self._lower_directory(parent)
-            if known[parent] is None and self.tree.find(parent) is None:
-                # Any name will do: entries of this kind only make their directories.
-                marker = Entry(_IMPLIES, self.layer, hidden.offset, 0, 0, (0, 0, 0), hidden.mtime)
-                missing.append((parent, b"?", marker))
+        if known[parent] is None and self.tree.find(parent) is None:
+            # Each makes its directories, for what stands there may have gone since the last one.
+            # Any name will do: entries of this kind do nothing else.
+            marker = Entry(_IMPLIES, self.layer, hidden.offset, 0, 0, (0, 0, 0), hidden.mtime)
+            missing.append((parent, b"?", marker))
         return known[parent] is not None
 
     def _lower_directory(self, path: bytes) -> Directory | None:

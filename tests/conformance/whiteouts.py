@@ -547,6 +547,14 @@ OPAQUE = (
         [File(b"z")],
         warns="ghost-whiteout",
     ),
+    case(
+        "o26",
+        "an opaque whiteout makes a directory, a file takes its place, the whiteout comes again",
+        LOWER,
+        [Opaque(b"n/m"), File(b"n"), Opaque(b"n/m")],
+        [File(b"z")],
+        refused=True,
+    ),
 )
 
 CASES = WHITEOUTS + OPAQUE
