@@ -509,7 +509,7 @@ def write_layout(
     Raises OutputError, ArchiveError; then the layout is as it was, but for blobs that were damaged.
     """
     made: list[str] = []
-    index, merged = os.path.join(folder, "index.json"), b""
+    index, merged = os.path.join(folder, "index.json"), None
     with _alone(folder, made):
         try:
             blobs = os.path.join(folder, "blobs", "sha256")
@@ -538,7 +538,7 @@ def write_layout(
             with _replacing(index, None, 0, index) as stream:
                 _put(stream, merged, index)
         except BaseException:
-            if not _holds(index, merged):  # a signal can come when all is done
+            if merged is None or not _holds(index, merged):  # a signal can come when all is done
                 for path in reversed(made):
                     with contextlib.suppress(OSError):
                         os.rmdir(path) if os.path.isdir(path) else os.unlink(path)

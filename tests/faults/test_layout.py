@@ -13,21 +13,10 @@ import pytest
 
 import squasher
 from squasher import writer
-from squasher.errors import OutputError, PolicyError
+from squasher.errors import ArchiveError, OutputError, PolicyError
 from squasher.location import Location, parse_location
 from squasher.spec import REF_NAME
-from tests.builders import archive, sha256
-from tests.faults.conftest import LOWER, MIDDLE, UPPER
-
-IMAGE = archive([LOWER, MIDDLE, UPPER])
-
-
-@pytest.fixture
-def image(tmp_path: Path) -> Path:
-    """Return the path of an image."""
-    path = tmp_path / "image.tar"
-    path.write_bytes(IMAGE)
-    return path
+from tests.builders import sha256
 
 
 def names(folder: Path) -> list[str]:
@@ -201,6 +190,14 @@ def test_verify_reads_what_lies_in_the_folder(
 def test_verify_needs_no_room_for_a_copy(image: Path, folder: Path) -> None:
     squasher.squash_archive(image, to(folder, "one"), verify=True, tmp_dir=folder / "none")
     assert names(folder) == ["one"]
+
+
+def test_an_index_that_cannot_be_read(image: Path, folder: Path) -> None:
+    """Nothing is added to such a layout."""
+    (folder / "index.json").write_bytes(b"")
+    with pytest.raises(ArchiveError, match="no valid JSON"):
+        squasher.squash_archive(image, to(folder, "one"))
+    assert os.listdir(folder) == ["index.json"]
 
 
 def test_a_folder_in_the_place_of_a_blob(image: Path, folder: Path) -> None:
