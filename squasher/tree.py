@@ -239,7 +239,7 @@ class _Application:
             if folder is None:
                 continue
             if name is None:
-                self.hidden[parent] = folder.children
+                self.hidden.setdefault(parent, folder.children)  # the whiteout may come twice
                 folder.children = {}
             else:
                 folder.children.pop(name, None)

@@ -555,6 +555,13 @@ OPAQUE = (
         [File(b"z")],
         refused=True,
     ),
+    case(
+        "o27",
+        "an opaque whiteout twice, and a directory that it hides is made anew unsaid",
+        LOWER,
+        [D, Opaque(b"d"), Opaque(b"d"), File(b"d/sub/n")],
+        warns="duplicate-path whiteout-and-entry",
+    ),
 )
 
 CASES = WHITEOUTS + OPAQUE
