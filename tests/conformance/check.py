@@ -131,14 +131,18 @@ def check_default_acls(
 def inherits_acl(layer: Sequence[model.Entry], path: model.Path, kind: str) -> bool | None:
     """Tell whether this layer, unpacked alone, makes `path` while its parent has a default ACL.
 
-    None if it makes it through a symlink: by another name.
+    None if it goes through a symlink anywhere: by another name.
     """
     has_acl = False
+    files: set[model.Path] = set()  # which are symlinks if anything goes through them
     made: list[bool] = []
     above = {path[:depth] for depth in range(len(path))}
     for entry in layer:
         if entry.kind in ("whiteout", "opaque"):
             continue  # speaks of lower layers
+        if any(entry.path[:depth] in files for depth in range(1, len(entry.path))):
+            return None
+        (files.discard if entry.kind == "dir" else files.add)(entry.path)
         if entry.kind == "dir" and entry.path == path[:-1]:
             has_acl = model.ACL_DEFAULT in entry.xattrs
         elif entry.kind != "dir" and entry.path in above:
