@@ -167,9 +167,9 @@ class Draft:
         }
         self._carriers = self._find_carriers(restamped)
         self._whole = bool(restamped)
-        self._disputed = Cover(
-            [warning.path for warning in base.warnings]
-            + [warning.path for warning in final.warnings if warning.kind == "default-acl"]
+        self._disputed = frozenset(warning.path for warning in base.warnings)
+        self._doubt = Cover(
+            self._disputed.union(x.path for x in final.warnings if x.kind == "default-acl")
         )
         self._walk()
         self.doubtful = self._doubtful()
@@ -241,7 +241,7 @@ class Draft:
                 folder.droppable = (
                     (parent is None or parent.solid)
                     and node.entry.same_attributes(base.entry)
-                    and folder.path not in self._disputed
+                    and self._trusted(folder.path)
                 )
         elif parent is None:
             return  # the root is written only for its own entry
@@ -266,6 +266,13 @@ class Draft:
 
     # ------------------------------------------------------------ D0 to D3: what to leave out
 
+    def _trusted(self, path: bytes) -> bool:
+        """D3: tell whether every engine reads the base alike at `path`, and above it.
+
+        A default ACL of a squashed layer reaches what is below it, not its own directory.
+        """
+        return path not in self._disputed and not self._doubt.below(path)
+
     def _propose(
         self, folder: _Folder, name: bytes, entry: Entry, state: Entry, lower: Entry
     ) -> None:
@@ -273,7 +280,7 @@ class Draft:
         agree = (
             folder.solid
             and state.same_attributes(self._base.state(lower))
-            and not (self._disputed and join(folder.path, name) in self._disputed)
+            and (not self._doubt or self._trusted(join(folder.path, name)))
         )
         known = self._candidates.setdefault(entry, lower if agree else _NOTHING)
         if known is not lower or not agree:

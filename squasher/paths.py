@@ -142,6 +142,8 @@ class Cover:
     def below(self, path: bytes) -> bool:
         """Tell whether a directory above `path` is a top."""
         known, tops = self._below, self._tops
+        if not tops:
+            return False
         todo = []
         while path not in known:
             todo.append(path)
@@ -150,10 +152,6 @@ class Cover:
         for path in reversed(todo):
             answer = known[path] = answer or path.rpartition(b"/")[0] in tops
         return answer
-
-    def __contains__(self, path: bytes) -> bool:
-        """Tell whether `path` is a top or below one."""
-        return bool(self._tops) and (path in self._tops or self.below(path))
 
     def __bool__(self) -> bool:
         return bool(self._tops)

@@ -304,6 +304,18 @@ CASES = (
         warns="default-acl",
     ),
     case(
+        "d3-acl-gone",
+        "a default ACL above the base is taken back, a directory with one becomes a file",
+        LOWER,
+        [
+            replace(D, xattrs={b"system.posix_acl_default": b"\2\0\0\0"}),
+            Dir(b"f", xattrs={b"system.posix_acl_default": b"\2\0\0\0"}),
+        ],
+        [D, LOWER[-1]],
+        Z,
+        warns="default-acl",
+    ),
+    case(
         "d-chmod",
         "chmod -R that changes one of many files",
         [D, *(File(b"d/%02d" % n, b"%d" % n) for n in range(20))],
