@@ -109,7 +109,7 @@ MERGE = (
     ),
     _merge(
         "a directory is provided where engines read the base differently",
-        "                    and folder.path not in self._disputed\n",
+        "                    and self._trusted(folder.path)\n",
         "",
         _case("d2-mentioned"),
         "an image that gives a warning: rule D3",
@@ -242,10 +242,31 @@ MERGE = (
     ),
     _merge(
         "provided where engines read the base differently",
-        "            and not (self._disputed and join(folder.path, name) in self._disputed)\n",
+        "            and (not self._doubt or self._trusted(join(folder.path, name)))\n",
         "",
         _case("d3-parent"),
         "an image that gives a warning: rule D3",
+    ),
+    _merge(
+        "provided below a directory that engines read differently",
+        "        return path not in self._disputed and not self._doubt.below(path)\n",
+        "        return path not in self._disputed\n",
+        _case("d3-overlay"),
+        "an image that gives a warning: rule D3",
+    ),
+    _merge(
+        "provided below a default ACL of the range",
+        '            self._disputed.union(x.path for x in final.warnings if x.kind == "default-acl")\n',
+        "            self._disputed\n",
+        _case("d3-acl-in-range"),
+        "an image that gives a warning: rule D3",
+    ),
+    _merge(
+        "a directory with a default ACL of the range is not provided",
+        "        return path not in self._disputed and not self._doubt.below(path)\n",
+        "        return path not in self._doubt._tops and not self._doubt.below(path)\n",
+        _case("d3-acl-gone"),
+        MINIMAL,
     ),
     _merge(
         "groups of names are not compared",
