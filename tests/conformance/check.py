@@ -138,10 +138,14 @@ def inherits_acl(layer: Sequence[model.Entry], path: model.Path, kind: str) -> b
     made: list[bool] = []
     above = {path[:depth] for depth in range(len(path))}
     for entry in layer:
-        if entry.kind in ("whiteout", "opaque"):
-            continue  # speaks of lower layers
         if any(entry.path[:depth] in files for depth in range(1, len(entry.path))):
             return None
+        if entry.kind in ("whiteout", "opaque"):
+            # It hides what is in lower layers, but engines make the directory that it stands in.
+            inside = entry.path[:-1] if entry.kind == "whiteout" else entry.path
+            if kind == "dir" and inside[: len(path)] == path:
+                made.append(has_acl)
+            continue
         (files.discard if entry.kind == "dir" else files.add)(entry.path)
         if entry.kind == "dir" and entry.path == path[:-1]:
             has_acl = model.ACL_DEFAULT in entry.xattrs
