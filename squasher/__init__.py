@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from squasher._version import __version__
 
 if TYPE_CHECKING:
-    from squasher._core import SquashReport, compare, open_archive, squash_archive, write
+    from squasher._core import SquashReport, open_archive, squash_archive, write
     from squasher._squash import LayerReport, Options, Squashed, squash
     from squasher.analysis import (
         BaseChoice,
@@ -29,7 +29,13 @@ if TYPE_CHECKING:
         PathShare,
         inspect,
     )
-    from squasher.comparison import ConfigDifference, Difference, Facts, config_differences
+    from squasher.comparison import (
+        ConfigDifference,
+        Difference,
+        Facts,
+        compare,
+        config_differences,
+    )
     from squasher.digest import Digest
     from squasher.efficiency import Dive
     from squasher.errors import (
@@ -51,7 +57,7 @@ if TYPE_CHECKING:
 #: Where the public names live. They are imported when they are first used, so that the command
 #: can print its version or an error without the rest.
 _HOMES = {
-    "squasher._core": ("SquashReport", "compare", "open_archive", "squash_archive", "write"),
+    "squasher._core": ("SquashReport", "open_archive", "squash_archive", "write"),
     "squasher._squash": ("LayerReport", "Options", "Squashed", "squash"),
     "squasher.analysis": (
         "BaseChoice",
@@ -66,6 +72,7 @@ _HOMES = {
         "ConfigDifference",
         "Difference",
         "Facts",
+        "compare",
         "config_differences",
     ),
     "squasher.digest": ("Digest",),

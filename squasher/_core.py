@@ -13,15 +13,12 @@ from typing import BinaryIO, Literal
 from squasher import base as bases
 from squasher import daemon, reader, spec, store, writer
 from squasher._squash import Options, Squashed, begin
-from squasher.comparison import Difference, differences
 from squasher.content import Content
 from squasher.digest import Digest
 from squasher.errors import ArchiveError, BaseNotFoundError, PolicyError, SquasherError, UsageError
 from squasher.image import Archive, Branch, Image, Node
 from squasher.job import Job, Progress, silent
 from squasher.location import Location, parse_location
-from squasher.proof import prove
-from squasher.scan import scan
 from squasher.tarstream import Dispute
 from squasher.writer import Form, Written
 
@@ -108,35 +105,6 @@ def write(
     with Job(progress=progress) as job:
         target.write(written, job)
     return written
-
-
-def compare(
-    before: Image,
-    after: Image,
-    *,
-    tmp_dir: str | os.PathLike[str] | None = None,
-    progress: Progress = silent,
-) -> tuple[Difference, ...]:
-    """Return where the root filesystems of two images differ, by path; () if they are the same.
-
-    Both are read whole and checked; compressed layers are unpacked to temporary files. Time
-    O(bytes), memory O(entries). Raises ArchiveError, OutputError; the place of the fault begins
-    with "before" or "after".
-    """
-    total = before.stored_size + after.stored_size
-    with Job(tmp_dir, progress) as job:
-        job.told["read"] = "read", total
-        sides = []
-        for place, image in (("before", before), ("after", after)):
-            with job.explained(place):
-                sides.append(tuple(scan(image, 0, job)))
-                job.settle()
-        with job.explained(), job.timed("compare"):
-            found = differences(
-                *sides, progress=lambda count: job.progress("compare", count, total)
-            )
-            job.settle()
-        return found
 
 
 # ---------------------------------------------------------------- all in one
@@ -402,6 +370,8 @@ class _Check:
             raise PolicyError(str(error), where="not verified") from None
 
     def _result(self, found: store.TarStore | store.FolderStore) -> None:
+        from squasher.proof import prove  # the start of every command would pay for it
+
         result = reader.read(found, "the result")
         for notice in result.notices:  # of what is missing, or what contradicts itself
             raise PolicyError(notice)

@@ -96,7 +96,7 @@ def command(
     skipped = _fields(ignored)
     sources = terminal.source(before), terminal.source(after)
     from squasher import _core
-    from squasher.comparison import config_differences
+    from squasher.comparison import compare, config_differences
 
     with (
         terminal.watching(
@@ -111,7 +111,7 @@ def command(
             sides.append(Side(archive.name, _only(archive, name, platform)))
         one, two = (side.image for side in sides)
         try:
-            files = _core.compare(one, two, tmp_dir=tmp_dir, progress=progress)
+            files = compare(one, two, tmp_dir=tmp_dir, progress=progress)
         except SquasherError as error:
             side, colon, place = error.where.partition(": ")
             names = {"before": sides[0].name, "after": sides[1].name}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from squasher import spec
 from squasher.errors import DocumentError, SquasherError
-from squasher.scan import Scan, same_content
+from squasher.image import Image
+from squasher.job import Job, Progress, silent
+from squasher.scan import Scan, same_content, scan
 from squasher.spec import ImageConfig
 from squasher.tarstream import BLK, CHR, FIFO, REG, SYM, Changeset, Entry, Owner, Xattrs
 from squasher.tree import Directory, Node, Tree
@@ -79,18 +82,41 @@ class ConfigDifference:
     after: Any
 
 
-def nothing(size: int) -> None:
-    """Take no notice."""
-
-
 # ---------------------------------------------------------------- files
 
 
-def differences(
+def compare(
+    before: Image,
+    after: Image,
+    *,
+    tmp_dir: str | os.PathLike[str] | None = None,
+    progress: Progress = silent,
+) -> tuple[Difference, ...]:
+    """Return where the root filesystems of two images differ, by path; () if they are the same.
+
+    Both are read whole and checked; compressed layers are unpacked to temporary files. Time
+    O(bytes), memory O(entries). Raises ArchiveError, OutputError; the place of the fault begins
+    with "before" or "after".
+    """
+    total = before.stored_size + after.stored_size
+    with Job(tmp_dir, progress) as job:
+        job.told["read"] = "read", total
+        sides = []
+        for place, image in (("before", before), ("after", after)):
+            with job.explained(place):
+                sides.append(tuple(scan(image, 0, job)))
+                job.settle()
+        left, right = sides
+        with job.explained(), job.timed("compare"):
+            found = _differences(left, right, lambda count: job.progress("compare", count, total))
+            job.settle()
+        return found
+
+
+def _differences(
     before: Sequence[tuple[Scan, Changeset]],
     after: Sequence[tuple[Scan, Changeset]],
-    *,
-    progress: Callable[[int], None] = nothing,
+    progress: Callable[[int], None],
 ) -> tuple[Difference, ...]:
     """Return where two stacks of layers, lowest first, make different trees, sorted by path.
 

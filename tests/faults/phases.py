@@ -23,7 +23,7 @@ PHASES = {
     "begin to write": "squasher.writer._reserve",
     "write": "squasher.writer._put",
     "finish": "os.fsync",
-    "verify": "squasher._core.prove",
+    "verify": "squasher.proof.prove",
     "name": "os.replace",
     "load": "squasher.daemon._client",
 }
