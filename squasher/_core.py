@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import BinaryIO, Literal
 
 from squasher import base as bases
@@ -19,6 +19,7 @@ from squasher.errors import ArchiveError, BaseNotFoundError, PolicyError, Squash
 from squasher.image import Archive, Branch, Image, Node
 from squasher.job import Job, Progress, silent
 from squasher.location import Location, parse_location
+from squasher.paths import show
 from squasher.tarstream import Dispute
 from squasher.writer import Form, Written
 
@@ -129,6 +130,7 @@ def squash_archive(
     strict: Collection[str] | None = None,
     verify: bool = False,
     load: bool = False,
+    dry_run: bool = False,
     tmp_dir: str | os.PathLike[str] | None = None,
     progress: Progress = silent,
 ) -> SquashReport:
@@ -136,7 +138,8 @@ def squash_archive(
 
     The arguments are the options of the command (see Options). `form` None stands for "docker",
     or what the destination implies. `strict` lists kinds of warning that are errors, () stands
-    for all. `load` hands the result to the daemon; `daemon_base` has it asked for a base that is
+    for all. `load` hands the result to the daemon, before a file takes its name; `dry_run` plans
+    for the destination and writes nothing; `daemon_base` has the daemon asked for a base that is
     nowhere else: a name, or the beginning of an image ID. Source and destination may be the same
     file. Raises every SquasherError that `open_archive`, `squash` and `write` raise, and
     PolicyError for `strict` and `verify`.
@@ -145,6 +148,8 @@ def squash_archive(
     target = _Target.of(destination, form)
     if load:
         target = target.and_load()
+    if dry_run:
+        target = replace(target, destination=None, folder="", load=False)
     if target.tags and tags is not None:
         raise UsageError("the output names the image, and so do the tags", where="--tag")
     if target.tags:
@@ -166,12 +171,15 @@ def squash_archive(
         if (options.tags is not None or target.ref) and len(archive.images) > 1:
             raise UsageError(
                 f"the archive holds {len(archive.images)} images, a name fits one",
-                where="--tag",
+                where="-o" if target.ref or target.tags else "--tag" if tags else "--no-tag",
                 hint="choose one with --image or --platform",
             )
         job.told["read"] = "read", sum(each.stored_size for each in archive.images)
+        fetch = cache(partial(_fetch, job=job, daemon_base=daemon_base))  # a pipe comes once
         done = [
-            _one(archive.name, each, whole.images, options, target.form, job, daemon_base)
+            _one(
+                archive.name, each, _others(each, whole, archive), options, target.form, job, fetch
+            )
             for each in archive.images
         ]
         if strict is not None:
@@ -195,6 +203,16 @@ def squash_archive(
         )
 
 
+def _others(image: Image, whole: Archive, chosen: Archive) -> Sequence[Image]:
+    """Return the images that the base of `image` may name.
+
+    That is itself only beside others: the base among several images is passed through.
+    """
+    if len(chosen.images) > 1:
+        return whole.images
+    return tuple(other for other in whole.images if other is not image)
+
+
 def _one(
     name: str,
     image: Image,
@@ -202,13 +220,13 @@ def _one(
     options: Options,
     form: Form,
     job: Job,
-    daemon_base: bool,
+    fetch: bases.Fetch,
 ) -> Squashed:
     """Squash one image of the archive `name`."""
 
-    def fetch(text: str) -> Sequence[bases.Base] | None:
+    def fetched(text: str) -> Sequence[bases.Base] | None:
         try:
-            return _fetch(text, job, daemon_base)
+            return fetch(text)
         except SquasherError as error:
             if isinstance(error, BaseNotFoundError):
                 error.image = image
@@ -216,7 +234,7 @@ def _one(
             raise
 
     with job.explained(name):
-        return begin(image, options, job, others=others, fetch=fetch, zstd=form == "oci")
+        return begin(image, options, job, others=others, fetch=fetched, zstd=form == "oci")
 
 
 def _fetch(text: str, job: Job, daemon_base: bool) -> Sequence[bases.Base] | None:
@@ -246,7 +264,8 @@ def _check_strict(name: str, done: Iterable[Squashed], kinds: Collection[str]) -
         for warning in squashed.warnings:
             if not kinds or warning.kind in kinds:
                 raise PolicyError(
-                    f"engines disagree about layer {warning.layer + 1}: {warning.kind}",
+                    f"engines disagree about layer {warning.layer + 1}: {warning.kind}:"
+                    f" {show(warning.path)}",
                     where=f"{name}: --strict",
                 )
 
@@ -279,6 +298,9 @@ class _Target:
             raise UsageError(f"{kind}: is not --format {form}", where="--format")
         notices = _suffix_notice(destination.path)
         if kind == "docker-daemon":
+            if destination.path.startswith("sha256:"):
+                where = f"docker-daemon:{destination.path}"
+                raise UsageError("the result's ID follows from its content", where=where)
             return cls(None, implied, load=True, tags=(destination.path,))
         if kind == "docker-archive":
             tags = (destination.ref,) if destination.ref else ()
@@ -296,31 +318,40 @@ class _Target:
     def write(self, written: Written, job: Job, check: _Check | None = None) -> tuple[str, ...]:
         """Write everywhere, once everything is known to be sound; return what the daemon said.
 
-        A file is written meanwhile: it must be sound when it takes its name.
+        A file is written meanwhile: it must be sound, and the daemon have taken it, when it takes
+        its name.
         """
+        loaded: tuple[str, ...] = ()
         size = written.size * (bool(self.folder or self.destination) + self.load)
 
         def wrote(count: int) -> None:
             job.progress("write", count, size)
 
+        def load() -> None:
+            nonlocal loaded
+            if self.load:
+                loaded = daemon.load(writer.chunks(written, wrote))
+
         def sound(path: str) -> None:
             job.settle()
             if check is not None:
                 check.path(path)
+            load()
 
-        if not (self.destination and writer.replaces(self.destination)):
+        late = self.destination is not None and writer.replaces(self.destination)
+        if not late:
             job.settle()
             if check is not None and not self.folder:
                 check.archive(job.spool.store(writer.chunks(written, lambda count: None)))
         with job.timed("write"):
+            if not late:
+                load()
             if self.folder:
                 there = None if check is None else partial(check.folder, self.folder, written)
                 writer.write_layout(written, self.folder, wrote, there)
             elif self.destination is not None:
                 writer.write(written, self.destination, wrote, sound)
-            if self.load:
-                return daemon.load(writer.chunks(written, wrote))
-        return ()
+        return loaded
 
 
 def _suffix_notice(destination: object) -> tuple[str, ...]:
@@ -393,7 +424,7 @@ class _Check:
 
 
 def _full(tags: Iterable[str]) -> set[str]:
-    return set(map(spec.full_name, tags))
+    return {spec.full_name(spec.normalise_tag(tag) or tag) for tag in tags}
 
 
 def _named(nodes: Iterable[Node]) -> Iterator[str]:

@@ -20,7 +20,7 @@ from squasher.errors import SquasherError, UsageError
 from squasher.image import Blob, Image, Layer, rows
 from squasher.job import Job, Progress, silent
 from squasher.merge import Draft, MergePlan, Span
-from squasher.scan import Scan, extract, same_content, scan
+from squasher.scan import Scan, extract, name_blobs, same_content, scan
 from squasher.spec import HistoryEntry, ImageConfig
 from squasher.tarstream import Dispute
 from squasher.tree import Tree
@@ -56,6 +56,8 @@ class Options:
                 raise UsageError(f"{tag!r} is no image name", where="--tag")
         if self.max_size is not None and self.max_size < 0:
             raise UsageError(f"{self.max_size} is no size", where="--max-size")
+        if self.history not in ("keep", "drop"):
+            raise UsageError(f"{self.history!r} is neither keep nor drop", where="--history")
         parse_compression(self.compress)
         parse_created(self.created)
 
@@ -134,10 +136,16 @@ def squash(
 
     Raises UsageError, BaseNotFoundError, ArchiveError (also DigestMismatchError), OutputError.
     """
+    if options is None:
+        options = Options(base=base)
+    elif base is not None:
+        if options.base is not None:
+            raise UsageError("the base is given twice")
+        options = replace(options, base=base)
     job = Job(tmp_dir, progress)
     try:
         with job.explained():
-            done = begin(image, options or Options(base=base), job, others=others, fetch=fetch)
+            done = begin(image, options, job, others=others, fetch=fetch)
             job.settle()
     except BaseException:
         job.close()
@@ -162,6 +170,8 @@ def begin(
     if options.keep_layers is not None:
         split = bases.keep(image, options.keep_layers)
     elif options.base is not None:
+        if bases.may_be_digest(options.base):
+            image = name_blobs(image, job)
         split = bases.resolve(image, options.base, others, fetch)
     else:
         split = Split(0)
@@ -171,17 +181,31 @@ def begin(
     image = replace(image, tags=tags)
     if len(image.layers) - split.kept > 1:
         return _merge(image, split, options, job, zstd)
-    scans = [done for done, _ in scan(image, len(image.layers), job, options.max_size)]
+    scans, tree, _, _ = _read(image, len(image.layers), options, job)
     image = replace(image, layers=tuple(done.layer for done in scans))
     before = _layer_reports(image, scans)
     notices = (_idle(options), *_odd_layers(image.layers))
     return Squashed(
-        image, image.config.image_id, split.kept, False, before, before, 0, 0, 0, 0, 0, notices, ()
+        image,
+        image.config.image_id,
+        split.kept,
+        False,
+        before,
+        before,
+        0,
+        0,
+        0,
+        0,
+        0,
+        notices,
+        tuple(tree.warnings),
     )
 
 
-def _merge(image: Image, split: Split, options: Options, job: Job, zstd: bool) -> Squashed:
-    kept = split.kept
+def _read(
+    image: Image, kept: int, options: Options, job: Job
+) -> tuple[list[Scan], Tree, Tree, int]:
+    """Return the layers, the trees of the `kept` lowest and of all, and the entries of the rest."""
     lower = Tree()
     tree = lower
     scans: list[Scan] = []
@@ -197,6 +221,12 @@ def _merge(image: Image, split: Split, options: Options, job: Job, zstd: bool) -
         entries += len(changes.entries) if len(scans) >= kept else 0
         scans.append(done)
         del changes  # its names are in the tree now
+    return scans, lower, tree, entries
+
+
+def _merge(image: Image, split: Split, options: Options, job: Job, zstd: bool) -> Squashed:
+    kept = split.kept
+    scans, lower, tree, entries = _read(image, kept, options, job)
     image = replace(image, layers=tuple(done.layer for done in scans))
     before = _layer_reports(image, scans)
     with job.timed("merge"):

@@ -218,11 +218,11 @@ def inspect(
         books, dive = _Books(), Ledger()
         scans: list[Scan] = []
         for done, changes in scan(image, 0, job, max_size):
-            dive.add(changes)
             try:
-                books.add(changes)
+                books.add(changes)  # first: it refuses what says far more than it spells out
             except SquasherError as error:
                 raise error.within(f"layer {len(scans) + 1} of {len(image.layers)}") from None
+            dive.add(changes)
             scans.append(done)
             del changes  # its names are in the tree now
         job.settle()  # no conclusion from damaged layers

@@ -13,6 +13,8 @@ from squasher.spec import normalise_tag, same_name
 
 _ROWS = re.compile(r"[0-9]{1,5}")
 _HEX = re.compile(r"(?:sha256:)?([0-9a-fA-F]{1,64})")
+#: What can only be meant as a path.
+_PATH = re.compile(r"\.{0,2}/|.*\.(?:tar|tgz|tar\.\w+)$")
 #: A shorter prefix is more likely a name.
 _PREFIX_MIN = 6
 
@@ -34,6 +36,7 @@ class Base:
 
     diff_ids: tuple[Digest, ...]
     history: tuple[str, ...] = ()
+    name: str = ""
 
 
 #: Returns what the archive or transport that a text names holds; None if it names none.
@@ -45,7 +48,14 @@ def of_image(image: Image) -> Base:
     return Base(
         tuple(layer.diff_id for layer in image.layers),
         tuple(row.text for row in image.config.history or ()),
+        image.name,
     )
+
+
+def may_be_digest(base: str) -> bool:
+    """Tell whether the text may be a digest or a prefix of one."""
+    match = _HEX.fullmatch(base)
+    return match is not None and len(match[1]) >= _PREFIX_MIN
 
 
 def resolve(
@@ -68,12 +78,18 @@ def resolve(
         )
     if _ROWS.fullmatch(base):
         return Split(_keep_below_rows(image, int(base)))
-    match = _HEX.fullmatch(base)
-    if match and len(match[1]) >= _PREFIX_MIN:
+    match = _HEX.fullmatch(base) if may_be_digest(base) else None
+    if match:
         kept = _keep_up_to(image, match[1].lower(), base)
         if kept is not None:
             return Split(kept)
         named = [x for x in others if x.config.image_id.hex.startswith(match[1].lower())]
+        if len(ids := dict.fromkeys(str(x.config.image_id) for x in named)) > 1:
+            raise BaseNotFoundError(
+                f"{len(ids)} images of the archive fit: {', '.join(ids)}",
+                where=f"-f {base}",
+                image=image,
+            )
         if named:
             return _on_top_of(image, [of_image(x) for x in named], base)
     named = [x for x in others if any(same_name(tag, base) for tag in x.tags)]
@@ -88,14 +104,21 @@ def resolve(
 def _on_top_of(image: Image, bases: Sequence[Base], base: str) -> Split:
     """Return where the one of `bases` that `image` is built on ends.
 
-    Raises BaseNotFoundError, naming the first layer that differs.
+    Raises BaseNotFoundError, naming the first layer that differs, or those that fit.
     """
     own = of_image(image)
-    for each in bases:
-        count = len(each.diff_ids)
-        if own.diff_ids[:count] == each.diff_ids:
-            rows_known = each.history and own.history[: len(each.history)] == each.history
-            return Split(count, len(each.history) if rows_known else None)
+    hits = [each for each in bases if own.diff_ids[: len(each.diff_ids)] == each.diff_ids]
+    if len({len(each.diff_ids) for each in hits}) > 1:
+        choices = ", ".join(f"{each.name} (layer {len(each.diff_ids)})" for each in hits)
+        raise BaseNotFoundError(
+            f"{image.name} is built on several of its images: {choices}",
+            where=f"-f {base}",
+            hint="name one as docker-archive:PATH:REF or oci:DIR:REF, or count with --keep-layers",
+            image=image,
+        )
+    for each in hits:
+        rows_known = each.history and own.history[: len(each.history)] == each.history
+        return Split(len(each.diff_ids), len(each.history) if rows_known else None)
     other = bases[0].diff_ids
     pairs = zip(own.diff_ids, other, strict=False)
     differs = next((i for i, (a, b) in enumerate(pairs) if a != b), None)
@@ -177,12 +200,18 @@ def _not_found(image: Image, base: str, others: Sequence[Image]) -> BaseNotFound
     digests = [digest.hex[:24] for digest in image.chain_ids]
     near = difflib.get_close_matches(base.removeprefix("sha256:"), names + digests, 3)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
+    if _PATH.match(base):
+        return BaseNotFoundError("no such file", where=where, image=image)
     if normalise_tag(base) is None or _HEX.fullmatch(base):
         return BaseNotFoundError(
             f"no layer of {image.name} is called so",
             where=where,
             hint=f"{hint}give one of the chain IDs below",
             image=image,
+        )
+    if any(same_name(tag, base) for tag in image.tags):
+        return BaseNotFoundError(
+            "is the image itself", where=where, hint="give one of the chain IDs below", image=image
         )
     app = image.tags[0] if image.tags else "app"
     return BaseNotFoundError(

@@ -14,7 +14,7 @@ import click
 
 from squasher import completion, plugin, terminal
 from squasher._version import __version__
-from squasher.errors import BaseNotFoundError, SquasherError, UsageError
+from squasher.errors import ArchiveError, BaseNotFoundError, SquasherError, UsageError
 
 if TYPE_CHECKING:
     from squasher.location import Location
@@ -90,6 +90,9 @@ def _run(arguments: Sequence[str], docker: bool) -> int:
     except SquasherError as error:
         terminal.say(str(error))
         return error.exit_code
+    except MemoryError:
+        terminal.say("not enough memory for the entries of this image")
+        return ArchiveError.exit_code
     return code or 0
 
 
@@ -283,13 +286,18 @@ def command(
     daemon_name = _daemon_name(image)
     if cleanup and not (load and daemon_name):
         raise UsageError("needs a docker-daemon: input and --load", where="--cleanup")
-    destination = None if dry_run else _destination(output, load, options["form"])
-    place = getattr(destination, "path", destination)  # of a transport
+    terminal.require(("--image", name), ("--platform", platform))
+    destination = _destination(output, load or dry_run)
+    to_stdout = destination is not None and hasattr(destination, "write")
+    inputs = source, _place_of(options["base"])
     for path in reports:
-        if path and isinstance(place, str) and _same_file(path, place):
-            raise UsageError("the archive goes there", where=f"--report {path}")
-    if "-" in reports and destination is not None and hasattr(destination, "write"):
-        raise UsageError("stdout takes the archive already", where="--report -")
+        terminal.check_place(
+            "--report",
+            path,
+            inputs=inputs,
+            output=destination,
+            stdout_takes="the archive" if to_stdout else "",
+        )
     from squasher import _core, report
 
     before = _source_id(daemon_name) if cleanup else ""
@@ -304,6 +312,7 @@ def command(
             strict=None if strict is None else report.kinds(strict),
             verify=verify,
             load=load,
+            dry_run=dry_run,
             progress=progress,
             **options,
         )
@@ -317,10 +326,6 @@ def command(
         _clean_up(before, ids + [str(digest) for digest in done.manifests])
 
 
-def _same_file(one: str, other: str) -> bool:
-    return os.path.realpath(one) == os.path.realpath(other)
-
-
 def _daemon_name(image: str | None) -> str:
     from squasher.location import parse_location
 
@@ -328,19 +333,27 @@ def _daemon_name(image: str | None) -> str:
     return location.path if location.kind == "docker-daemon" else ""
 
 
-def _destination(
-    output: str | None, load: bool, form: str | None
-) -> str | BinaryIO | Location | None:
-    if output == "":
-        raise UsageError("the name is empty", where="-o")
+def _place_of(base: str | None) -> Location | None:
+    """Return where BASE lies, if that is a place."""
     from squasher.location import parse_location
 
-    location = parse_location(output if output is not None else "-")
+    try:
+        return parse_location(base or "-")
+    except UsageError:  # told where it is opened
+        return None
+
+
+def _destination(output: str | None, elsewhere: bool) -> str | BinaryIO | Location | None:
+    """Return where the archive goes; None if nothing is said and it goes `elsewhere`."""
+    terminal.require(("-o", output))
+    from squasher.location import parse_location
+
+    location = parse_location(output if output is not None else "-", output=True)
     if location.kind == "path":
         return location.path
     if location.kind != "stream":
         return location
-    if load and output is None:
+    if elsewhere and output is None:
         return None
     if sys.stdout is None or sys.stdout.isatty():
         what = "closed" if sys.stdout is None else "a terminal"

@@ -90,8 +90,6 @@ def command(
     supported, 6 output not written, 7 engine.
     """  # noqa: D301  (click looks for the character)
     terminal.exclude(("--quiet", quiet), ("--verbose", verbose))
-    if as_json and html == "-":
-        raise UsageError("stdout takes the document already", where="--html -")
     if max_size is not None and max_size < 0:
         raise UsageError(f"{max_size} is no size", where="--max-size")
     limits = [
@@ -99,6 +97,10 @@ def command(
         *([parse_wasted(max_wasted)] if max_wasted is not None else ()),
     ]
     source = terminal.source(image)
+    if html is not None:
+        terminal.check_place(
+            "--html", html, inputs=(source,), stdout_takes="the document" if as_json else ""
+        )
     from squasher import _core, reader
 
     if html is not None:

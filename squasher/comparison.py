@@ -306,7 +306,7 @@ def config_differences(
     O(their length). Raises DocumentError.
     """
     one, two = (
-        {key: value for key, value in document.items() if history or key.lower() not in _MADE}
+        {key: value for key, value in document.items() if history or spec.fold(key) not in _MADE}
         for document in map(_document, (before, after))
     )
     return tuple(_differing((), one, two))

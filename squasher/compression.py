@@ -29,6 +29,8 @@ _MAGIC = {
 }
 #: Decompressed bytes at once; bounds memory on a bomb.
 _WINDOW = 1 << 20
+#: Bytes that are joined, if they come as less: a stream may have a member for each byte.
+_JOINED = 64 << 10
 #: Compressed bytes at once.
 _INPUT = 256 << 10
 #: Memory for one xz stream, whose header may ask for 4 GiB. `xz -9` takes 65 MiB; zstd's library
@@ -79,6 +81,20 @@ def decompress(name: str, raw: BinaryIO) -> Iterator[bytes]:
     library. What follows the last stream is an error, but for zeros behind gzip, and for anything
     behind xz and bzip2, as their own programs have it.
     """
+    held: list[bytes] = []
+    size = 0
+    for window in _streams(name, raw):
+        held.append(window)
+        size += len(window)
+        if size >= _JOINED:
+            yield held[0] if len(held) == 1 else b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
+
+
+def _streams(name: str, raw: BinaryIO) -> Iterator[bytes]:
+    """Yield what the members or frames hold; each may hold a byte."""
     # The libraries' file objects read a few kilobytes at a time: with two threads side by side that
     # takes twice as long as these large steps, which leave the interpreter alone.
     failures: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error, lzma.LZMAError)
@@ -170,7 +186,7 @@ def parse_compression(text: str) -> Compression | None:
         )
     if not colon:
         return Compression(name, _DEFAULT_LEVEL[name])
-    if not level.isascii() or not level.isdigit() or int(level) not in levels:
+    if level not in map(str, levels):
         raise UsageError(
             f"{level!r} is no level of {name}",
             where="--compress",

@@ -180,7 +180,10 @@ class Job:
         except UsageError:
             raise
         except (SquasherError, Cancelled) as error:
-            self.settle()
+            try:
+                self.settle()
+            except SquasherError as first:
+                raise first.within(place) if place and not self.name else first from None
             if place and isinstance(error, SquasherError):
                 error.within(place)
             raise

@@ -15,10 +15,14 @@ Kind = Literal["path", "stream", "docker-archive", "oci-archive", "oci", "docker
 
 _TRANSPORT = re.compile(r"(docker-archive|oci-archive|oci|docker-daemon):(.*)", re.DOTALL)
 _DRIVE = re.compile(r"[A-Za-z]:(?![a-z-]*:)")
+#: Transports of other tools: the lines that read from them first, and write to them afterwards.
 _REFUSED = {
-    "docker://": "skopeo copy {} oci-archive:image.tar",
-    "containers-storage:": "podman save {name} -o image.tar",
-    "dir:": "skopeo copy {} oci-archive:image.tar",
+    "docker://": (
+        "skopeo copy {} oci-archive:image.tar",
+        "skopeo copy oci-archive:image.tar {}",
+    ),
+    "containers-storage:": ("podman save {name} -o image.tar", "podman load -i image.tar"),
+    "dir:": ("skopeo copy {} oci-archive:image.tar", "skopeo copy oci-archive:image.tar {}"),
 }
 
 
@@ -31,16 +35,18 @@ class Location:
     ref: str = ""
 
 
-def parse_location(text: str) -> Location:
-    """Return what `text` names. Raises UsageError for transports that need other tools."""
+def parse_location(text: str, *, output: bool = False) -> Location:
+    """Return what `text` names, an `output` or not.
+
+    Raises UsageError for transports that need other tools, naming the line that does it.
+    """
     if text == "-":
         return Location("stream", "-")
     for prefix, instead in _REFUSED.items():
         if text.startswith(prefix):
-            line = instead.format(text, name=text[len(prefix) :])
-            raise UsageError(
-                f"the transport {prefix} is not supported", where=text, hint=f"`{line}` first"
-            )
+            line = instead[output].format(text, name=text[len(prefix) :])
+            hint = f"write image.tar, then `{line}`" if output else f"`{line}` first"
+            raise UsageError(f"the transport {prefix} is not supported", where=text, hint=hint)
     match = _TRANSPORT.fullmatch(text)
     if match is None:
         return Location("path", text)

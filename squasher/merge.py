@@ -256,8 +256,9 @@ class Draft:
     def _find_carriers(self, restamped: set[Entry]) -> set[bytes]:
         """Return the directories above the base names that have to be written again."""
         carriers: set[bytes] = set()
+        find = self._final.finder()
         for path, node in self._base.walk() if restamped else ():
-            if node in restamped and self._final.find(path) is node:
+            if node in restamped and find(path) is node:
                 path = path.rpartition(b"/")[0]
                 while path and path not in carriers:
                     carriers.add(path)

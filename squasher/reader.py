@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from squasher import spec
@@ -33,6 +34,9 @@ _DEPTH_MAX = 8
 #: All documents of an archive, each as often as something leads to it: one index can be listed a
 #: thousand times in another. A thousand images with configs of 30 kB fit.
 DOCUMENTS_MAX = 32 << 20
+#: Manifests of one config that are compared with an image that does not name its blobs; real
+#: archives have one for each compression.
+_MATCHES_MAX = 16
 #: Layers of one image. docker takes 125, overlayfs 500.
 LAYERS_MAX = 1000
 
@@ -40,6 +44,7 @@ _BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 _FOLDER = re.compile(r"([0-9a-f]{64})/layer\.tar")
 #: Bytes of a descriptor in an index, its annotations and names apart.
 _POINTER = 300
+_INCOMPLETE = "left out images whose blobs are not all in the archive ({})"
 _ATTESTATION = ("vnd.docker.reference.type", "attestation-manifest")
 _SQUASHFS = b"hsqs"
 
@@ -51,13 +56,13 @@ def read(store: TarStore | FolderStore, name: str) -> Archive:
     """
     try:
         documents = _Documents(store)
-        docker = _docker_images(documents) if "manifest.json" in store else ()
+        docker, notices = _docker_images(documents) if "manifest.json" in store else ((), ())
         found = _Index(documents)
         if "index.json" in store:
             found.read()
         _check_names((*docker, *found.images))
         if docker:
-            return _settle(name, docker, found)
+            return _settle(name, docker, notices, found)
         if found.images:
             return Archive(
                 name, tuple(found.images), found.tree, found.document, tuple(found.notices())
@@ -122,16 +127,22 @@ def _check_names(images: Sequence[Image]) -> None:
 # ---------------------------------------------------------------- docker's manifest.json
 
 
-def _docker_images(documents: _Documents) -> tuple[Image, ...]:
-    """Return the images of manifest.json; one that it lists twice is one image with all tags."""
+def _docker_images(documents: _Documents) -> tuple[tuple[Image, ...], tuple[str, ...]]:
+    """Return the images of manifest.json and notices; one listed twice is one with all tags."""
     items = spec.parse_manifest_json(documents.get("manifest.json"))
     tags: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for item in items:
         tags.setdefault((item.config, item.layers), []).extend(item.tags)
-    return tuple(
-        _docker_image(documents, spec.ManifestItem(*key, tuple(dict.fromkeys(names))), i)
-        for i, (key, names) in enumerate(tags.items())
-    )
+    images, incomplete = [], []
+    for i, (key, own) in enumerate(tags.items()):
+        item = spec.ManifestItem(*key, tuple(dict.fromkeys(own)))
+        if all(name in documents.store for name in (item.config, *item.layers)):
+            images.append(_docker_image(documents, item, i))
+        else:
+            incomplete.append((item, i))
+    if incomplete and not images:
+        _docker_image(documents, *incomplete[0])  # raises
+    return tuple(images), ((_INCOMPLETE.format(len(incomplete)),) if incomplete else ())
 
 
 def _docker_image(documents: _Documents, item: spec.ManifestItem, position: int) -> Image:
@@ -198,6 +209,8 @@ class _Index:
     problems: list[SquasherError] = field(default_factory=list)
     _unsupported: list[str] = field(default_factory=list)
     _known: dict[Digest, int] = field(default_factory=dict)
+    _names: list[dict[str, None]] = field(default_factory=list)
+    _subjects: int = 0
     _attestations: int = 0
     _incomplete: int = 0
     _artifacts: int = 0
@@ -206,22 +219,31 @@ class _Index:
         """Follow index.json. Raises ArchiveError, UnsupportedImageError."""
         where = "index.json"
         data = self.documents.get(where)
-        self.document = spec.as_object(spec.load(data, where), where)
-        pointers = spec.parse_index(data, where)
+        self.document = spec.parse_document(data, where)
+        self._subjects += "subject" in self.document
+        pointers = spec.parse_index(self.document, where)
         self.tree = tuple(self._nodes(pointers, (), 0))
+        self.images = [
+            replace(image, tags=tuple(tags))
+            for image, tags in zip(self.images, self._names, strict=True)
+        ]
 
     def notices(self) -> Iterator[str]:
         """Yield what was left out."""
         for count, what in (
-            (self._attestations, "attestations: they would no longer describe the image"),
-            (self._artifacts, "artifacts that are no images, such as signatures"),
-            (self._incomplete, "images whose blobs are not all in the archive"),
+            (self._attestations, "left out attestations ({}): they describe the image as it was"),
+            (self._artifacts, "left out artifacts that are no images, such as signatures ({})"),
+            (self._incomplete, _INCOMPLETE),
+            (
+                self._subjects,
+                "left out what a subject leads to ({}): it belongs to the image as it was",
+            ),
         ):
             if count:
-                yield f"left out {count} {what}"
+                yield what.format(count)
         if self._unsupported:
             count = len(self._unsupported)
-            yield f"left out {count} images that cannot be squashed: {self._unsupported[0]}"
+            yield f"left out images that cannot be squashed ({count}): {self._unsupported[0]}"
 
     def _nodes(
         self, pointers: Sequence[Descriptor], tags: tuple[str, ...], depth: int
@@ -237,7 +259,7 @@ class _Index:
                 continue
             if pointer.digest in self._known:
                 position = self._known[pointer.digest]
-                self._name(position, own)
+                self._names[position].update(dict.fromkeys(own))
                 yield Leaf(position, pointer.document)
                 continue
             name = spec.blob_name(pointer.digest)
@@ -247,42 +269,40 @@ class _Index:
             data = self.documents.get(name)
             check(pointer.digest, Digest.of(data), where=name)
             _check_size(pointer, len(data), name)
-            found = spec.as_object(spec.load(data, name), name)
-            if spec.field(found, "manifests") is not None:
+            found = spec.parse_document(data, name)
+            if "manifests" in found:
                 if depth == _DEPTH_MAX:
                     raise ArchiveError(f"more than {_DEPTH_MAX} indexes inside each other")
-                children = tuple(self._nodes(spec.parse_index(data, name), own, depth + 1))
+                children = tuple(self._nodes(spec.parse_index(found, name), own, depth + 1))
                 if children:
+                    self._subjects += "subject" in found
                     yield Branch(children, pointer.document, found)
                 continue
             try:
-                image = self._image(data, found, name)
+                image = self._image(found, name)
             except UnsupportedImageError as error:
                 self.problems.append(error)
                 self._unsupported.append(str(error))
                 continue
             if image is not None:
                 position = self._known[pointer.digest] = len(self.images)
-                self.images.append(replace(image, tags=own, descriptor=pointer.document))
+                self.images.append(replace(image, descriptor=pointer.document))
+                self._names.append(dict.fromkeys(own))
+                self._subjects += "subject" in found
                 yield Leaf(position, pointer.document)
-
-    def _name(self, position: int, tags: tuple[str, ...]) -> None:
-        image = self.images[position]
-        new = tuple(tag for tag in tags if tag not in image.tags)
-        self.images[position] = replace(image, tags=image.tags + new)
 
     def _miss(self, name: str) -> None:
         self._incomplete += 1
         self.problems.append(ArchiveError("is not in the archive", where=name))
 
-    def _image(self, data: bytes, found: dict[str, Any], where: str) -> Image | None:
+    def _image(self, found: dict[str, Any], where: str) -> Image | None:
         """Return the image of a manifest; None if it is none or its blobs are not all there."""
-        if spec.field(found, "schemaVersion") == 1:
+        if found.get("schemaVersion") == 1:
             raise UnsupportedImageError("manifest schema 1", where=where)
-        if spec.field(found, "config") is None:
-            self._artifact(spec.field(found, "mediaType"), where)
+        if "config" not in found:
+            self._artifact(found.get("mediaType"), where)
             return None
-        manifest = spec.parse_manifest(data, where)
+        manifest = spec.parse_manifest(found, where)
         kinds = ("", spec.OCI_CONFIG, spec.DOCKER_CONFIG)
         odd = next((x.media_type for x in manifest.layers if not _is_layer(x.media_type)), None)
         if manifest.config.media_type not in kinds or odd is not None:
@@ -361,7 +381,9 @@ def tags_of(pointer: dict[str, Any]) -> tuple[str, ...]:
 # ---------------------------------------------------------------- where both speak
 
 
-def _settle(name: str, docker: tuple[Image, ...], index: _Index) -> Archive:
+def _settle(
+    name: str, docker: tuple[Image, ...], notices: tuple[str, ...], index: _Index
+) -> Archive:
     """Return one view of an archive that has manifest.json and perhaps an index.
 
     Loaders differ on which they believe. Where they agree, the index adds descriptors, platforms
@@ -369,21 +391,21 @@ def _settle(name: str, docker: tuple[Image, ...], index: _Index) -> Archive:
     first: docker 25.0.0 wrote archives with one of them wrong.
     """
     if not index.images:
-        return Archive(name, docker)
-    same: dict[Digest, list[int]] = {}
+        return Archive(name, docker, notices=notices)
+    same: dict[Digest, dict[tuple[Digest | None, ...], int]] = {}
     for at, image in enumerate(index.images):
-        same.setdefault(image.config.image_id, []).append(at)
-    matches = [_match(image, index.images, same.get(image.config.image_id, ())) for image in docker]
+        same.setdefault(image.config.image_id, {}).setdefault(_blob_digests(image), at)
+    matches = [_match(image, same.get(image.config.image_id, {})) for image in docker]
     if None not in matches:
         images = list(index.images)
         for image, position in zip(docker, matches, strict=True):
             assert position is not None  # noqa: S101
             images[position] = replace(images[position], tags=image.tags)
         return Archive(name, tuple(images), index.tree, index.document, tuple(index.notices()))
-    if all(_layers_fit(image) for image in docker):
+    if _layers_fit(docker):
         notice = "manifest.json and index.json disagree; manifest.json is used, its layers fit"
-        return Archive(name, docker, notices=(notice,))
-    if all(_layers_fit(image) for image in index.images):
+        return Archive(name, docker, notices=(*notices, notice))
+    if _layers_fit(index.images):
         notice = "manifest.json and index.json disagree; index.json is used, its layers fit"
         return Archive(
             name, tuple(index.images), index.tree, index.document, (*index.notices(), notice)
@@ -391,38 +413,43 @@ def _settle(name: str, docker: tuple[Image, ...], index: _Index) -> Archive:
     raise ArchiveError("manifest.json and index.json disagree, and the layers of neither fit")
 
 
-def _match(image: Image, others: Sequence[Image], positions: Iterable[int]) -> int | None:
-    """Return which of `others` at `positions` is `image` over the same blobs; all have its ID."""
-    return next(
-        (
-            position
-            for position in positions
-            if all(
-                one.blob.digest in (None, two.blob.digest)
-                for one, two in zip(image.layers, others[position].layers, strict=True)
-            )
-        ),
-        None,
-    )
+def _blob_digests(image: Image) -> tuple[Digest | None, ...]:
+    return tuple(layer.blob.digest for layer in image.layers)
 
 
-def _layers_fit(image: Image) -> bool:
-    """Tell whether the layers hash to the diff_ids, in order. O(bytes)."""
-    for layer in image.layers:
-        tar_hash = hashlib.sha256()
-        content = layer.blob.content
-        windows = content.windows()
-        if layer.blob.compression:
-            reader = ContentReader(content)
-            windows = decompress(layer.blob.compression, reader)  # type: ignore[arg-type]
-        try:
-            for window in windows:
-                tar_hash.update(window)
-        except ArchiveError:
-            return False
-        if tar_hash.hexdigest() != layer.diff_id.hex:
-            return False
-    return True
+def _match(image: Image, others: dict[tuple[Digest | None, ...], int]) -> int | None:
+    """Return which of `others`, by their blobs, is `image` over the same; all have its ID.
+
+    manifest.json need not name the blobs of compressed layers; then the first _MATCHES_MAX count.
+    """
+    own = _blob_digests(image)
+    if None not in own:
+        return others.get(own)
+    for digests in islice(others, _MATCHES_MAX):
+        if all(one in (None, two) for one, two in zip(own, digests, strict=True)):
+            return others[digests]
+    return None
+
+
+def _layers_fit(images: Iterable[Image]) -> bool:
+    """Tell whether all layers hash to the diff_ids, in order. O(bytes), each layer read once."""
+    layers = {(x.blob.content.parts, x.diff_id): x for image in images for x in image.layers}
+    return all(map(_fits, layers.values()))
+
+
+def _fits(layer: Layer) -> bool:
+    tar_hash = hashlib.sha256()
+    content = layer.blob.content
+    windows = content.windows()
+    if layer.blob.compression:
+        reader = ContentReader(content)
+        windows = decompress(layer.blob.compression, reader)  # type: ignore[arg-type]
+    try:
+        for window in windows:
+            tar_hash.update(window)
+    except ArchiveError:
+        return False
+    return tar_hash.hexdigest() == layer.diff_id.hex
 
 
 # ---------------------------------------------------------------- picking
@@ -434,10 +461,11 @@ def select(archive: Archive, image: str = "", platform: str = "") -> Archive:
     `image` is a name as docker takes it, a reference of the layout, or an image ID or a prefix of
     six or more digits of one. Raises BaseNotFoundError if nothing fits.
     """
+    named = _named(archive, image) if image else ()
     picked = [
         i
         for i, candidate in enumerate(archive.images)
-        if (not image or i in _named(archive, image))
+        if (not image or i in named)
         and (not platform or spec.same_platform(platform, candidate.config))
     ]
     if not picked:
@@ -486,6 +514,11 @@ def _named(archive: Archive, name: str) -> set[int]:
             for i, image in enumerate(archive.images)
             if image.config.image_id.hex.startswith(match[1])
         }
+        ids = sorted({str(archive.images[i].config.image_id) for i in found})
+        if len(ids) > 1:
+            raise BaseNotFoundError(
+                f"{len(ids)} images fit {name}: {', '.join(ids)}", where=archive.name
+            )
     return found
 
 

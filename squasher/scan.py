@@ -89,8 +89,8 @@ def scan(
         place = f"layer {i + 1} of {len(layers)}"
         if origins[i] != i:
             done, changes = known[origins[i]]
-            if layer.blob.compression:
-                _within(place, partial(limit.count, done.size))
+            size = done.size if layer.blob.compression else 0
+            _within(place, partial(limit.count, size + limit.holes(changes)))
             blob = replace(layer.blob, digest=done.layer.blob.digest)
             yield replace(done, layer=replace(layer, blob=blob)), changes.repeated(i)
             continue
@@ -101,6 +101,7 @@ def scan(
                 changes = _within(place, partial(_walk, layer, i))
             layer = replace(layer, blob=replace(layer.blob, digest=layer.diff_id))
             done = Scan(layer, changes.size, changes.count, layer.blob.content)
+        _within(place, partial(limit.count, limit.holes(changes)))
         if i in repeated:
             known[i] = done, changes
             changes = changes.repeated(i)  # applying a layer marks its entries
@@ -132,12 +133,32 @@ class _Limit:
         self._count = 0
         self._lock = threading.Lock()
 
+    def holes(self, changes: Changeset) -> int:
+        """Return the bytes of holes in sparse files, if it matters."""
+        return 0 if self._most is None else changes.holes
+
     def count(self, size: int) -> None:
         """Take `size` bytes more. Raises ArchiveError."""
         with self._lock:
             self._count += size
             if self._most is not None and self._count > self._most:
                 raise ArchiveError(f"the image unpacks to more than {self._most} bytes")
+
+
+def name_blobs(image: Image, job: Job) -> Image:
+    """Return `image` with the digests of all blobs, as far as they are told by nothing else.
+
+    A docker-archive may hold compressed layers without naming their blobs. O(bytes of those).
+    """
+    return replace(
+        image,
+        layers=tuple(
+            layer
+            if layer.blob.digest
+            else replace(layer, blob=replace(layer.blob, digest=_digest(layer.blob.content, job)))
+            for layer in image.layers
+        ),
+    )
 
 
 def _check_plain(layer: Layer, job: Job, total: int) -> None:

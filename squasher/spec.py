@@ -54,7 +54,12 @@ def load(data: bytes, where: str) -> Any:
     if len(data) > DOCUMENT_MAX:
         raise DocumentError(f"a document of {len(data)} bytes", where=where)
     try:
-        value = json.loads(data.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite)
+        value = json.loads(
+            data.decode("utf-8"),
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            object_pairs_hook=_once,
+        )
     except ValueError as error:
         raise DocumentError(f"no valid JSON: {error}", where=where) from None
     except RecursionError:
@@ -88,12 +93,52 @@ def _finite(text: str) -> float:
     return value
 
 
-def field(value: dict[str, Any], name: str) -> Any:
-    """Return the member `name` as Go finds it: exactly so, else in any case; None if absent."""
-    if name in value:
-        return value[name]
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object; of a key that comes twice readers take either, or both."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {show(twice.encode('utf-8', 'surrogatepass'))} occurs twice")
+    return value
+
+
+def fold(key: str) -> str:
+    """Return what Go compares of the name of a member: case counts for nothing.
+
+    Source: Go encoding/json, fold.go: the long s and the Kelvin sign are letters, too.
+    """
+    return key.replace("\u017f", "s").lower()
+
+
+def field(value: dict[str, Any], name: str, where: str = "") -> Any:
+    """Return the member `name` as Go finds it, in any case; None if absent.
+
+    Raises DocumentError if there are several: readers differ on which one counts.
+    """
     folded = name.lower()
-    return next((value[key] for key in value if key.lower() == folded), None)
+    keys = [key for key in value if fold(key) == folded]
+    if len(keys) > 1:
+        raise DocumentError("the key occurs twice", where=f"{where}.{name}")
+    return value[keys[0]] if keys else None
+
+
+def _spelt(value: Any, names: Sequence[str], where: str) -> dict[str, Any]:
+    """Return the object `value` with `names` spelt so, as Go would find them; null is absent.
+
+    From here on a member is found by its name, and written once.
+    """
+    known = {name.lower(): name for name in names}
+    result: dict[str, Any] = {}
+    seen: set[str] = set()
+    for key, member in as_object(value, where).items():
+        name = known.get(fold(key), key)
+        if name in seen:
+            raise DocumentError("the key occurs twice", where=_within(where, name))
+        seen.add(name)
+        if member is not None or name not in names:
+            result[name] = member
+    return result
 
 
 def as_object(value: Any, where: str) -> dict[str, Any]:
@@ -130,7 +175,7 @@ def _within(where: str, key: str) -> str:
 
 def _text_or_none(document: dict[str, Any], key: str, where: str) -> str:
     """Return the string `key` of an object, "" if it is null or absent."""
-    value = field(document, key)
+    value = field(document, key, where)
     return "" if value is None else as_text(value, f"{where}.{key}")
 
 
@@ -169,10 +214,10 @@ def parse_manifest_json(data: bytes) -> tuple[ManifestItem, ...]:
 
 
 def _manifest_item(item: dict[str, Any], where: str) -> ManifestItem:
-    layers = as_list(field(item, "Layers"), f"{where}.Layers")
-    tags = as_list(field(item, "RepoTags"), f"{where}.RepoTags")
+    layers = as_list(field(item, "Layers", where), f"{where}.Layers")
+    tags = as_list(field(item, "RepoTags", where), f"{where}.RepoTags")
     return ManifestItem(
-        as_text(field(item, "Config"), f"{where}.Config"),
+        as_text(field(item, "Config", where), f"{where}.Config"),
         tuple(as_text(name, f"{where}.Layers[{i}]") for i, name in enumerate(layers)),
         tuple(_image_name(tag, f"{where}.RepoTags[{i}]") for i, tag in enumerate(tags)),
     )
@@ -196,20 +241,33 @@ class Descriptor:
     document: dict[str, Any]
 
 
+_DESCRIPTOR = ("mediaType", "digest", "size", "urls", "annotations", "data", "platform")
+_PLATFORM = ("os", "architecture", "variant")
+_MANIFEST = ("schemaVersion", "mediaType", "config", "layers", "manifests", "subject")
+
+
 def parse_descriptor(value: Any, where: str) -> Descriptor:
     """Read a descriptor. Raises DocumentError."""
-    document = as_object(value, where)
-    for key in ("annotations", "platform"):
-        if document.get(key) is not None:
-            for name, text in as_object(document[key], f"{where}.{key}").items():
-                if key == "annotations":
-                    as_text(text, _within(f"{where}.{key}", name))
+    document = _spelt(value, _DESCRIPTOR, where)
+    if "annotations" in document:
+        annotations = as_object(document["annotations"], f"{where}.annotations")
+        for name, text in annotations.items():
+            as_text(text, _within(f"{where}.annotations", name))
+    if "platform" in document:
+        document["platform"] = _spelt(document["platform"], _PLATFORM, f"{where}.platform")
     return Descriptor(
-        as_digest(field(document, "digest"), f"{where}.digest"),
-        as_size(field(document, "size"), f"{where}.size"),
+        as_digest(document.get("digest"), f"{where}.digest"),
+        as_size(document.get("size"), f"{where}.size"),
         _text_or_none(document, "mediaType", where),
         document,
     )
+
+
+def parse_document(data: bytes, where: str) -> dict[str, Any]:
+    """Read a manifest or an index, what it points at apart. Raises DocumentError."""
+    document = _spelt(load(data, where), _MANIFEST, where)
+    _text_or_none(document, "mediaType", where)
+    return document
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,21 +279,20 @@ class Manifest:
     document: dict[str, Any]
 
 
-def parse_manifest(data: bytes, where: str) -> Manifest:
-    """Read a manifest. Raises DocumentError."""
-    document = as_object(load(data, where), where)
-    layers = as_list(field(document, "layers"), f"{where}.layers")
+def parse_manifest(document: dict[str, Any], where: str) -> Manifest:
+    """Return what a manifest, as `parse_document` gives it, points at. Raises DocumentError."""
+    layers = as_list(document.get("layers"), f"{where}.layers")
+    config = parse_descriptor(document.get("config"), f"{where}.config")
     return Manifest(
-        parse_descriptor(field(document, "config"), f"{where}.config"),
+        config,
         tuple(parse_descriptor(layer, f"{where}.layers[{i}]") for i, layer in enumerate(layers)),
-        document,
+        document | {"config": config.document},
     )
 
 
-def parse_index(data: bytes, where: str) -> tuple[Descriptor, ...]:
-    """Read an index: the descriptors of its manifests. Raises DocumentError."""
-    document = as_object(load(data, where), where)
-    manifests = as_list(field(document, "manifests"), f"{where}.manifests")
+def parse_index(document: dict[str, Any], where: str) -> tuple[Descriptor, ...]:
+    """Return what an index, as `parse_document` gives it, points at. Raises DocumentError."""
+    manifests = as_list(document.get("manifests"), f"{where}.manifests")
     return tuple(
         parse_descriptor(value, f"{where}.manifests[{i}]") for i, value in enumerate(manifests)
     )
@@ -282,9 +339,9 @@ def parse_config(data: bytes, where: str = "config") -> ImageConfig:
     document = as_object(load(data, where), where)
     text = data.decode("utf-8")
     spans = _members(text, where)
-    rootfs = as_object(field(document, "rootfs"), f"{where}.rootfs")
-    diff_ids = as_list(field(rootfs, "diff_ids"), f"{where}.rootfs.diff_ids")
-    rows = field(document, "history")
+    rootfs = as_object(field(document, "rootfs", where), f"{where}.rootfs")
+    diff_ids = as_list(field(rootfs, "diff_ids", f"{where}.rootfs"), f"{where}.rootfs.diff_ids")
+    rows = field(document, "history", where)
     history = None
     if rows is not None:
         at = _span(spans, "history").start
@@ -297,7 +354,7 @@ def parse_config(data: bytes, where: str = "config") -> ImageConfig:
             )
             for i, row in enumerate(rows)
         )
-    created = field(document, "created")
+    created = field(document, "created", where)
     return ImageConfig(
         data,
         tuple(
@@ -310,7 +367,7 @@ def parse_config(data: bytes, where: str = "config") -> ImageConfig:
 
 
 def _history_entry(row: dict[str, Any], text: str, where: str) -> HistoryEntry:
-    empty = field(row, "empty_layer")
+    empty = field(row, "empty_layer", where)
     if empty is not None and not isinstance(empty, bool):
         raise DocumentError("true or false is expected", where=f"{where}.empty_layer")
     texts = (_text_or_none(row, key, where) for key in ("created_by", "created", "comment"))
@@ -322,7 +379,7 @@ def emptied(row: HistoryEntry) -> HistoryEntry:
     if row.empty_layer:
         return row
     spans = _members(row.text, "history")
-    own = next((span for span in spans if span.key.lower() == "empty_layer"), None)
+    own = next((span for span in spans if fold(span.key) == "empty_layer"), None)
     if own is not None:
         text = row.text[: own.start] + "true" + row.text[own.stop :]
     else:
@@ -396,9 +453,9 @@ def _members(text: str, where: str) -> list[_Span]:
             at = _skip(text, at + 1)
     seen: set[str] = set()
     for span in spans:
-        if span.key.lower() in seen:  # readers differ on which one counts
+        if fold(span.key) in seen:  # readers differ on which one counts
             raise DocumentError("the key occurs twice", where=_within(where, span.key))
-        seen.add(span.key.lower())
+        seen.add(fold(span.key))
     return spans
 
 
@@ -420,15 +477,14 @@ def _skip(text: str, at: int) -> int:
 
 
 def _span(spans: Sequence[_Span], name: str) -> _Span:
-    folded = name.lower()
-    return next(span for span in spans if span.key.lower() == folded)
+    return next(span for span in spans if fold(span.key) == name)
 
 
 def _with_member(text: str, name: str, value: str) -> str:
     """Return the object `text` with the member `name` set to the JSON `value`."""
     spans = _members(text, name)
     for span in spans:
-        if span.key.lower() == name:
+        if fold(span.key) == name:
             return text[: span.start] + value + text[span.stop :]
     at = _skip(text, 0) + 1
     return text[:at] + f'"{name}":{value}' + ("," if spans else "") + text[at:]

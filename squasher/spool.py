@@ -79,7 +79,7 @@ class Spool:
         return OutputError(
             f"cannot hold temporary data{got}: {error.strerror}",
             where=self.folder,
-            hint="choose another folder with --tmp-dir, or give a plain file instead of a pipe",
+            hint="choose another folder with --tmp-dir",
         )
 
     def close(self) -> None:

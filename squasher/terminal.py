@@ -11,11 +11,12 @@ import contextlib
 import os
 import re
 import signal
+import stat
 import sys
 import threading
 import time
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
@@ -162,7 +163,7 @@ def fold(line: str, width: int) -> str:
 def width(stream: IO[str] | None = None) -> int:
     """Return the columns that a line on `stream`, stderr if None, may take; no terminal has 80."""
     chosen = os.environ.get("COLUMNS", "")
-    if chosen.isdecimal() and int(chosen):
+    if re.fullmatch("[0-9]{1,5}", chosen) and int(chosen):
         return max(60, int(chosen))
     try:
         found = os.get_terminal_size((stream or sys.stderr).fileno()).columns
@@ -223,6 +224,65 @@ def exclude(*options: tuple[str, object]) -> None:
         raise UsageError(f"{' and '.join(used)} exclude each other")
 
 
+_STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+
+
+def require(*options: tuple[str, str | None]) -> None:
+    """Raise UsageError for an option that is given an empty text: an unset variable, mostly."""
+    for option, value in options:
+        if value == "":
+            raise UsageError("the name is empty", where=option)
+
+
+def check_place(
+    option: str,
+    path: str,
+    *,
+    inputs: Iterable[object],
+    output: object = None,
+    stdout_takes: str = "",
+) -> None:
+    """Require that what `option` writes can go to `path`, before there is anything to write.
+
+    `inputs` and `output` are paths, streams and Locations: none may be overwritten. Raises
+    UsageError, OutputError (there is no such folder).
+    """
+    require((option, path))
+    where = f"{option} {path}"
+    if path in _STDOUT or (sys.stdout is not None and _same(path, sys.stdout)):
+        if stdout_takes:
+            raise UsageError(f"stdout takes {stdout_takes} already", where=where)
+        return
+    for place in inputs:
+        if _same(path, place):
+            raise UsageError("the image is read from there", where=where)
+    if _same(path, output):
+        raise UsageError("the archive goes there", where=where)
+    folder = os.path.dirname(os.path.realpath(path))
+    if not os.path.isdir(folder) or os.path.isdir(path):
+        what = "is a folder" if os.path.isdir(path) else "no such folder"
+        raise OutputError(what, where=where)
+
+
+def _same(path: str, place: object) -> bool:
+    """Tell whether a path leads to the file or stream, or into the layout, `place`."""
+    name = getattr(place, "path", place)
+    try:
+        if isinstance(name, str):
+            if os.path.isdir(name) and "blobs" in os.listdir(name):  # an OCI layout
+                inside = os.path.relpath(os.path.realpath(path), os.path.realpath(name))
+                return inside.split(os.sep)[0] in ("blobs", "index.json", "oci-layout")
+            if os.path.realpath(path) == os.path.realpath(name):
+                return True
+            other = os.stat(name)
+        else:
+            other = os.fstat(place.fileno())  # type: ignore[attr-defined]
+        found = os.stat(path)
+    except (OSError, ValueError, AttributeError):
+        return False
+    return os.path.samestat(found, other) and not stat.S_ISCHR(found.st_mode)
+
+
 def source(name: str | None) -> str | BinaryIO | Location:
     """Return what the argument `name` stands for: a path, stdin (also for None), a transport.
 
@@ -231,6 +291,7 @@ def source(name: str | None) -> str | BinaryIO | Location:
     from squasher.location import parse_location
     from squasher.spec import normalise_tag
 
+    require(("IMAGE", name))
     location = parse_location(name if name is not None else "-")
     if location.kind == "path":
         if not os.path.exists(location.path) and normalise_tag(location.path):

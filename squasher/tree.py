@@ -95,6 +95,9 @@ class Tree:
         #: What hard links have made of an Entry: its attributes are those of the last link's
         #: header. Keys are all entries that ever had a second name.
         self.stamps: dict[Entry, Entry] = {}
+        self.shares_stamps = False
+        #: Bytes of headers that directories nobody spelt out may still take.
+        self.room = IMPLIED_FREE
         self.warnings: list[Dispute] = []
         #: Entries applied since the fork that a later one has replaced.
         self.overwritten = 0
@@ -103,12 +106,15 @@ class Tree:
     def fork(self, first: int) -> Tree:
         """Return a tree that goes on from here with layer `first`; this one must not change.
 
-        O(hard links); directories are copied when the fork first changes them.
+        O(1); directories, and what is known of hard links, are copied when the fork first changes
+        them.
         """
         new = Tree()
         new.root = self.root
         new.epoch = self.epoch + 1
-        new.stamps = self.stamps.copy()
+        new.stamps = self.stamps
+        new.shares_stamps = True
+        new.room = self.room
         new.first = first
         return new
 
@@ -190,9 +196,8 @@ class _Application:
         self._resolved = b""
         #: Whether a path may come twice; only then is it worth looking.
         self.twice = False
-        #: Bytes of headers that implied directories and `folders` may still take; what of that
-        #: `folders` holds.
-        self.room = IMPLIED_FREE + IMPLIED_FACTOR * changes.size
+        tree.room += IMPLIED_FACTOR * changes.size
+        #: What `folders` holds of that room.
         self.held = 0
 
     def run(self) -> None:
@@ -207,6 +212,7 @@ class _Application:
         for dispute in changes.warnings:
             self.warn(dispute.kind, self.moved.get(dispute.path, dispute.path))
         self._note_disputes()
+        self._give_back()
 
     def warn(self, kind: str, path: bytes) -> None:
         self.tree.warnings.append(Dispute(kind, self.layer, path))
@@ -399,8 +405,7 @@ class _Application:
             self.folders.clear()
             self.folders[b""] = self.tree.root
             self.real.clear()
-            self.room += self.held
-            self.held = 0
+            self._give_back()
             self.twice = True
 
     def _mention_again(self, earlier: int) -> None:
@@ -442,6 +447,8 @@ class _Application:
             self.warn("link-header-differs", path)
         if now.kind == SYM and entry.xattrs:
             self.warn("symlink-xattr", path)
+        if tree.shares_stamps:
+            tree.stamps, tree.shares_stamps = tree.stamps.copy(), False
         tree.stamps[found] = now.restamped(
             self.layer, entry.owner, mtime, tuple(sorted(names.items()))
         )
@@ -509,10 +516,15 @@ class _Application:
         return folder
 
     def _take(self, count: int, path: bytes) -> None:
-        """Take `count` bytes of the room that the layer has for what it does not spell out."""
-        self.room -= count
-        if self.room < 0:
+        """Take `count` bytes of the room that the image has for what it does not spell out."""
+        self.tree.room -= count
+        if self.tree.room < 0:
             raise self.fail(path, "too many folders for a layer of that size")
+
+    def _give_back(self) -> None:
+        """Give back what `folders` held of the room."""
+        self.tree.room += self.held
+        self.held = 0
 
     def _check_length(self, path: bytes) -> None:
         if len(path) > paths.PATH_MAX:  # symlinks can lead deeper than any name

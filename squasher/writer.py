@@ -28,7 +28,7 @@ from squasher import spec
 from squasher.compression import Compression, compress, default
 from squasher.content import Content, widen_pipe
 from squasher.digest import Digest
-from squasher.errors import ArchiveError, OutputError, UsageError
+from squasher.errors import ArchiveError, DocumentError, OutputError, UsageError
 from squasher.image import Archive, Image, Layer, Leaf, Node
 from squasher.reader import tags_of
 from squasher.tarstream import BLOCK, REG, header
@@ -140,12 +140,14 @@ def _check_names(images: Sequence[Image]) -> None:
     for image in images:
         for tag in image.tags:
             if owners.setdefault(tag, image) is not image:
-                platforms = ", ".join(
-                    spec.platform(other.config) for other in images if tag in other.tags
+                platforms = [spec.platform(x.config) for x in images if tag in x.tags]
+                ways = (
+                    "with --platform" if len({*platforms}) > 1 else "by its reference, oci:DIR:REF"
                 )
                 raise UsageError(
-                    f"{tag} names several images ({platforms}), a docker-archive takes one",
-                    hint="choose one with --platform, or write them all with --format oci",
+                    f"{tag} names several images ({', '.join(platforms)}), a docker-archive takes"
+                    " one",
+                    hint=f"choose one {ways}, or write them all with --format oci",
                 )
 
 
@@ -173,7 +175,7 @@ def _manifest(image: Image, form: Form) -> dict[str, Any]:
     oci = _speaks_oci(image, form)
     config_type = spec.OCI_CONFIG
     if image.manifest:
-        config_type = spec.field(image.manifest, "config").get("mediaType", config_type)
+        config_type = image.manifest["config"].get("mediaType", config_type)
     result: dict[str, Any] = {"schemaVersion": 2, "mediaType": spec.OCI_MANIFEST} | {
         key: value for key, value in image.manifest.items() if key != "subject"
     }
@@ -243,6 +245,9 @@ def _oci_pointers(
 
     tree = archive.tree or tuple(Leaf(i, image.descriptor) for i, image in enumerate(images))
     named = any(tags_of(node.pointer) for node in tree)
+    leads: dict[tuple[str, ...], set[object]] = {}
+    for node in tree:
+        leads.setdefault(tags_of(node.pointer), set()).add(node.pointer.get("digest"))
     seen: set[str] = set()
     for node in tree:
         pointer = rebuilt(node)
@@ -255,7 +260,10 @@ def _oci_pointers(
             yield from (pointer,) if keep else _named(pointer, own, ref)
         else:
             own = tags_of(pointer)
-            yield from _named(pointer, own) if own else (pointer,)
+            # Images of one name are told apart by their references in the layout.
+            several = len(leads[own]) > 1
+            own_ref = (pointer.get("annotations") or {}).get(spec.REF_NAME, "") if several else ""
+            yield from _named(pointer, own, own_ref) if own else (pointer,)
 
 
 def _first_image(node: Node) -> int:
@@ -315,6 +323,8 @@ def put(
             mode = None
         if mode is not None and stat.S_ISDIR(mode):
             raise OutputError("is a folder", where=name)
+        if mode is None and name.endswith(os.sep):
+            raise OutputError("no such folder", where=name)
         if mode is not None and not stat.S_ISREG(mode):
             with open(name, "wb", buffering=0) as stream:
                 _put_all(stream, data, name)
@@ -387,7 +397,13 @@ def _replacing(
         if verify is not None:
             verify(temporary)
         with _errors(name):
-            os.replace(temporary, target)
+            try:
+                os.replace(temporary, target)
+            except OSError as error:
+                what = f"the finished file cannot take its name: {error.strerror}"
+                if error.errno == errno.EBUSY:
+                    what += " (a file that is mounted there cannot be replaced)"
+                raise OutputError(what, where=name) from None
             _sync_folder(folder)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -623,12 +639,16 @@ def _merged_index(path: str, new: dict[str, Any]) -> dict[str, Any]:
         return new
     except OSError as error:
         raise OutputError(f"cannot be read: {error.strerror}", where=path) from None
-    old = spec.as_object(spec.load(data, path), path)
+    try:
+        old = spec.parse_document(data, path)
+        pointers = spec.parse_index(old, path)
+    except DocumentError as error:
+        raise OutputError(f"is no index: {error.what}", where=error.where) from None
     names = {_reference(pointer) for pointer in new["manifests"]} - {None}
     digests = {pointer["digest"] for pointer in new["manifests"] if _reference(pointer) is None}
     kept = [
         pointer.document
-        for pointer in spec.parse_index(data, path)
+        for pointer in pointers
         if _reference(pointer.document) not in names
         and not (str(pointer.digest) in digests and _reference(pointer.document) is None)
     ]

@@ -13,7 +13,7 @@ import pytest
 
 import squasher
 from squasher import writer
-from squasher.errors import ArchiveError, OutputError, PolicyError
+from squasher.errors import OutputError, PolicyError
 from squasher.location import Location, parse_location
 from squasher.spec import REF_NAME
 from tests.builders import sha256
@@ -195,7 +195,7 @@ def test_verify_needs_no_room_for_a_copy(image: Path, folder: Path) -> None:
 def test_an_index_that_cannot_be_read(image: Path, folder: Path) -> None:
     """Nothing is added to such a layout."""
     (folder / "index.json").write_bytes(b"")
-    with pytest.raises(ArchiveError, match="no valid JSON"):
+    with pytest.raises(OutputError, match="no valid JSON"):
         squasher.squash_archive(image, to(folder, "one"))
     assert os.listdir(folder) == ["index.json"]
 

@@ -385,7 +385,7 @@ def docker_29() -> Shape:
     top = describe(OCI_INDEX, nested, annotations=names(TAG, TAG))
     files = layout(index_of(top), *image.blobs, image.config, manifest, nested, *statement)
     files["manifest.json"] = dump([item(blob(image.config), [*map(blob, image.blobs)], image.tags)])
-    notices = ("2 attestations", "1 images whose blobs are not all in the archive")
+    notices = ("attestations (2)", "images whose blobs are not all in the archive (1)")
     return Shape(pack(files), (image,), notices, (*statement, nested))
 
 
@@ -409,7 +409,7 @@ def buildx_oci() -> Shape:
     gone = [data for statement in statements for data in statement]
     data = [x for image in images for x in (*image.blobs, image.config)]
     files = layout(index_of(top), *data, *manifests, nested, *gone)
-    return Shape(pack(files), tuple(images), ("2 attestations",), (*gone, nested, *manifests))
+    return Shape(pack(files), tuple(images), ("attestations (2)",), (*gone, nested, *manifests))
 
 
 @shape("buildx-docker")
@@ -565,7 +565,12 @@ def ctr_export() -> Shape:
         index_of(top, media_type=None), *image.blobs, image.config, manifest, nested, far
     )
     files["manifest.json"] = dump([item(blob(image.config), [*map(blob, image.blobs)], image.tags)])
-    return Shape(pack(files), (image,), ("1 images whose blobs",), (nested, far, manifest))
+    return Shape(
+        pack(files),
+        (image,),
+        ("images whose blobs are not all in the archive (1)",),
+        (nested, far, manifest),
+    )
 
 
 @shape("ctr-export-all-platforms")
@@ -681,7 +686,9 @@ def with_artifact() -> Shape:
     )
     gone = (signature, payload, artifact, b"nobody", manifest)
     files = layout(index_of(*pointers), *image.blobs, image.config, *gone)
-    return Shape(pack(files), (image,), ("2 artifacts that are no images",), gone)
+    return Shape(
+        pack(files), (image,), ("artifacts that are no images, such as signatures (2)",), gone
+    )
 
 
 @shape("several-names")

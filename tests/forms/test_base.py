@@ -335,15 +335,63 @@ def test_an_archive_that_is_not_there(tmp_path: Path) -> None:
     table(squash("-f", f"{tmp_path}/None.tar", stdin=IMAGE), "")
 
 
+def test_an_archive_that_holds_several_bases(tmp_path: Path) -> None:
+    """It is not the order in the archive that decides."""
+    path = tmp_path / "bases.tar"
+    for count in (1, 3):
+        path.write_bytes(several(LAYERS[:count])[0])
+        line = failed(squash("-f", path, stdin=IMAGE), 4)
+        assert f"app:1 (layer 5), debian:12 (layer {count})" in line
+        assert kept("-f", f"docker-archive:{path}:debian:12") == count
+
+
+def test_a_base_from_a_pipe_serves_all_images(tmp_path: Path) -> None:
+    path = tmp_path / "base"
+    os.mkfifo(path)
+    threading.Thread(target=path.write_bytes, args=(base_archive(),)).start()
+    found = result.read(done(squash("-f", path, stdin=several()[0])).out)
+    assert [len(image.layers) for image in found.images] == [3, 2]
+
+
+def test_the_digest_of_a_blob_that_the_archive_does_not_name() -> None:
+    layers = [gzipped(data) for data in LAYERS]
+    files = {f"{i}.tar": data for i, data in enumerate(layers)}
+    items = [item("app.json", list(files), ["app:1"])]
+    image = pack({**files, "app.json": SAMPLE, "manifest.json": dump(items)})
+    for count in (1, 3):
+        text = sha256(layers[count - 1])[:12]
+        found = result.read(done(squash("-f", text, stdin=image)).out)
+        assert len(found.one.layers) == count + 1
+    table(squash("-f", "abcdef012345", stdin=image), "no layer of app:1 is called so")
+
+
+def test_a_prefix_of_several_image_ids() -> None:
+    """The prefix of six digits that both have is looked for, by the time of one of them."""
+    configs: dict[str, bytes] = {}
+    for second in range(1 << 16):
+        config = dump(config_of(LAYERS[:1], created=f"2020-01-01T00:00:00.{second:09}Z"))
+        twin = configs.setdefault(sha256(config)[:6], config)
+        if twin is not config:
+            break
+    files = {"l.tar": LAYERS[0], "a.json": twin, "b.json": config}
+    items = [item("a.json", ["l.tar"], ["a:1"]), item("b.json", ["l.tar"], ["b:1"])]
+    files |= {f"{h}.tar": data for h, data in zip(HEX, LAYERS, strict=True)}
+    items.append(item("app.json", [f"{h}.tar" for h in HEX], ["app:1"]))
+    image = pack({**files, "app.json": SAMPLE, "manifest.json": dump(items)})
+    prefix = sha256(config)[:6]
+    line = failed(squash("--image", "app:1", "-f", prefix, stdin=image), 4)
+    assert f"-f {prefix}: 2 images of the archive fit: sha256:" in line
+    assert f"2 images fit {prefix}" in failed(squash("--image", prefix, stdin=image), 4)
+
+
 def test_stdin_is_no_base() -> None:
     table(squash("-f", "-", stdin=IMAGE), "-f -")
 
 
 def test_the_image_itself_as_its_base() -> None:
     archive = several()[0]
-    outcome = done(squash("-f", "app:1", "--image", "app:1", stdin=archive))
-    assert "nothing to squash" in outcome.err
-    assert result.read(outcome.out).one.layers == LAYERS
+    line = failed(squash("-f", "app:1", "--image", "app:1", stdin=archive), 4)
+    assert "-f app:1: is the image itself" in line
 
 
 # ---------------------------------------------------------------- history

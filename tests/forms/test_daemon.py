@@ -209,6 +209,17 @@ def test_what_loading_says_is_an_error(daemon: Daemon) -> None:
     assert line == "docker-daemon: invalid diffID for layer 1"
 
 
+def test_a_file_takes_its_name_only_when_the_daemon_has_the_image(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    daemon.says = [{"errorDetail": {"message": "x"}, "error": "no space left on device"}]
+    path = tmp_path / "x.tar"
+    path.write_bytes(b"old")
+    failed(squash("--load", "-o", path, stdin=ARCHIVE), 7)
+    assert path.read_bytes() == b"old"
+    assert failed(squash("--load", "-o", "-", stdin=ARCHIVE), 7)  # and nothing on stdout
+
+
 @pytest.mark.parametrize(
     ("request_", "words"),
     [

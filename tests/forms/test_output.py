@@ -25,7 +25,7 @@ from squasher import _squash, job, writer
 from squasher.content import Content
 from squasher.image import Blob
 from squasher.location import Location, parse_location
-from tests.builders import File, archive, layer, sha256
+from tests.builders import File, Hardlink, Sparse, archive, layer, sha256
 from tests.forms import result
 from tests.forms.command import done, failed, squash
 from tests.forms.shapes import (
@@ -391,7 +391,7 @@ def test_after_a_failure_a_layout_is_as_it_was(
 def test_a_layout_whose_index_is_damaged_is_as_it_was(text: bytes, image: Path, out: Path) -> None:
     put(out, {"index.json": text, "oci-layout": b"{}"})
     before = sorted(out.rglob("*"))
-    assert "index.json" in failed(squash(image, "-o", f"oci:{out}"), 3)
+    assert "index.json" in failed(squash(image, "-o", f"oci:{out}"), 6)
     assert sorted(out.rglob("*")) == before
     assert (out / "index.json").read_bytes() == text
 
@@ -712,8 +712,133 @@ def test_the_report_on_stdout_when_the_archive_goes_elsewhere(image: Path, out: 
 
 
 def test_a_report_that_cannot_be_written(image: Path, out: Path) -> None:
-    outcome = squash(image, "-o", out / "x.tar", "--report", out / "no" / "r.json")
-    assert "cannot be written: No such file" in failed(outcome, 6)
+    """That is told before an archive is made, and takes the place of an older one."""
+    old = out / "x.tar"
+    old.write_bytes(b"old")
+    for report in (out / "no" / "r.json", out):
+        failed(squash(image, "-o", old, "--report", report), 6)
+        assert old.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("option", ["--report", "inspect --html"])
+def test_a_report_never_takes_the_place_of_an_image(
+    option: str, image: Path, tmp_path: Path
+) -> None:
+    data = image.read_bytes()
+    (tmp_path / "link").symlink_to(image)
+    os.link(image, tmp_path / "other")
+    *command, name = option.split()
+    words = command or ["-o", str(tmp_path / "o.tar")]
+    for path in (image, tmp_path / "link", tmp_path / "other"):
+        failed(squash(*words, image, name, path), 2)
+    assert image.read_bytes() == data
+    assert not (tmp_path / "o.tar").exists()
+
+
+def test_a_report_never_takes_the_place_of_a_base_or_of_a_part_of_a_layout(
+    image: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "base.tar"
+    base.write_bytes(archive(LAYERS[:1]))
+    for text in (base, f"docker-archive:{base}"):
+        line = failed(squash("-f", text, image, "-o", tmp_path / "o", "--report", base), 2)
+        assert line == f"--report {base}: the image is read from there"
+    layout = tmp_path / "layout"
+    done(squash(image, "-o", f"oci:{layout}"))
+    index = layout / "index.json"
+    failed(squash(image, "-o", f"oci:{layout}", "--report", index), 2)
+    failed(squash(f"oci:{layout}", "-o", tmp_path / "o", "--report", index), 2)
+    done(squash(f"oci:{layout}", "-o", tmp_path / "o", "--report", layout / "r.json"))
+
+
+@pytest.mark.parametrize("path", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_a_report_to_the_stdout_that_the_archive_has(path: str, image: Path) -> None:
+    line = failed(squash(image, "-o", "-", "--report", path), 2)
+    assert line == f"--report {path}: stdout takes the archive already"
+
+
+def test_a_dry_run_plans_for_the_destination(tmp_path: Path) -> None:
+    source = tmp_path / "in.tar"
+    source.write_bytes(ZSTD)
+    found = []
+    for more in ((), ("--dry-run",)):
+        report = tmp_path / "r.json"
+        words = ("--keep-layers", "2", source, "-o", f"oci:{tmp_path}/layout:x", "--report", report)
+        done(squash(*words, *more))
+        document = json.loads(report.read_bytes())
+        for key in ("seconds", "profile"):
+            document.pop(key, None)
+        found.append(document)
+    assert found[0] == found[1]
+    for bad in ("docker://x", "", f"oci:{tmp_path}/o"):
+        failed(squash("--dry-run", source, "-o", bad, "--format", "docker"), 2)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--image", ""), ("--platform", ""), ("-o", ""), ("--report", ""), ("-f", "")],
+)
+def test_an_empty_text_is_an_unset_variable(words: tuple[str, str], image: Path) -> None:
+    assert "empty" in failed(squash(image, "-o", "-" if "-o" not in words else "", *words), 2)
+    failed(squash("", "-o", "-"), 2)
+
+
+def test_a_folder_that_is_not_there_is_no_file(image: Path, out: Path) -> None:
+    assert failed(squash(image, "-o", f"{out}/no/"), 6) == f"{out}/no/: no such folder"
+    assert os.listdir(out) == []
+
+
+def test_outputs_of_other_tools_are_refused_with_the_line_that_writes_them(image: Path) -> None:
+    line = failed(squash(image, "-o", "docker://example.com/app"), 2)
+    assert "`skopeo copy oci-archive:image.tar docker://example.com/app`" in line
+    line = failed(squash(image, "-o", "containers-storage:app"), 2)
+    assert "`podman load -i image.tar`" in line
+    line = failed(squash(image, "-o", "docker-daemon:sha256:123456789012"), 2)
+    assert "ID follows from its content" in line
+
+
+def test_images_of_one_name_keep_their_references(tmp_path: Path) -> None:
+    """`oci:DIR:REF` tells them apart; the name alone would lose one of them."""
+    layout, again = tmp_path / "layout", tmp_path / "again.tar"
+    for ref, keep in (("v1", "1"), ("v2", "2")):
+        source = tmp_path / f"{ref}.tar"
+        source.write_bytes(IMAGE)
+        done(squash(source, "--keep-layers", keep, "-o", f"oci:{layout}:{ref}"))
+    done(squash(layout, "-o", again, "--format", "oci", "--verify"))
+    index = json.loads(plain_files(again.read_bytes())["index.json"])
+    found = [pointer["annotations"][REF_NAME] for pointer in index["manifests"]]
+    assert found == ["v1", "v2"]
+    done(squash(layout, "-o", f"oci:{layout}"))
+    index = json.loads((layout / "index.json").read_bytes())
+    assert [x["annotations"][REF_NAME] for x in index["manifests"]] == ["v1", "v2"]
+    line = failed(squash(layout, "-o", again), 2)
+    assert "choose one by its reference, oci:DIR:REF" in line
+
+
+def test_a_damaged_image_is_refused_though_nothing_is_to_be_squashed(out: Path) -> None:
+    broken = [layer(File(b"a")), layer(Hardlink(b"b", b"nowhere"))]
+    for keep in ("0", "1"):
+        line = failed(squash("--keep-layers", keep, "-o", out / "x", stdin=archive(broken)), 3)
+        assert line.startswith("stdin: layer 2 of 2: 'b': hard link to 'nowhere'")
+
+
+def test_holes_count_for_the_size_that_an_image_unpacks_to() -> None:
+    image = archive([layer(Sparse(b"s", 10 << 30, [(0, b"x")], "1.0"))] * 2)
+    done(squash("--max-size", str((20 << 30) + 9999), stdin=image))
+    for keep in ("0", "2"):
+        line = failed(squash("--keep-layers", keep, "--max-size", "9999999", stdin=image), 3)
+        assert "unpacks to more than 9999999 bytes" in line
+
+
+def test_an_image_that_is_not_all_there_beside_others(tmp_path: Path) -> None:
+    files = plain_files(archive(LAYERS[:2]))
+    (item,) = json.loads(files["manifest.json"])
+    gone = {**item, "RepoTags": ["gone:1"], "Layers": [*item["Layers"][:1], "gone/layer.tar"]}
+    files["manifest.json"] = dump([gone, item])
+    outcome = done(squash(stdin=pack(files)))
+    assert "left out images whose blobs are not all in the archive (1)" in outcome.err
+    files["manifest.json"] = dump([gone])
+    assert "manifest.json[0].Layers[1]" in failed(squash(stdin=pack(files)), 3)
 
 
 def test_the_summary_names_sizes_and_ids(image: Path) -> None:
@@ -860,11 +985,11 @@ def test_verify_comes_before_a_fifo_gets_anything(
 def test_strict_refuses_images_on_which_engines_disagree(image: Path, out: Path) -> None:
     for option in ("--strict", "--strict=duplicate-path", "--strict=odd-mtime,duplicate-path"):
         line = failed(squash(option, "-o", out / "x.tar", stdin=WARNS), 1)
-        assert "engines disagree about layer 1: duplicate-path" in line
+        assert "engines disagree about layer 1: duplicate-path: 'a`|*_<b>'" in line
     done(squash("--strict=odd-mtime", stdin=WARNS))
     line = failed(squash("--strict", image), 1)
     assert "engines disagree about layer 4: implicit-base-directory" in line
-    done(squash("--strict", "--keep-layers", "4", image))
+    assert line == failed(squash("--strict", "--keep-layers", "4", image), 1)
     done(squash("--strict=duplicate-path", image))
     assert os.listdir(out) == []
 
@@ -880,6 +1005,31 @@ def test_max_size(source: bytes, keep: str) -> None:
 
 
 # ---------------------------------------------------------------- the library
+
+
+def test_the_base_and_options_together() -> None:
+    with squasher.open_archive(io.BytesIO(IMAGE)) as archive:
+        image = archive.images[0]
+        options = squasher.Options(history="drop")
+        assert squasher.squash(image, "3", options=options).kept == squasher.squash(image, "3").kept
+        with pytest.raises(squasher.UsageError, match="given twice"):
+            squasher.squash(image, "3", options=squasher.Options(base="3"))
+    with pytest.raises(squasher.UsageError, match="neither keep nor drop"):
+        squasher.Options(history="x")  # type: ignore[arg-type]
+
+
+def test_the_side_of_a_comparison_that_is_damaged(tmp_path: Path) -> None:
+    damaged = bytearray(IMAGE)
+    damaged[IMAGE.index(LAYERS[2]) + 600] ^= 1
+    for sides in ((IMAGE, damaged), (damaged, IMAGE)):
+        place = ("before", "after")[sides.index(damaged)]
+        with (
+            squasher.open_archive(io.BytesIO(sides[0])) as one,
+            squasher.open_archive(io.BytesIO(sides[1])) as two,
+            pytest.raises(squasher.ArchiveError) as raised,
+        ):
+            squasher.compare(one.images[0], two.images[0])
+        assert raised.value.where.startswith(f"{place}: layer 3 of 5")
 
 
 def test_writing_and_comparing_images(image: Path, out: Path) -> None:

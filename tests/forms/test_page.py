@@ -40,7 +40,7 @@ def test_the_page_beside_the_document(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     result = squash("inspect", "--quiet", "--html", tmp_path / "no" / "app.html", stdin=APP)
-    assert "cannot be written" in failed(result, 6)
+    assert "no such folder" in failed(result, 6)
 
 
 def test_what_is_missing_is_said_before_the_image_is_read(

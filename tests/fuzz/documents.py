@@ -37,10 +37,12 @@ def one(data: bytes) -> None:
                     for tag in item.tags:
                         named(tag)
             case "index":
-                for pointer in spec.parse_index(text, "index.json"):
+                index = spec.parse_document(text, "index.json")
+                for pointer in spec.parse_index(index, "index.json"):
                     spec.dump(pointer.document).encode()
             case "manifest":
-                spec.dump(spec.parse_manifest(text, "manifest").document).encode()
+                manifest = spec.parse_document(text, "manifest")
+                spec.dump(spec.parse_manifest(manifest, "manifest").document).encode()
             case _:
                 named(text.decode("utf-8", "replace"))
     except (DocumentError, UnsupportedImageError) as error:

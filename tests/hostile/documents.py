@@ -276,11 +276,40 @@ def cases() -> Iterator[Case]:
             f"index.json.manifests[0].{name}: ",
         )
     for key in ("os", "rootfs", "history"):
+        for other in (key.upper(), key.replace("s", "\u017f")):  # Go takes that for an s
+            if other != key:
+                more = b', "%s": null}' % other.encode()
+                says = f"config.json.{other}: the key occurs twice"
+                yield refused(f"config: {key} and {other}", docker(item(), text[:-1] + more), says)
+    for key in ("layers", "config", "schemaVersion"):
+        twin = {key.upper(): None}
         yield refused(
-            f"config: {key} twice",
-            docker(item(), text[:-1] + b', "%s": null}' % key.upper().encode()),
-            f"config.json.{key.upper()}: the key occurs twice",
+            f"manifest: {key} and {key.upper()}",
+            oci(manifest=twin),
+            f"blobs/sha256/{sha256(oci_manifest(twin))}.{key}: the key occurs twice",
         )
+    for value in (5, True, [], {}):
+        yield refused(
+            f"index: a mediaType of {value}",
+            oci(index=dump({"manifests": [], "mediaType": value})),
+            "index.json.mediaType: a string is expected",
+        )
+        manifest = oci_manifest({"mediaType": value})
+        yield refused(
+            f"manifest: a mediaType of {value}",
+            oci(manifest={"mediaType": value}),
+            f"blobs/sha256/{sha256(manifest)}.mediaType: a string is expected",
+        )
+    yield refused(
+        "manifest.json: Layers in two cases",
+        docker([{**item()[0], "layers": []}]),
+        "manifest.json[0].Layers: the key occurs twice",
+    )
+    yield refused(
+        "config: a label twice",
+        docker(item(), text[:-1] + b', "config": {"Labels": {"a": "1", "a": "2"}}}'),
+        "config.json: no valid JSON: the key 'a' occurs twice",
+    )
     for name, config in (
         ("an integer of 4000 digits", _changed(x=10**3999)),
         ("nested 99 times", text[:-1] + b', "x":' + _nested(99) + b"}"),

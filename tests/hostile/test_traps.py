@@ -29,6 +29,7 @@ from tests.builders import (
     layer,
     long_name,
     pax,
+    sha256,
 )
 from tests.counting import CountedStream, counted_calls
 from tests.hostile.case import GOOD, descriptor, docker, dump, item, oci
@@ -230,6 +231,42 @@ def one_manifest_again_and_again(n: int) -> bytes:
     manifest = dump({"config": descriptor(config, "config.v1+json"), "layers": [descriptor(GOOD)]})
     pointer = descriptor(manifest, "manifest.v1+json")
     return oci(manifest, index=dump({"manifests": [pointer] * n}))
+
+
+@trap
+def one_config_in_many_manifests(n: int) -> bytes:
+    """manifest.json lists the one, the index the other: each is looked for among all."""
+    config = dump(image_config([GOOD]))
+    layers = [gzip.compress(GOOD, mtime=i) for i in range(n)]
+    manifests = [
+        dump({"config": descriptor(config, "config.v1+json"), "layers": [descriptor(x)]})
+        for x in layers
+    ]
+    index = dump({"manifests": [descriptor(x, "manifest.v1+json") for x in manifests]})
+    name = f"blobs/sha256/{sha256(config)}"
+    items = [item(Config=name, Layers=[f"blobs/sha256/{sha256(x)}"])[0] for x in layers]
+    return oci(config, *layers, *manifests, index=index, members={"manifest.json": dump(items)})
+
+
+@trap
+def sparse_maps_in_streams_of_a_byte(n: int) -> bytes:
+    fragments = [(2 * i, b"x") for i in range(n // 4)]
+    data = layer(Sparse(b"s", n, fragments, "1.0"))
+    blob = b"".join(gzip.compress(data[i : i + 1], 1, mtime=0) for i in range(len(data)))
+    config = dump(image_config([data]))
+    return docker(item(Layers=["blob"]), config, {"blob": blob})
+
+
+@trap
+def a_layer_again_and_again_where_documents_disagree(n: int) -> bytes:
+    big = layer(File(b"f", bytes(n << 10)))
+    config = dump(image_config([big] * (n // 8)))
+    names = ["blob"] * (n // 8)
+    other = dump(image_config([GOOD]))
+    manifest = dump({"config": descriptor(other, "config.v1+json"), "layers": [descriptor(GOOD)]})
+    index = dump({"manifests": [descriptor(manifest, "manifest.v1+json")]})
+    files = {f"blobs/sha256/{sha256(x)}": x for x in (other, manifest, GOOD)}
+    return docker(item(Layers=names), config, {"blob": big, "index.json": index, **files})
 
 
 @trap

@@ -53,7 +53,8 @@ def test_load() -> None:
 
 
 def test_keys_are_found_as_go_finds_them() -> None:
-    assert spec.field({"layers": 1, "Layers": 2}, "Layers") == 2
+    with pytest.raises(DocumentError, match="occurs twice"):
+        spec.field({"layers": 1, "Layers": 2}, "Layers")
     assert spec.field({"LAYERS": 1}, "Layers") == 1
     assert spec.field({}, "Layers") is None
 
@@ -119,14 +120,52 @@ def test_an_error_in_manifest_json_names_the_place(data: bytes, where: str) -> N
 
 def test_manifests_and_indexes() -> None:
     pointer: dict[str, Any] = {"digest": str(A), "size": 3, "annotations": {"k": "v"}}
-    manifest = spec.parse_manifest(
-        json.dumps({"config": pointer, "layers": [pointer]}).encode(), ""
-    )
+    manifest = spec.parse_manifest({"config": pointer, "layers": [pointer]}, "")
     assert manifest.config == manifest.layers[0] == spec.Descriptor(A, 3, "", pointer)
     typed = {**pointer, "mediaType": "m", "platform": {"os": "linux"}}
-    (one,) = spec.parse_index(json.dumps({"manifests": [typed]}).encode(), "")
+    (one,) = spec.parse_index({"manifests": [typed]}, "")
     assert one == spec.Descriptor(A, 3, "m", typed)
-    assert spec.parse_index(b'{"manifests":null}', "") == ()
+    assert spec.parse_index(spec.parse_document(b'{"manifests":null}', ""), "") == ()
+
+
+def test_members_are_found_in_any_case_and_spelt_as_specified() -> None:
+    """As Go does, which takes the long s and the Kelvin sign for letters, too."""
+    pointer = {"DIGEST": str(A), "\u017fize": 3, "MEDIATYPE": None, "Platform": {"OS": "linux"}}
+    found = spec.parse_document(json.dumps({"Layers": [pointer], "x": None}).encode(), "")
+    assert found == {"layers": [pointer], "x": None}
+    one = spec.parse_manifest({"config": pointer, **found}, "").layers[0]
+    assert one.document == {"digest": str(A), "size": 3, "platform": {"os": "linux"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ('{"layers":[],"Layers":[]}', "m.layers"),
+        ('{"layers":null,"layer\u017f":[]}', "m.layers"),
+        ('{"config":{},"config":{}}', "m"),
+        ('{"x":{"a":1,"a":2}}', "m"),
+        ('{"mediaType":5}', "m.mediaType"),
+    ],
+)
+def test_a_member_that_readers_find_differently_is_refused(text: str, where: str) -> None:
+    with pytest.raises(DocumentError) as raised:
+        spec.parse_document(text.encode(), "m")
+    assert raised.value.where == where
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ('"root\u017f":1,"rootfs":{"diff_ids":[]}', "config.rootfs"),
+        ('"rootfs":{"diff_ids":[],"Diff_IDs":[]}', "config.rootfs.diff_ids"),
+        ('"rootfs":{"diff_ids":[]},"history":[{"created":"","Created":""}]', "config.history[0]"),
+    ],
+)
+def test_a_config_that_readers_find_differently_is_refused(change: str, where: str) -> None:
+    change = change.replace("root\u017f", "rootf\u017f")
+    with pytest.raises(DocumentError, match="occurs twice") as raised:
+        spec.parse_config(f"{{{change}}}".encode())
+    assert raised.value.where.startswith(where)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +182,7 @@ def test_manifests_and_indexes() -> None:
 def test_an_error_in_a_descriptor_names_the_place(change: dict[str, Any], where: str) -> None:
     pointer = {"digest": str(A), "size": 3, **change}
     with pytest.raises(DocumentError) as raised:
-        spec.parse_index(json.dumps({"manifests": [pointer]}).encode(), "index.json")
+        spec.parse_index({"manifests": [pointer]}, "index.json")
     assert raised.value.where == where
 
 
@@ -186,7 +225,8 @@ def test_a_config_may_be_bare() -> None:
         ('{"rootfs":{},"history":[{},{"created_by":1}]}', "config.history[1].created_by"),
         ('{"rootfs":{},"created":1}', "config.created"),
         ('{"rootfs":{},"os":1}', "config.os"),
-        ('{"rootfs":{},"rootfs":{}}', "config.rootfs"),
+        ('{"rootfs":{},"rootfs":{}}', "config"),
+        ('{"rootfs":{},"Rootfs":{}}', "config.Rootfs"),
         ('{"rootfs":{},"a":1,"A":1}', "config.A"),
     ],
 )
