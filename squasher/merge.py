@@ -40,6 +40,7 @@ from squasher.tarstream import (
     BLOCK,
     CHR,
     DIR,
+    DISPUTED,
     IMPLIED_FACTOR,
     IMPLIED_FREE,
     INHERITS,
@@ -167,7 +168,7 @@ class Draft:
         }
         self._carriers = self._find_carriers(restamped)
         self._whole = bool(restamped)
-        self._disputed = frozenset(warning.path for warning in base.warnings)
+        self._disputed = final.led.union(warning.path for warning in base.warnings)
         self._doubt = Cover(
             self._disputed.union(x.path for x in final.warnings if x.kind == "default-acl")
         )
@@ -270,7 +271,8 @@ class Draft:
     def _trusted(self, path: bytes) -> bool:
         """D3: tell whether every engine reads the base alike at `path`, and above it.
 
-        A default ACL of a squashed layer reaches what is below it, not its own directory.
+        A default ACL of a squashed layer reaches what is below it, not its own directory; what a
+        lower symlink led to, some engines have changed.
         """
         return path not in self._disputed and not self._doubt.below(path)
 
@@ -278,9 +280,11 @@ class Draft:
         self, folder: _Folder, name: bytes, entry: Entry, state: Entry, lower: Entry
     ) -> None:
         """Note that the base may provide `entry`, as `lower` at the same path."""
+        below = self._base.state(lower)
         agree = (
             folder.solid
-            and state.same_attributes(self._base.state(lower))
+            and not below.flags & DISPUTED
+            and state.same_attributes(below)
             and (not self._doubt or self._trusted(join(folder.path, name)))
         )
         known = self._candidates.setdefault(entry, lower if agree else _NOTHING)

@@ -53,6 +53,8 @@ DEFAULT_ACL = b"system.posix_acl_default"
 REWRITE = 1
 #: A default ACL of its directory applied to this entry when its own layer was unpacked.
 INHERITS = 2
+#: Engines differ on what a hard link has made of this file's attributes.
+DISPUTED = 4
 
 Owner = tuple[int, int, int]
 Xattrs = tuple[tuple[bytes, bytes], ...]
@@ -271,7 +273,7 @@ def _decimal(text: bytes) -> int:
 def _time(text: bytes) -> int:
     """Parse a PAX time to nanoseconds; more than nine digits are cut off, as Go does."""
     match = _TIME.fullmatch(text)
-    if not match:
+    if not match or not -(1 << 63) <= int(match[1] + match[2]) < 1 << 63:
         raise ArchiveError(f"{show(text)} is no time")
     sign, seconds, fraction = match.groups()
     value = int(seconds) * 10**9 + int((fraction or b"")[:9].ljust(9, b"0"))
@@ -383,15 +385,15 @@ def _prefix(tail: bytes) -> bytes:
 
 
 def _checksum(field: bytes) -> int:
-    """Return what adler32 of the whole header must be, modulo 65536, if `field` is its checksum.
+    """Return what adler32 of an ASCII header must be, modulo 65536, if `field` is its checksum.
 
-    The low half of adler32 is 1 plus the sum of the bytes, modulo 65521; tar sums the header with
-    its checksum field as eight spaces.
+    The low half of adler32 is 1 plus the sum of the bytes, modulo 65521, which no sum of ASCII
+    reaches; tar sums the header with its checksum field as eight spaces. -1 if there is none.
     """
     text = cut(field.strip(b" \0"))
     if not _OCTAL.fullmatch(text):
         return -1
-    return (int(text, 8) + sum(field) - 8 * 32 + 1) % 65521
+    return min(int(text, 8) + sum(field) - 8 * 32 + 1, 65536)
 
 
 def _common_time(raw: bytes) -> int:
@@ -402,10 +404,10 @@ def _common_time(raw: bytes) -> int:
     return value
 
 
-def _signed_checksum(block: bytes) -> int:
-    """Return the checksum as some old tars wrote it, over signed bytes."""
+def _checksums(block: bytes) -> tuple[int, int]:
+    """Return the checksum of a header, and as some old tars wrote it, over signed bytes."""
     rest = block[:148] + b" " * 8 + block[156:]
-    return sum(byte - 256 if byte > 127 else byte for byte in rest)
+    return sum(rest), sum(byte - 256 if byte > 127 else byte for byte in rest)
 
 
 # ---------------------------------------------------------------- one header, every rule
@@ -432,10 +434,11 @@ class _Headers:
 
     def check(self, block: bytes) -> None:
         """Raise ArchiveError unless the checksum of `block` holds, unsigned or signed."""
-        if adler32(block) & 0xFFFF != self.checksums[block[148:156]]:
-            text = cut(block[148:156].strip(b" \0"))
-            if not _OCTAL.fullmatch(text) or int(text, 8) != _signed_checksum(block):
-                raise ArchiveError("header checksum mismatch")
+        if block.isascii() and adler32(block) & 0xFFFF == self.checksums[block[148:156]]:
+            return
+        text = cut(block[148:156].strip(b" \0"))
+        if not _OCTAL.fullmatch(text) or int(text, 8) not in _checksums(block):
+            raise ArchiveError("header checksum mismatch")
 
     def extension(self, flag: int, body: bytes, start: int) -> None:
         """Take the body of a PAX or GNU long-name header that begins at `start`."""
@@ -509,7 +512,10 @@ class _Headers:
         return self._sparse_name(name), entry
 
     def _sparse_name(self, name: bytes) -> bytes:
-        return (self.pax.get(b"GNU.sparse.name") or name) if self.sparse_version() else name
+        name = (self.pax.get(b"GNU.sparse.name") or name) if self.sparse_version() else name
+        if b"\0" in name:
+            raise ArchiveError("NUL in the name")
+        return name
 
     def sparse_version(self) -> str:
         """Return "0", "1" or "": how a PAX sparse file keeps its map, if this is one.
@@ -654,6 +660,7 @@ class LayerWalk:
                 headers.start < 0
                 and (flag == REG or flag == DIR or flag == SYM or flag == LINK)
                 and adler32(block) & 0xFFFF == checksums[block[148:156]]
+                and block.isascii()
                 and (digits := block[124:135]).isdigit()
                 and block[135] in b"\0 "
                 and (end := block.find(0, 0, 100)) > 0

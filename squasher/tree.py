@@ -26,6 +26,7 @@ from squasher.tarstream import (
     BLOCK,
     DEFAULT_ACL,
     DIR,
+    DISPUTED,
     IMPLIED_FACTOR,
     IMPLIED_FREE,
     INHERITS,
@@ -99,6 +100,8 @@ class Tree:
         #: Bytes of headers that directories nobody spelt out may still take.
         self.room = IMPLIED_FREE
         self.warnings: list[Dispute] = []
+        #: Where symlinks led whose place a directory took: some engines follow them there.
+        self.led: frozenset[bytes] = frozenset()
         #: Entries applied since the fork that a later one has replaced.
         self.overwritten = 0
         self.first = 0
@@ -115,6 +118,7 @@ class Tree:
         new.stamps = self.stamps
         new.shares_stamps = True
         new.room = self.room
+        new.led = self.led
         new.first = first
         return new
 
@@ -193,6 +197,7 @@ class _Application:
         self.implied: list[tuple[bytes, int]] = []
         #: What opaque whiteouts have hidden.
         self.hidden: dict[bytes, dict[bytes, Node]] = {}
+        self.led: set[bytes] = set()
         self._resolved = b""
         #: Whether a path may come twice; only then is it worth looking.
         self.twice = False
@@ -208,10 +213,17 @@ class _Application:
         )
         if hidden:
             records = sorted([*records, *hidden], key=_by_offset)
+        if self._may_be_led():
+            records = deque(records)
+            for offset, path in self._places():
+                self._entries(_until(records, offset))
+                self._refuse_led(path)
         self._entries(records)
         for dispute in changes.warnings:
             self.warn(dispute.kind, self.moved.get(dispute.path, dispute.path))
         self._note_disputes()
+        if self.led:
+            self.tree.led |= self.led
         self._give_back()
 
     def warn(self, kind: str, path: bytes) -> None:
@@ -317,6 +329,33 @@ class _Application:
         changes = self.changes
         pairs = zip(changes.paths, changes.entries, strict=True)
         return frozenset(path for path, entry in pairs if entry.kind == DIR)
+
+    def _may_be_led(self) -> bool:
+        """Tell whether a whiteout may stand below a symlink that the layer itself has made."""
+        changes = self.changes
+        parts = {part for _, path in self._places() for part in path.split(b"/")}
+        return bool(parts) and any(
+            name in parts and entry.kind in (SYM, LINK)
+            for name, entry in zip(changes.names, changes.entries, strict=True)
+        )
+
+    def _places(self) -> list[tuple[int, bytes]]:
+        """Return where the whiteouts stand: in the archive, and in which directory."""
+        changes = self.changes
+        places = [(gone.offset, gone.path.rpartition(b"/")[0]) for gone in changes.whiteouts]
+        return sorted(places + [(gone.offset, gone.path) for gone in changes.opaques])
+
+    def _refuse_led(self, path: bytes) -> None:
+        """Raise ArchiveError if a symlink of the layer stands at `path` or above it.
+
+        Engines follow it and hide what is in the directory that it leads to. No builder writes
+        such whiteouts; those below a symlink of a lower layer mean something else to each engine.
+        """
+        node: Node | None = self.tree.root
+        for name in path.split(b"/") if path else ():
+            node = node.children.get(name) if type(node) is Directory else None
+            if type(node) is Entry and node.kind == SYM and self._is_new(node):
+                raise self.fail(path, "a whiteout below a symlink of the same layer")
 
     def _own(self, path: bytes) -> Directory | None:
         """Return the directory at `path` for changing it; None if it is gone."""
@@ -439,12 +478,14 @@ class _Application:
         names.update(entry.xattrs)
         if len(names) > XATTRS_MAX:
             raise self.fail(path, f"more than {XATTRS_MAX} extended attributes")
-        if now.layer != self.layer:
+        disputed = now.layer != self.layer
+        if disputed:
             self.warn("link-to-lower", path)
         start = 1 if now.kind == SYM else 0  # the kernel ignores a symlink's mode
         said = (entry.owner[start:], entry.mtime, entry.xattrs)
         if said != (now.owner[start:], now.mtime, now.xattrs):
             self.warn("link-header-differs", path)
+            disputed = True
         if now.kind == SYM and entry.xattrs:
             self.warn("symlink-xattr", path)
         if tree.shares_stamps:
@@ -452,6 +493,8 @@ class _Application:
         tree.stamps[found] = now.restamped(
             self.layer, entry.owner, mtime, tuple(sorted(names.items()))
         )
+        if disputed:
+            tree.stamps[found].flags |= DISPUTED
         folder.children[name] = found
 
     def _resolve(self, path: bytes) -> Node | None:
@@ -550,11 +593,38 @@ class _Application:
             if child.kind == SYM:
                 new.over = child
                 self.warn("through-lower-symlink", place)
+                self.led.add(self._leads_to(place))
             else:
                 self.warn("file-becomes-directory", place)
         folder.children[name] = new
         self.implied.append((place, entry.data))
         return new
+
+    def _leads_to(self, path: bytes) -> bytes:
+        """Return the path that the symlink at `path` leads to, there or not; the root for loops."""
+        found: list[tuple[bytes, Node | None]] = []
+        parts = deque(path.split(b"/"))
+        steps = 0
+        while parts:
+            steps += 1
+            if steps > MAX_STEPS:
+                return b""
+            name = parts.popleft()
+            if name in (b"", b"."):
+                continue
+            if name == b"..":
+                del found[-1:]
+                continue
+            above = found[-1][1] if found else self.tree.root
+            node = above.children.get(name) if type(above) is Directory else None
+            if type(node) is not Entry or node.kind != SYM:
+                found.append((name, node))
+                continue
+            target: bytes = node.target  # type: ignore[assignment]
+            if target.startswith(b"/"):
+                found.clear()
+            parts.extendleft(reversed(target.split(b"/")))
+        return b"/".join(name for name, _ in found)
 
     def _follow(self, path: bytes, entry: Entry) -> tuple[Directory, bytes]:
         """Return the directory that the symlinks of this layer at `path` lead to, and its path."""
@@ -693,3 +763,9 @@ _IMPLIES = 0
 
 def _by_offset(record: _Record) -> int:
     return record[2].data
+
+
+def _until(records: deque[_Record], offset: int) -> Iterator[_Record]:
+    """Take the records that come before `offset` in the archive."""
+    while records and records[0][2].data < offset:
+        yield records.popleft()

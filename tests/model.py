@@ -241,6 +241,8 @@ def nanoseconds(text: bytes) -> int:
     if fraction and not (fraction.isdigit() and fraction.isascii()):
         raise ModelError(f"bad time {text!r}")
     nanos = int(fraction[:9].ljust(9, b"0"))
+    if not -(2**63) <= decimal(seconds) < 2**63:
+        raise ModelError(f"bad time {text!r}")
     return decimal(seconds) * 10**9 + (-nanos if seconds.startswith(b"-") else nanos)
 
 
@@ -385,6 +387,7 @@ class Node:
     device: tuple[int, int] = (0, 0)
     children: dict[bytes, Node] = field(default_factory=dict)
     linked: bool = False  # has been the target of a hard link
+    disputed: bool = False  # engines differ on what a hard link has made of its attributes
     replaced: Node | None = None  # the symlink of a lower layer that an implied directory replaced
 
 
@@ -405,6 +408,7 @@ class Tree:
         self.warnings: set[Disagreement] = set()
         self.said: list[set[Path]] = []  # for each layer: directories that it names or goes through
         self.own: list[set[Path]] = []  # for each layer: directories that have an entry in it
+        self.led: set[Path] = set()  # where lower symlinks led whose place a directory took
         self.root = self.new("dir", 0, -1, explicit=False)
 
     def new(self, kind: str, mtime: int, layer: int, *, explicit: bool) -> Node:
@@ -439,6 +443,10 @@ def apply_layer(tree: Tree, entries: Sequence[Entry], layer: int) -> None:
     for index, entry in enumerate(entries):
         if entry.kind in ("whiteout", "opaque"):
             parent = entry.path[:-1] if entry.kind == "whiteout" else entry.path
+            for above in prefixes(parent):
+                node = find(tree.root, above)
+                if node is not None and node.kind == "symlink" and node.layer == layer:
+                    raise ModelError(f"a whiteout below {above!r}, a symlink of the same layer")
             if index in implied:
                 made = directory(tree, parent, entry, layer)[2]
             else:
@@ -561,6 +569,7 @@ def directory(tree: Tree, path: Path, entry: Entry, layer: int) -> tuple[Path, N
         if node is None or node.kind != "dir":
             if node is not None and node.kind == "symlink":
                 tree.warn("through-lower-symlink", layer, real)
+                tree.led.add(leads_to(tree, real))
             elif node is not None and node.layer == layer:
                 raise ModelError(f"{real!r} is no directory")
             elif node is not None:
@@ -576,6 +585,28 @@ def directory(tree: Tree, path: Path, entry: Entry, layer: int) -> tuple[Path, N
     return tuple(name for name, _ in trail), trail[-1][1] if trail else tree.root, made
 
 
+def leads_to(tree: Tree, path: Path) -> Path:
+    """Return where a symlink leads, there or not; the root for a loop."""
+    todo, followed = list(path), 0
+    found: list[bytes] = []
+    while todo:
+        name = todo.pop(0)
+        if name == b"..":
+            found = found[:-1]
+        elif name not in (b"", b"."):
+            node = find(tree.root, (*found, name))
+            if node is not None and node.kind == "symlink":
+                followed += 1
+                if followed > MAX_SYMLINKS:
+                    return ()
+                if node.target.startswith(b"/"):
+                    found = []
+                todo = node.target.split(b"/") + todo
+            else:
+                found.append(name)
+    return tuple(found)
+
+
 def link(tree: Tree, entry: Entry, path: Path, layer: int) -> Node:
     """Return the node that a hard link binds to, stamped as rule A5 says."""
     target = clean(entry.target, is_dir=False)
@@ -585,10 +616,12 @@ def link(tree: Tree, entry: Entry, path: Path, layer: int) -> Node:
         raise ModelError(f"{path!r} links to {target!r}")
     if node.layer < layer:
         tree.warn("link-to-lower", layer, path)
+        node.disputed = True
     old = (node.uid, node.gid, node.mtime, node.xattrs, node.mode)
     new = (entry.uid, entry.gid, entry.mtime, entry.xattrs, entry.mode)
     if old[:4] != new[:4] or (old != new and node.kind != "symlink"):
         tree.warn("link-header-differs", layer, path)
+        node.disputed = True
     if node.kind == "symlink" and entry.xattrs:
         tree.warn("symlink-xattr", layer, path)
     node.mode, node.uid, node.gid = entry.mode, entry.uid, entry.gid
@@ -813,6 +846,7 @@ class Merge:
             names = new_groups[new.serial]
             if (
                 same(old, new)
+                and not old.disputed
                 and names == old_groups[old.serial]
                 and all(self.trusted(name) for name in names)
             ):
@@ -829,6 +863,8 @@ class Merge:
         """Tell whether every engine reads base and result alike on the way to a path (D0, D3)."""
         assert self.full is not None
         if any(above not in self.full for above in prefixes(path[:-1])):
+            return False
+        if any(path[: len(led)] == led for led in self.final.led):
             return False
         for warning in self.final.warnings:
             at = tuple(warning.path.split(b"/")) if warning.path else ()

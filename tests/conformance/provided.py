@@ -19,6 +19,7 @@ from tests.conformance.case import D2, LOWER, SUB, D, case
 
 A = File(b"d/a", b"lower a")
 Z = [File(b"z")]
+CAPABILITY = {b"security.capability": b"\1\0\0\2" + bytes(16)}
 GROUP = (D, File(b"d/1", b"x"), Hardlink(b"d/2", b"d/1"), Hardlink(b"d/3", b"d/1"))
 
 CASES = (
@@ -253,6 +254,39 @@ CASES = (
         [Dir(b"n"), File(b"n/1", b"x"), Hardlink(b"n/2", b"n/1")],
         Z,
         warns="duplicate-path",
+    ),
+    case(
+        "d3-name-gone",
+        "the same where that name has gone: the capability, lost on some engines, is said again",
+        [File(b"f", b"x", xattrs=CAPABILITY), Hardlink(b"g", b"f", xattrs={})],
+        [Whiteout(b"g")],
+        [File(b"f", b"x", xattrs=CAPABILITY)],
+        Z,
+        warns="link-header-differs",
+    ),
+    case(
+        "d3-led",
+        "a layer went through a lower symlink: some engines changed what it leads to",
+        [Dir(b"usr"), Dir(b"usr/lib"), File(b"usr/lib/x", b"A"), Symlink(b"lib", b"usr/lib")],
+        [File(b"lib/x", b"B")],
+        [Dir(b"usr"), Dir(b"usr/lib"), File(b"usr/lib/x", b"A")],
+        Z,
+        warns="through-lower-symlink",
+    ),
+    case(
+        "d3-led-loop",
+        "so through a symlink that leads back to itself, and one that leads nowhere",
+        [
+            Dir(b"e"),
+            File(b"e/x"),
+            Symlink(b"s", b"../t"),
+            Symlink(b"t", b"/s"),
+            Symlink(b"u", b"v"),
+        ],
+        [File(b"s/x"), File(b"u/x")],
+        [Dir(b"e"), File(b"e/x")],
+        Z,
+        warns="through-lower-symlink",
     ),
     case(
         "d3-other",

@@ -184,6 +184,22 @@ EITHER = {
         pax([(b"mtime", b"1.2.3")]) + encode(X),
         "'x' at byte 2048: '1.2.3' is no time",
     ),
+    "PAX mtime beyond 64 bits": (
+        pax([(b"mtime", b"9223372036854775808")]) + encode(X),
+        "'x' at byte 2048: '9223372036854775808' is no time",
+    ),
+    "PAX sparse name with NUL": (
+        pax(
+            [
+                (b"GNU.sparse.major", b"1"),
+                (b"GNU.sparse.minor", b"0"),
+                (b"GNU.sparse.name", b"a\0b"),
+                (b"GNU.sparse.realsize", b"0"),
+            ]
+        )
+        + encode(X),
+        "'x' at byte 2048: NUL in the name",
+    ),
     "PAX atime that is no time": (
         pax([(b"atime", b"NaN")]) + encode(X),
         "'x' at byte 2048: 'NaN' is no time",

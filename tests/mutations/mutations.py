@@ -218,13 +218,8 @@ MERGE = (
     # ---------------------------------------------------------------- D1: what the base provides
     _merge(
         "attributes do not matter",
-        "            and state.same_attributes(self._base.state(lower))\n",
+        "            and state.same_attributes(below)\n",
         "",
-    ),
-    _merge(
-        "the attributes that the base's file once had",
-        "            and state.same_attributes(self._base.state(lower))\n",
-        "            and state.same_attributes(lower)\n",
     ),
     _merge(
         "one name of a file speaks for all",
@@ -235,10 +230,24 @@ MERGE = (
     ),
     _merge(
         "a file is provided below an implied directory",
-        "            folder.solid\n            and state",
-        "            state",
+        "            folder.solid\n            and not below",
+        "            not below",
         _case("d0-parents"),
         "only overlay engines that had reset a directory above show other attributes: rule D0",
+    ),
+    _merge(
+        "provided though engines differ on what a link made of it",
+        "            and not below.flags & DISPUTED\n",
+        "",
+        _case("d3-name-gone"),
+        "an image that gives a warning: rule D3",
+    ),
+    _merge(
+        "provided though some engines went there through a lower symlink",
+        "final.led.union(warning.path for warning in base.warnings)",
+        "frozenset(warning.path for warning in base.warnings)",
+        _case("d3-led"),
+        "an image that gives a warning: rule D3",
     ),
     _merge(
         "provided where engines read the base differently",

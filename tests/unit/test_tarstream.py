@@ -444,6 +444,27 @@ def test_what_is_refused_and_where(part: Member | bytes, says: str) -> None:
     assert "at byte 1024" in said
 
 
+def test_a_checksum_that_is_right_but_for_a_multiple_of_adlers_modulus_is_wrong() -> None:
+    for name in (b"f", b"\xff" * 99):
+        data = bytearray(layer(File(name)))
+        right = int(data[148:154], 8)
+        data[148:154] = b"%06o" % (right + 65521)
+        with pytest.raises(ArchiveError, match="header checksum mismatch"):
+            walk(bytes(data))
+    # A sum above the modulus, taken for the one below it.
+    block = bytearray(builders.header(name=b"\xff" * 99, type=b"0", linkname=b"\xff" * 99))
+    block[265:329] = b"\xff" * 64
+    block[345:500] = b"\xff" * 155
+    block[148:156] = b" " * 8
+    total = sum(block)
+    assert total > 65521
+    block[148:156] = b"%06o\0 " % total
+    assert walk(bytes(block) + bytes(1024)).entries
+    block[148:156] = b"%06o\0 " % (total - 65521)
+    with pytest.raises(ArchiveError, match="header checksum mismatch"):
+        walk(bytes(block) + bytes(1024))
+
+
 def test_a_checksum_over_signed_bytes_is_one() -> None:
     name = b"\xff\xfe"
     block = builders.header(name=name, type=b"0", checksum=b" " * 8)
