@@ -148,6 +148,8 @@ def squash_archive(
     target = _Target.of(destination, form)
     if load:
         target = target.and_load()
+    if target.destination is not None:
+        writer.require_open(target.destination)
     if dry_run:
         target = replace(target, destination=None, folder="", load=False)
     if target.tags and tags is not None:

@@ -58,6 +58,10 @@ class Options:
             raise UsageError(f"{self.max_size} is no size", where="--max-size")
         if self.history not in ("keep", "drop"):
             raise UsageError(f"{self.history!r} is neither keep nor drop", where="--history")
+        try:
+            (self.message or "").encode("utf-8")
+        except UnicodeEncodeError:
+            raise UsageError("is no UTF-8", where="--message") from None
         parse_compression(self.compress)
         parse_created(self.created)
 

@@ -70,4 +70,7 @@ def answer(command: click.Command, program: str) -> int:
     """Answer the shell, as its question in the environment demands; return the exit code."""
     from click.shell_completion import shell_complete
 
-    return shell_complete(command, {}, program, VARIABLE, os.environ[VARIABLE])
+    try:
+        return shell_complete(command, {}, program, VARIABLE, os.environ[VARIABLE])
+    except (KeyError, ValueError):  # no shell asks so: words missing, or no text
+        return 1

@@ -342,6 +342,19 @@ def replaces(destination: Destination) -> bool:
     return os.path.isfile(destination) or not os.path.exists(destination)
 
 
+def require_open(destination: Destination) -> None:
+    """Raise OutputError for a descriptor of this process that is closed.
+
+    To be asked before anything is opened: the next file would get its number.
+    """
+    if isinstance(destination, str | os.PathLike):
+        name = os.fspath(destination)
+        descriptor = _descriptor(name)
+        if descriptor is not None:
+            with _errors(name):
+                os.fstat(descriptor)
+
+
 def _descriptor(name: str) -> int | None:
     """Return the descriptor of this process that a path stands for.
 

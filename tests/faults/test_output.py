@@ -8,6 +8,7 @@ import resource
 import signal
 import stat
 import subprocess
+import sys
 import tarfile
 import tempfile
 import threading
@@ -176,6 +177,17 @@ def test_dev_stdout_is_written_like_stdout(image: Path, name: str) -> None:
     result = squash("-q", image, "-o", name)
     assert (result.returncode, result.stderr) == (0, b"")
     assert result.stdout == expected()
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_a_closed_stdout_takes_no_archive(image: Path, name: str) -> None:
+    """The temporary file that a pipe is copied to would get its number, and the archive."""
+    shell = 'cat "$1" | "$2" -m squasher -q - -o "$3" >&-'
+    result = subprocess.run(
+        ["sh", "-c", shell, "sh", image, sys.executable, name], capture_output=True, check=False
+    )
+    assert result.returncode == 6
+    assert "cannot be written" in error_line(result.stderr)
 
 
 def test_a_device_is_written(image: Path, tmp_path: Path) -> None:

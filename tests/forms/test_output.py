@@ -121,6 +121,7 @@ def notes_of(index: Document) -> list[Document]:
         ("--compress zstd:0", "'0' is no level of zstd; 1 to 19"),
         ("--compress zstd:-1", "'-1' is no level of zstd"),
         ("--compress none:1", "'none:1' is not known"),
+        ("--message \udcff", "--message: is no UTF-8"),
         ("--created yesterday", "'yesterday' is no time; give RFC 3339 or epoch seconds"),
         ("--created 2024-02-30T00:00:00Z", "is no time"),
         ("--created 2024-01-01T00:00:00+24:00", "is no time"),

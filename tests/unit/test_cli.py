@@ -121,6 +121,18 @@ def test_verbose_tells_each_phase_once(image: str, capsys: pytest.CaptureFixture
     assert lines.count("squash: hashing the new layer") == 1
 
 
+def test_too_little_memory_is_one_line(
+    image: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def apply(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("squasher.tree.Tree.apply", apply)
+    assert cli.run([image, "--dry-run"]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "squash: not enough memory for the entries of this image"
+
+
 def test_another_thread_leaves_signals_alone(image: str) -> None:
     before = signal.getsignal(signal.SIGTERM)
     codes: list[int] = []

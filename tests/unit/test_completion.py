@@ -64,3 +64,12 @@ def test_the_script_for_a_shell(
     with pytest.raises(SystemExit, match="0"):
         cli.main()
     assert f"_SQUASH_COMPLETE={shell}_complete" in capsys.readouterr().out
+
+
+def test_a_question_that_no_shell_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_SQUASH_COMPLETE", "bash_complete")
+    monkeypatch.delenv("COMP_WORDS", raising=False)
+    for number in ("x", "1"):
+        monkeypatch.setenv("COMP_CWORD", number)
+        with pytest.raises(SystemExit, match="1"):
+            cli.main()
