@@ -344,7 +344,8 @@ class _Target:
         if not late:
             job.settle()
             if check is not None and not self.folder:
-                check.archive(job.spool.store(writer.chunks(written, lambda count: None)))
+                copy = job.spool.store(writer.chunks(written, lambda count: None), written.size)
+                check.archive(copy)
         with job.timed("write"):
             if not late:
                 load()

@@ -38,9 +38,18 @@ class Spool:
         self.keep(new)
         return new
 
-    def store(self, chunks: Iterable[bytes]) -> Content:
-        """Return what `chunks` bring, copied to a new file. Raises OutputError."""
+    def store(self, chunks: Iterable[bytes], size: int = 0) -> Content:
+        """Return what `chunks` bring, `size` bytes where that is known, copied to a new file.
+
+        Raises OutputError, and before anything is copied if so much does not fit.
+        """
         new = self.create()
+        if size and hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(new.fileno(), 0, size)
+            except OSError as error:
+                if error.errno == errno.ENOSPC:
+                    raise self._failed(error, 0, size) from None
         self.fill(new, chunks)
         return Content((Extent(open_file(new), 0, new.tell()),))
 
@@ -74,8 +83,8 @@ class Spool:
             if error.errno != errno.EINVAL:
                 raise self._failed(error, new.tell()) from None
 
-    def _failed(self, error: OSError, written: int) -> OutputError:
-        got = f" after {written} bytes" if written else ""
+    def _failed(self, error: OSError, written: int, size: int = 0) -> OutputError:
+        got = f" after {written} bytes" if written else f" of {size} bytes" if size else ""
         return OutputError(
             f"cannot hold temporary data{got}: {error.strerror}",
             where=self.folder,

@@ -247,6 +247,14 @@ TIMES = (
         LOWER,
         [File(b"n", mtime=b"1500000000.12345678987")],
     ),
+    case(
+        "x05-octal",
+        "a time after 2262 in twelve octal digits",
+        LOWER,
+        [replace(File(b"n"), patches=((136, b"7" * 12),))],
+        [File(b"z")],
+        warns="odd-mtime",
+    ),
     case("x05c", "a time before 1970", LOWER, [File(b"n", mtime=-5 * SECOND)], warns="odd-mtime"),
     case(
         "x05c-fraction",

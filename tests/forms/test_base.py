@@ -384,6 +384,11 @@ def test_a_prefix_of_several_image_ids() -> None:
     assert f"2 images fit {prefix}" in failed(squash("--image", prefix, stdin=image), 4)
 
 
+def test_a_base_that_other_tools_have() -> None:
+    line = failed(squash("-f", "docker://debian", stdin=IMAGE), 2)
+    assert "the transport docker:// is not supported; `skopeo copy docker://debian" in line
+
+
 def test_stdin_is_no_base() -> None:
     table(squash("-f", "-", stdin=IMAGE), "-f -")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from tests.forms.shapes import (
     ARM,
     CONTAINERD_NAME,
     LAYERS,
+    OCI_LAYER,
+    OCI_MANIFEST,
     OUTER,
     REF_NAME,
     SAMPLE,
@@ -29,10 +32,20 @@ from tests.forms.shapes import (
     Odd,
     Shape,
     Stored,
+    blob,
+    describe,
+    dump,
+    gzipped,
+    index_of,
+    item,
+    layout,
+    manifest_of,
     oci_type,
     odd_documents,
+    pack,
     plain_files,
     spoken_oci,
+    stored,
 )
 
 ODD = odd_documents()
@@ -269,6 +282,25 @@ def test_history_that_is_null_stays_null(tmp_path: Path) -> None:
     assert found.one.config["history"] is None
     _, found = squash(Shape(ODD["history-absent"].archive, ()), tmp_path, 0)
     assert "history" not in found.one.config
+
+
+def test_blobs_that_the_documents_do_not_have_in_common() -> None:
+    """manifest.json need not name the blobs; the index has the same config over others."""
+    image = stored(pack_layer=gzipped, media_type=f"{OCI_LAYER}+gzip")
+    other = stored(pack_layer=lambda data: gzip.compress(data, 1, mtime=1))
+    manifest = manifest_of(other.config, other.descriptors)
+    names = [*map(blob, image.blobs[:1]), *(f"{i}.tar" for i in range(1, len(image.blobs)))]
+    files = layout(
+        index_of(describe(OCI_MANIFEST, manifest)),
+        *other.blobs,
+        *image.blobs,
+        image.config,
+        manifest,
+    )
+    files |= dict(zip(names[1:], image.blobs[1:], strict=True))
+    files["manifest.json"] = dump([item(blob(image.config), names, ["app:1"])])
+    report = squasher.squash_archive(io.BytesIO(pack(files)), io.BytesIO())
+    assert "manifest.json is used, its layers fit" in report.notices[0]
 
 
 def test_a_history_that_is_too_short_gets_no_row_and_a_notice(tmp_path: Path) -> None:

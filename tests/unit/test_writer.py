@@ -28,6 +28,24 @@ def written(*parts: object) -> Written:
 SMALL = written(b"data")
 
 
+def test_a_name_that_the_system_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def replace(*_: object) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(OutputError, match=r"cannot take its name: .* mounted there"):
+        write(SMALL, tmp_path / "x.tar", lambda count: None)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_descriptor_that_is_closed() -> None:
+    writer.require_open("/dev/stdout.tar")
+    writer.require_open(io.BytesIO())
+    writer.require_open("/dev/fd/1")
+    with pytest.raises(OutputError, match="Bad file descriptor"):
+        writer.require_open("/proc/self/fd/999999")
+
+
 def silent(count: int) -> None:
     """Report nothing."""
 
