@@ -223,6 +223,14 @@ XATTRS = (
         warns="default-acl ghost-whiteout",
     ),
     case(
+        "x16-linked",
+        "a default ACL behind a lower symlink that a hard link has made the layer's own",
+        [Symlink(b"b", b".")],
+        [Hardlink(b"h", b"b"), Dir(b"b/b", xattrs=DEFAULT_ACL), Dir(b"b/c")],
+        [File(b"z")],
+        warns="default-acl link-to-lower",
+    ),
+    case(
         "x16-opaque",
         "a default ACL after an opaque whiteout in a directory below",
         LOWER,
