@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -36,6 +37,21 @@ def test_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os.path, "isdir", lambda path: False)
     monkeypatch.setattr(tempfile, "gettempdir", lambda: "elsewhere")
     assert Spool().folder == "elsewhere"
+
+
+def test_no_room_for_what_is_known_to_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = [errno.ENOSPC, errno.EOPNOTSUPP]
+
+    def refuse(*_: object) -> None:
+        code = codes.pop(0)
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    spool = Spool(tmp_path)
+    with pytest.raises(OutputError, match="cannot hold temporary data of 3 bytes: No space left"):
+        spool.store([b"abc"], 3)
+    assert spool.store([b"abc"], 3).read_at(0, 3) == b"abc"  # a filesystem that cannot tell
+    spool.close()
 
 
 def test_no_place_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
