@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -97,8 +98,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return an object; of a key that comes twice readers take either, or both."""
     value = dict(pairs)
     if len(value) < len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        counts = Counter(key for key, _ in pairs)
+        twice = next(key for key, count in counts.items() if count > 1)
         raise ValueError(f"the key {show(twice.encode('utf-8', 'surrogatepass'))} occurs twice")
     return value
 

@@ -333,10 +333,12 @@ class _Application:
     def _may_be_led(self) -> bool:
         """Tell whether a whiteout may stand below a symlink that the layer itself has made."""
         changes = self.changes
-        parts = {part for _, path in self._places() for part in path.split(b"/")}
-        return bool(parts) and any(
-            name in parts and entry.kind in (SYM, LINK)
-            for name, entry in zip(changes.names, changes.entries, strict=True)
+        if not changes.whiteouts and not changes.opaques:
+            return False
+        pairs = zip(changes.names, changes.entries, strict=True)
+        links = {name for name, entry in pairs if entry.kind in (SYM, LINK)}
+        return bool(links) and any(
+            not links.isdisjoint(path.split(b"/")) for _, path in self._places()
         )
 
     def _places(self) -> list[tuple[int, bytes]]:
