@@ -27,7 +27,7 @@ from squasher.errors import (
 from squasher.image import Archive, Blob, Branch, Image, Layer, Leaf, Node
 from squasher.paths import show
 from squasher.spec import Descriptor
-from squasher.store import FolderStore, Store, TarStore, document, names
+from squasher.store import FolderStore, TarStore, document, names
 
 #: Indexes inside indexes that are followed; real ones have two levels.
 _DEPTH_MAX = 8
@@ -45,7 +45,19 @@ _FOLDER = re.compile(r"([0-9a-f]{64})/layer\.tar")
 #: Bytes of a descriptor in an index, its annotations and names apart.
 _POINTER = 300
 _INCOMPLETE = "left out images whose blobs are not all in the archive ({})"
+_PINNED = "left out names that end in a digest ({}): {} is the image as it was"
 _ATTESTATION = ("vnd.docker.reference.type", "attestation-manifest")
+#: What may be a manifest or an index. Any other type "MUST NOT generate an error".
+#: Source: image-spec, image-index.md, `manifests`; docker's first schema, which is told by name.
+_MANIFESTS = (
+    "",
+    spec.OCI_MANIFEST,
+    spec.OCI_INDEX,
+    spec.DOCKER_MANIFEST,
+    spec.DOCKER_INDEX,
+    "application/vnd.docker.distribution.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v1+prettyjws",
+)
 _SQUASHFS = b"hsqs"
 
 
@@ -56,22 +68,32 @@ def read(store: TarStore | FolderStore, name: str) -> Archive:
     """
     try:
         documents = _Documents(store)
-        docker, notices = _docker_images(documents) if "manifest.json" in store else ((), ())
-        found = _Index(documents)
-        if "index.json" in store:
-            found.read()
-        _check_names((*docker, *found.images))
-        if docker:
-            return _settle(name, docker, notices, found)
-        if found.images:
-            return Archive(
-                name, tuple(found.images), found.tree, found.document, tuple(found.notices())
-            )
-        if found.problems:
-            raise found.problems[0]
-        raise _no_image(store)
+        archive = _archive(name, documents)
     except SquasherError as error:
         raise error.within(name) from None
+    if not documents.pinned:
+        return archive
+    first = show(next(iter(documents.pinned)).encode())
+    notice = _PINNED.format(len(documents.pinned), first)
+    return replace(archive, notices=(*archive.notices, notice))
+
+
+def _archive(name: str, documents: _Documents) -> Archive:
+    store = documents.store
+    docker, notices = _docker_images(documents) if "manifest.json" in store else ((), ())
+    found = _Index(documents)
+    if "index.json" in store:
+        found.read()
+    _check_names((*docker, *found.images))
+    if docker:
+        return _settle(name, docker, notices, found)
+    if found.images:
+        return Archive(
+            name, tuple(found.images), found.tree, found.document, tuple(found.notices())
+        )
+    if found.problems:
+        raise found.problems[0]
+    raise _no_image(store)
 
 
 def _no_image(store: TarStore | FolderStore) -> ArchiveError:
@@ -96,10 +118,14 @@ def _no_image(store: TarStore | FolderStore) -> ArchiveError:
 
 
 class _Documents:
-    """The documents of a store, up to DOCUMENTS_MAX bytes in all."""
+    """The documents of a store, up to DOCUMENTS_MAX bytes in all.
 
-    def __init__(self, store: Store) -> None:
+    pinned   the full names in them that end in a digest, which nothing is called any more
+    """
+
+    def __init__(self, store: TarStore | FolderStore) -> None:
         self.store = store
+        self.pinned: dict[str, None] = {}
         self._room = DOCUMENTS_MAX
 
     def get(self, name: str) -> bytes:
@@ -133,6 +159,7 @@ def _docker_images(documents: _Documents) -> tuple[tuple[Image, ...], tuple[str,
     tags: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for item in items:
         tags.setdefault((item.config, item.layers), []).extend(item.tags)
+        documents.pinned.update((spec.full_name(name), None) for name in item.pinned)
     images, incomplete = [], []
     for i, (key, own) in enumerate(tags.items()):
         item = spec.ManifestItem(*key, tuple(dict.fromkeys(own)))
@@ -248,7 +275,7 @@ class _Index:
     def _nodes(
         self, pointers: Sequence[Descriptor], tags: tuple[str, ...], depth: int
     ) -> Iterator[Node]:
-        for pointer in pointers:
+        for pointer in self._unpinned(pointers):
             own = tags_of(pointer.document) or tags
             annotations = pointer.document.get("annotations") or {}
             place = pointer.document.get("platform") or {}
@@ -263,6 +290,9 @@ class _Index:
                 yield Leaf(position, pointer.document)
                 continue
             name = spec.blob_name(pointer.digest)
+            if pointer.media_type not in _MANIFESTS:
+                self._artifact(pointer.media_type, name)
+                continue
             if name not in self.documents.store:
                 self._miss(name)
                 continue
@@ -290,6 +320,19 @@ class _Index:
                 self._names.append(dict.fromkeys(own))
                 self._subjects += "subject" in found
                 yield Leaf(position, pointer.document)
+
+    def _unpinned(self, pointers: Sequence[Descriptor]) -> Iterator[Descriptor]:
+        """Yield `pointers` without names that end in a digest; every manifest is still led to."""
+        pinned = [(pointer, _pinned(pointer.document)) for pointer in pointers]
+        led = {pointer.digest for pointer, name in pinned if not name}
+        for pointer, name in pinned:
+            if not name:
+                yield pointer
+                continue
+            self.documents.pinned[spec.full_name(name)] = None
+            if pointer.digest not in led:
+                led.add(pointer.digest)
+                yield replace(pointer, document=_unnamed(pointer.document))
 
     def _miss(self, name: str) -> None:
         self._incomplete += 1
@@ -378,6 +421,20 @@ def tags_of(pointer: dict[str, Any]) -> tuple[str, ...]:
     return ()
 
 
+def _pinned(pointer: dict[str, Any]) -> str:
+    """Return the name that ends in a digest which a descriptor carries, "" if it has none."""
+    annotations = pointer.get("annotations") or {}
+    names = (annotations.get(key, "") for key in (spec.IMAGE_NAME, spec.REF_NAME))
+    return next(filter(spec.is_pinned, names), "")
+
+
+def _unnamed(pointer: dict[str, Any]) -> dict[str, Any]:
+    """Return a descriptor without its names."""
+    names = (spec.IMAGE_NAME, spec.REF_NAME)
+    rest = {key: text for key, text in pointer["annotations"].items() if key not in names}
+    return pointer | {"annotations": rest}
+
+
 # ---------------------------------------------------------------- where both speak
 
 
@@ -458,8 +515,9 @@ def _fits(layer: Layer) -> bool:
 def select(archive: Archive, image: str = "", platform: str = "") -> Archive:
     """Return `archive` with only the images of that name and that platform, "" for any.
 
-    `image` is a name as docker takes it, a reference of the layout, or an image ID or a prefix of
-    six or more digits of one. Raises BaseNotFoundError if nothing fits.
+    `image` is a name as docker takes it, a reference of the layout, or an image ID (the digest of
+    a config, a manifest, an index) or a prefix of six or more digits of one. Raises
+    BaseNotFoundError if nothing fits.
     """
     named = _named(archive, image) if image else ()
     picked = [
@@ -509,17 +567,30 @@ def _named(archive: Archive, name: str) -> set[int]:
     } | set(_referenced(archive.tree, name))
     match = _ID.fullmatch(name)
     if match and not found:
-        found = {
-            i
-            for i, image in enumerate(archive.images)
-            if image.config.image_id.hex.startswith(match[1])
-        }
-        ids = sorted({str(archive.images[i].config.image_id) for i in found})
-        if len(ids) > 1:
+        fits: dict[str, set[int]] = {}
+        for digest, i in _ids(archive):
+            if digest.removeprefix("sha256:").startswith(match[1]):
+                fits.setdefault(digest, set()).add(i)
+        if len({frozenset(images) for images in fits.values()}) > 1:
             raise BaseNotFoundError(
-                f"{len(ids)} images fit {name}: {', '.join(ids)}", where=archive.name
+                f"{len(fits)} images fit {name}: {', '.join(sorted(fits))}", where=archive.name
             )
+        found = next(iter(fits.values()), set())
     return found
+
+
+def _ids(archive: Archive) -> Iterator[tuple[str, int]]:
+    """Yield what engines call an image ID, and the image that it means.
+
+    That is the digest of the config, and in containerd's stores that of what a name leads to.
+    """
+    for i, image in enumerate(archive.images):
+        yield str(image.config.image_id), i
+    nodes = list(archive.tree)
+    while nodes:
+        node = nodes.pop()
+        yield from ((node.pointer["digest"], i) for i in _leaves(node))
+        nodes += () if isinstance(node, Leaf) else node.children
 
 
 def _referenced(nodes: Sequence[Node], name: str) -> Iterator[int]:

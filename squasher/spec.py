@@ -198,36 +198,52 @@ def as_digest(value: Any, where: str) -> Digest:
 
 @dataclass(frozen=True, slots=True)
 class ManifestItem:
-    """One image of a docker-archive: the names of its members, lowest layer first."""
+    """One image of a docker-archive: the names of its members, lowest layer first.
+
+    `pinned` are those of its names that end in a digest.
+    """
 
     config: str
     layers: tuple[str, ...]
     tags: tuple[str, ...]
+    pinned: tuple[str, ...] = ()
 
 
 def parse_manifest_json(data: bytes) -> tuple[ManifestItem, ...]:
     """Read `manifest.json`. Raises DocumentError."""
     where = "manifest.json"
+    value = load(data, where)
+    if isinstance(value, dict) and field(value, "schemaVersion", where) is not None:
+        raise DocumentError(
+            "is a registry's manifest, as the transport dir: has it",
+            where=where,
+            hint="`skopeo copy dir:FOLDER oci-archive:image.tar` first",
+        )
     return tuple(
         _manifest_item(as_object(item, f"{where}[{i}]"), f"{where}[{i}]")
-        for i, item in enumerate(as_list(load(data, where), where))
+        for i, item in enumerate(as_list(value, where))
     )
 
 
 def _manifest_item(item: dict[str, Any], where: str) -> ManifestItem:
     layers = as_list(field(item, "Layers", where), f"{where}.Layers")
-    tags = as_list(field(item, "RepoTags", where), f"{where}.RepoTags")
+    values = as_list(field(item, "RepoTags", where), f"{where}.RepoTags")
+    tags = [_image_name(tag, f"{where}.RepoTags[{i}]") for i, tag in enumerate(values)]
     return ManifestItem(
         as_text(field(item, "Config", where), f"{where}.Config"),
         tuple(as_text(name, f"{where}.Layers[{i}]") for i, name in enumerate(layers)),
-        tuple(_image_name(tag, f"{where}.RepoTags[{i}]") for i, tag in enumerate(tags)),
+        tuple(tag for tag in tags if not is_pinned(tag)),
+        tuple(tag for tag in tags if is_pinned(tag)),
     )
 
 
 def _image_name(value: Any, where: str) -> str:
-    """Return `value` if it names an image; docker, podman and skopeo refuse the archive else."""
+    """Return `value` if it names an image; docker, podman and skopeo refuse the archive else.
+
+    `ctr images export` also writes names that end in a digest.
+    """
     name = as_text(value, where)
-    if normalise_tag(name) is None:
+    if normalise_tag(name) is None and not is_pinned(name):
         raise DocumentError(f"{show(name.encode())} is no image name", where=where)
     return name
 
@@ -533,6 +549,7 @@ _REFERENCE = re.compile(
 
 #: Looks like an image ID: no engine takes it for a name.
 _ID = re.compile(r"[0-9a-f]{64}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def normalise_tag(name: str) -> str | None:
@@ -544,6 +561,12 @@ def normalise_tag(name: str) -> str | None:
     if match is None or _ID.fullmatch(name):
         return None
     return name if match["tag"] else f"{name}:latest"
+
+
+def is_pinned(name: str) -> bool:
+    """Tell whether an image name ends in a digest: it is true of one manifest only."""
+    tag, _, digest = name.partition("@")
+    return normalise_tag(tag) is not None and _DIGEST.fullmatch(digest) is not None
 
 
 def full_name(tag: str) -> str:

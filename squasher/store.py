@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import posixpath
+import re
 import stat
 import sys
 import threading
@@ -119,7 +120,7 @@ class TarStore:
 
 
 class FolderStore:
-    """The folder of an OCI layout. Its members are named by digests and by the specification.
+    """The folder of an OCI layout. What names its members must not lead out of it.
 
     `documents` are taken instead of those that lie beside the blobs, if they are given.
     """
@@ -133,12 +134,14 @@ class FolderStore:
     def __contains__(self, name: str) -> bool:
         if self._documents is not None and not name.startswith("blobs/"):
             return name in self._documents
-        return os.path.isfile(os.path.join(self._folder, name))
+        return _is_inside(name) and os.path.isfile(os.path.join(self._folder, name))
 
     def content(self, name: str) -> Content:
         """Return what the member holds; a file is opened once, however often it is asked for."""
         if name in self._opened:
             return self._opened[name]
+        if not _is_inside(name):
+            raise ArchiveError("leads out of the folder", where=show(_bytes(name)))
         try:
             stream = open(os.path.join(self._folder, name), "rb")  # noqa: SIM115
         except OSError as error:
@@ -147,6 +150,11 @@ class FolderStore:
         size = os.fstat(stream.fileno()).st_size
         self._opened[name] = Content((Extent(open_file(stream), 0, size),))
         return self._opened[name]
+
+
+def _is_inside(name: str) -> bool:
+    """Tell whether a member of a folder that has this name lies in it."""
+    return not os.path.isabs(name) and ".." not in re.split(r"[/\\]", name) and "\0" not in name
 
 
 # ---------------------------------------------------------------- opening

@@ -588,6 +588,31 @@ def ctr_all() -> Shape:
     return Shape(pack(files), tuple(images), (), (nested, *manifests))
 
 
+@shape("ctr-export-pinned")
+def ctr_pinned() -> Shape:
+    """`ctr images export` of all names of a pod's image: it is pinned by its digest as well."""
+    image = stored(pack_layer=gzipped, media_type=f"{OCI_LAYER}+gzip")
+    manifest = manifest_of(image.config, image.descriptors)
+    pinned = f"{TAG.partition(':')[0]}@sha256:{sha256(manifest)}"
+    named = [names(pinned, pinned.partition("/")[2]), names(TAG), names(pinned)]
+    pointers = [describe(OCI_MANIFEST, manifest, annotations=each) for each in named]
+    files = layout(index_of(*pointers), *image.blobs, image.config, manifest)
+    blobs_ = [*map(blob, image.blobs)]
+    files["manifest.json"] = dump([item(blob(image.config), blobs_, [pinned, TAG])])
+    return Shape(pack(files), (image,), (f"a digest (1): {pinned!r}",), (manifest,))
+
+
+@shape("ctr-export-pinned-alone")
+def ctr_pinned_alone() -> Shape:
+    """Do the same with no other name, and without manifest.json, as nerdctl can."""
+    image = stored(pack_layer=gzipped, media_type=f"{OCI_LAYER}+gzip", tags=())
+    manifest = manifest_of(image.config, image.descriptors)
+    pinned = f"example.com/app@sha256:{sha256(manifest)}"
+    pointers = [describe(OCI_MANIFEST, manifest, annotations=names(pinned)) for _ in range(2)]
+    files = layout(index_of(*pointers), *image.blobs, image.config, manifest)
+    return Shape(pack(files), (image,), (f"a digest (1): {pinned!r}",), (manifest,))
+
+
 @shape("umoci-layout")
 def umoci_layout() -> Shape:
     """Return what umoci keeps: two references, of which one is the base of the other."""
@@ -689,6 +714,26 @@ def with_artifact() -> Shape:
     return Shape(
         pack(files), (image,), ("artifacts that are no images, such as signatures (2)",), gone
     )
+
+
+@shape("unknown-types")
+def unknown_types() -> Shape:
+    """Put beside the image what an index may also lead to: image-layout.md has such an example."""
+    image = stored(pack_layer=gzipped, media_type=f"{OCI_LAYER}+gzip")
+    manifest = manifest_of(image.config, image.descriptors)
+    page, packages = b"<page/>", bytes((5 << 20) + 1)
+    inner = index_of(
+        describe(OCI_MANIFEST, manifest, platform=AMD64),
+        describe("application/spdx+json", packages),
+    )
+    pointers = (
+        describe("application/xml", page, annotations={"org.freedesktop.specifications": "x"}),
+        describe(OCI_INDEX, inner, annotations=names(TAG)),
+        describe("application/vnd.example", b"not in the archive"),
+    )
+    gone = (page, packages, inner, manifest)
+    files = layout(index_of(*pointers), *image.blobs, image.config, *gone)
+    return Shape(pack(files), (image,), ("such as signatures (3)",), gone)
 
 
 @shape("several-names")

@@ -113,9 +113,17 @@ ITEMS: dict[str, tuple[Any, str]] = {
         item(RepoTags=["a\x1b[2J:1"]),
         "manifest.json[0].RepoTags[0]: 'a\\x1b[2J:1' is no image name",
     ),
-    "RepoTags has a digest": (
-        item(RepoTags=[f"a@sha256:{'0' * 64}"]),
+    "RepoTags has half a digest": (
+        item(RepoTags=[f"a@sha256:{'0' * 63}"]),
         "manifest.json[0].RepoTags[0]: 'a@sha256:000",
+    ),
+    "RepoTags has a digest of no name": (
+        item(RepoTags=[f"A@sha256:{'0' * 64}"]),
+        "manifest.json[0].RepoTags[0]: 'A@sha256:000",
+    ),
+    "manifest.json is a registry's manifest": (
+        {"schemaVersion": 2, "config": {}, "layers": []},
+        "manifest.json: is a registry's manifest, as the transport dir: has it; `skopeo copy dir:",
     ),
     "RepoTags has an image ID": (
         item(RepoTags=["0" * 64]),
@@ -205,7 +213,7 @@ def _layouts() -> Iterator[Case]:
         ),
         (
             "of a manifest that is a tar",
-            {"manifests": [descriptor(GOOD)]},
+            {"manifests": [descriptor(GOOD, "manifest.v1+json")]},
             f"blobs/sha256/{sha256(GOOD)}: no valid JSON",
         ),
         (
