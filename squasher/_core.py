@@ -15,11 +15,19 @@ from squasher import daemon, reader, spec, store, writer
 from squasher._squash import Options, Squashed, begin
 from squasher.content import Content
 from squasher.digest import Digest
-from squasher.errors import ArchiveError, BaseNotFoundError, PolicyError, SquasherError, UsageError
+from squasher.errors import (
+    ArchiveError,
+    BaseNotFoundError,
+    OutputError,
+    PolicyError,
+    SquasherError,
+    UsageError,
+)
 from squasher.image import Archive, Branch, Image, Node
 from squasher.job import Job, Progress, silent
 from squasher.location import Location, parse_location
 from squasher.paths import show
+from squasher.scan import name_blobs
 from squasher.tarstream import Dispute
 from squasher.writer import Form, Written
 
@@ -34,7 +42,7 @@ class SquashReport:
 
     manifests   manifest digest of each image, in the order of `images`
     notices     about the archive as a whole
-    size        bytes of the result
+    size        bytes of the result as a plain tar, whatever then compresses or unpacks it
     seconds     wall time
     loaded      what the daemon said, if it took the result
     profile     seconds spent in each phase; threads that work side by side add up
@@ -80,6 +88,8 @@ def _open(source: Source, job: Job, *, hashed: bool = True) -> Archive:
         with daemon.export(source.path) as stream:
             found, _ = store.open_store(stream, job)
         return reader.read(found, f"docker-daemon:{source.path}")
+    if source.kind == "stream":
+        raise UsageError("give a file object", where=source.path)
     if (source.kind == "oci") != os.path.isdir(source.path) and os.path.exists(source.path):
         what = "is a file" if source.kind == "oci" else "is a folder"
         hint = "oci-archive: takes files, oci: takes folders"
@@ -98,14 +108,29 @@ def write(
 ) -> Written:
     """Write images to one archive or layout; `form` None is "docker", or what is implied.
 
-    A file appears complete or not at all. Raises OutputError, ArchiveError, UsageError.
+    Blobs that no document names are hashed. A file appears complete or not at all. Raises
+    OutputError, ArchiveError, UsageError.
     """
-    archive = Archive("", tuple(images))
     target = _Target.of(destination, form)
-    written = writer.lay_out(archive, target.form, retag=True, ref=target.ref)
     with Job(progress=progress) as job:
+        found = tuple(name_blobs(image, job) for image in images)
+        if target.tags or target.ref:
+            _check_one(found, "-o")
+        if target.tags:
+            found = tuple(replace(image, tags=target.tags) for image in found)
+        written = writer.lay_out(Archive("", found), target.form, retag=True, ref=target.ref)
         target.write(written, job)
     return written
+
+
+def _check_one(images: Sequence[Image], where: str) -> None:
+    """Raise UsageError if a name is given to more than one image."""
+    if len(images) > 1:
+        raise UsageError(
+            f"the archive holds {len(images)} images, a name fits one",
+            where=where,
+            hint="choose one with --image or --platform",
+        )
 
 
 # ---------------------------------------------------------------- all in one
@@ -170,12 +195,9 @@ def squash_archive(
         whole = _open(source, job)
         job.name = whole.name
         archive = reader.select(whole, image, platform) if image or platform else whole
-        if (options.tags is not None or target.ref) and len(archive.images) > 1:
-            raise UsageError(
-                f"the archive holds {len(archive.images)} images, a name fits one",
-                where="-o" if target.ref or target.tags else "--tag" if tags else "--no-tag",
-                hint="choose one with --image or --platform",
-            )
+        if options.tags is not None or target.ref:
+            where = "-o" if target.ref or target.tags else "--tag" if tags else "--no-tag"
+            _check_one(archive.images, where)
         job.told["read"] = "read", sum(each.stored_size for each in archive.images)
         fetch = cache(partial(_fetch, job=job, daemon_base=daemon_base))  # a pipe comes once
         done = [
@@ -290,12 +312,16 @@ class _Target:
     @classmethod
     def of(cls, destination: Destination | None, form: Form | None) -> _Target:
         """Return the target that `destination` names. Raises UsageError for contradictions."""
+        if form not in (None, "docker", "oci"):
+            raise UsageError(f"{form!r} is neither docker nor oci", where="--format")
+        if isinstance(destination, Location) and destination.kind == "path":
+            destination = destination.path
         if not isinstance(destination, Location):
             return cls(destination, form or "docker", notices=_suffix_notice(destination))
         kind = destination.kind
         implied: Form = "oci" if kind in ("oci", "oci-archive") else "docker"
-        if kind in ("path", "stream"):
-            raise UsageError("give a path or a file object", where=destination.path)
+        if kind == "stream":
+            raise UsageError("give a file object", where=destination.path)
         if form not in (None, implied):
             raise UsageError(f"{kind}: is not --format {form}", where="--format")
         notices = _suffix_notice(destination.path)
@@ -324,7 +350,8 @@ class _Target:
         its name.
         """
         loaded: tuple[str, ...] = ()
-        size = written.size * (bool(self.folder or self.destination) + self.load)
+        blobs = sum(content.size for _, content in written.members)
+        size = blobs * (bool(self.folder or self.destination) + self.load)
 
         def wrote(count: int) -> None:
             job.progress("write", count, size)
@@ -400,6 +427,8 @@ class _Check:
         self._job.name = ""
         try:
             yield
+        except OutputError:  # no room for what is unpacked: nothing is said about the result
+            raise
         except SquasherError as error:
             raise PolicyError(str(error), where="not verified") from None
 

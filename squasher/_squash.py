@@ -132,11 +132,12 @@ def squash(
 ) -> Squashed:
     """Return `image` with everything above the base merged into one layer.
 
-    `base` is short for `Options(base=...)`; `others` are images that it may name, `fetch` opens
-    what it names outside. Every layer is read once and checked against its digests; the new layer
-    is a plan over the old ones and is read once for its digest. Content is compared with the base
-    where headers agree. Time O(bytes), memory O(entries). Compressed layers are unpacked to
-    temporary files in `tmp_dir`, which live as long as the result.
+    `base` is short for `Options(base=...)`; `others` are images that it may name. A path or a
+    transport it may only be for `squash_archive`, which brings what opens them (`fetch`). Every
+    layer is read once and checked against its digests; the new layer is a plan over the old ones
+    and is read once for its digest. Content is compared with the base where headers agree. Time
+    O(bytes), memory O(entries). Compressed layers are unpacked to temporary files in `tmp_dir`,
+    which live as long as the result.
 
     Raises UsageError, BaseNotFoundError, ArchiveError (also DigestMismatchError), OutputError.
     """

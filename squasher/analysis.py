@@ -320,7 +320,8 @@ def _bases(
 
 def command_line(kept: int, source: str, choose: Sequence[str] = ()) -> str:
     """Return the command that squashes above `kept` layers of `source`, quoted for a shell."""
-    words = ["squash", "--keep-layers", str(kept), *choose, source]
+    place = f"./{source}" if source.startswith("-") and source != "-" else source
+    words = ["squash", "--keep-layers", str(kept), *choose, place]
     output = ["--load"] if source.startswith("docker-daemon:") else ["-o", "squashed.tar"]
     return shlex.join([*words, *output])
 

@@ -69,7 +69,7 @@ def _run(arguments: Sequence[str], docker: bool) -> int:
             terminal.tell(command.get_help(click.Context(command, info_name=program)))
             return UsageError.exit_code
         # Not command.main(): that turns a closed stderr into exit code 1.
-        with command.make_context(program, words) as context:
+        with _parsed(program, words) as context:
             if docker:
                 context.params = plugin.fill_in(context.params)
             code = context.command.invoke(context)
@@ -94,6 +94,22 @@ def _run(arguments: Sequence[str], docker: bool) -> int:
         terminal.say("not enough memory for the entries of this image")
         return ArchiveError.exit_code
     return code or 0
+
+
+def _parsed(program: str, words: list[str]) -> click.Context:
+    """Return the arguments; for --help and --version click itself writes to stdout.
+
+    Raises what click raises, SquasherError.
+    """
+    try:
+        return command.make_context(program, words)
+    except SquasherError:
+        raise
+    except OSError as error:
+        terminal.discard(sys.stdout)
+        if isinstance(error, BrokenPipeError):
+            raise click.exceptions.Exit(0) from None
+        raise terminal.unwritten(error) from None
 
 
 def _with_values(arguments: Sequence[str]) -> list[str]:
@@ -286,7 +302,7 @@ def command(
     daemon_name = _daemon_name(image)
     if cleanup and not (load and daemon_name):
         raise UsageError("needs a docker-daemon: input and --load", where="--cleanup")
-    terminal.require(("--image", name), ("--platform", platform))
+    terminal.require(("--image", name), ("--platform", platform), ("--tmp-dir", options["tmp_dir"]))
     destination = _destination(output, load or dry_run)
     to_stdout = destination is not None and hasattr(destination, "write")
     inputs = source, _place_of(options["base"])

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: What `--ignore` takes besides keys of the config.
 _FIELDS = ("mode", "owner", "mtime", "xattrs", "links")
+#: Where those begin. Source: image-spec, config.md, "Properties".
+_KEYS = ("architecture", "author", "config", "created", "history", "os", "rootfs", "variant")
 #: Lines that a terminal shows of what differs, unless asked for all.
 _LINES_MAX = 100
 
@@ -37,8 +39,8 @@ _LINES_MAX = 100
     "ignored",
     multiple=True,
     metavar="FIELD,...",
-    help="Leave out what differs only in these: mode, owner, mtime, xattrs, links; config, or"
-    " a part of it such as config.Labels.",
+    help="Leave out what differs only in these: mode, owner, mtime, xattrs, links; all of the"
+    " config, or a key of it such as config.Labels, variant or history.",
 )
 @click.option(
     "--history",
@@ -47,11 +49,10 @@ _LINES_MAX = 100
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a document instead of lines.")
 @click.option("--all", "every", is_flag=True, help="Show every line, also on a terminal.")
-@click.option("--image", "name", metavar="NAME", default="", help="Pick one image of each archive.")
+@click.option("--image", "name", metavar="NAME", help="Pick one image of each archive.")
 @click.option(
     "--platform",
     metavar="OS/ARCH[/VARIANT]",
-    default="",
     help="Pick the image of a platform from each archive.",
 )
 @click.option(
@@ -70,8 +71,8 @@ def command(
     history: bool,
     as_json: bool,
     every: bool,
-    name: str,
-    platform: str,
+    name: str | None,
+    platform: str | None,
     tmp_dir: str | None,
     quiet: bool,
     verbose: bool,
@@ -93,6 +94,7 @@ def command(
     if before == after == "-":
         raise UsageError("stdin is one image", where="AFTER", hint="name a file for the other one")
     terminal.exclude(("--quiet", quiet), ("--verbose", verbose))
+    terminal.require(("--image", name), ("--platform", platform), ("--tmp-dir", tmp_dir))
     skipped = _fields(ignored)
     sources = terminal.source(before), terminal.source(after)
     from squasher import _core
@@ -134,20 +136,23 @@ def _fields(ignored: Sequence[str]) -> tuple[str, ...]:
     """Return what `--ignore` names. Raises UsageError."""
     found = tuple(field for words in ignored for field in words.split(",") if field)
     for field in found:
-        if field not in _FIELDS and field.partition(".")[0] != "config":
+        if field not in _FIELDS and field.partition(".")[0] not in _KEYS:
             raise UsageError(
                 f"{field!r} is no field that can be ignored",
                 where="--ignore",
-                hint=f"one of {', '.join(_FIELDS)}, config, or a key such as config.Labels",
+                hint=f"one of {', '.join(_FIELDS)}, config, or a key of it such as config.Labels"
+                " or history",
             )
     return found
 
 
-def _only(archive: Archive, name: str, platform: str) -> Image:
+def _only(archive: Archive, name: str | None, platform: str | None) -> Image:
     """Return the image of the archive. Raises BaseNotFoundError if there are several."""
     from squasher import reader, spec
 
-    picked = reader.select(archive, name, platform) if name or platform else archive
+    picked = archive
+    if name or platform:
+        picked = reader.select(archive, name or "", platform or "")
     if len(picked.images) > 1:
         there = ", ".join(f"{each.name} ({spec.platform(each.config)})" for each in picked.images)
         raise BaseNotFoundError(

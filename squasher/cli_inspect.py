@@ -46,10 +46,8 @@ _DEEPER = 90
     help="Exit 1 if more is wasted, as dive defines it: bytes (20MB, 16MiB), or a percentage of the"
     " files in all layers but the lowest (10%).",
 )
-@click.option("--image", "name", metavar="NAME", default="", help="Pick one image of an archive.")
-@click.option(
-    "--platform", metavar="OS/ARCH[/VARIANT]", default="", help="Pick the images of a platform."
-)
+@click.option("--image", "name", metavar="NAME", help="Pick one image of an archive.")
+@click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Pick the images of a platform.")
 @click.option("--max-size", type=int, metavar="BYTES", help="Refuse images that unpack to more.")
 @click.option(
     "--tmp-dir",
@@ -69,8 +67,8 @@ def command(
     every: bool,
     min_efficiency: str | None,
     max_wasted: str | None,
-    name: str,
-    platform: str,
+    name: str | None,
+    platform: str | None,
     max_size: int | None,
     tmp_dir: str | None,
     quiet: bool,
@@ -90,6 +88,7 @@ def command(
     supported, 6 output not written, 7 engine.
     """  # noqa: D301  (click looks for the character)
     terminal.exclude(("--quiet", quiet), ("--verbose", verbose))
+    terminal.require(("--image", name), ("--platform", platform), ("--tmp-dir", tmp_dir))
     if max_size is not None and max_size < 0:
         raise UsageError(f"{max_size} is no size", where="--max-size")
     limits = [
@@ -111,7 +110,7 @@ def command(
         terminal.watching("read", quiet=quiet, verbose=verbose, bar=not no_progress) as progress,
         _core.open_archive(source, tmp_dir=tmp_dir, progress=progress) as archive,
     ):
-        picked = reader.select(archive, name, platform) if name or platform else archive
+        picked = reader.select(archive, name or "", platform or "") if name or platform else archive
         found = _inspect(archive, picked, image or "-", max_size, tmp_dir, progress)
     if html is not None:
         terminal.write_file(html, page.render(found))

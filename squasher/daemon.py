@@ -48,6 +48,8 @@ def _errors() -> Iterator[None]:
             hint = "is this user in the group docker?"
         elif "FileNotFoundError" in text or "Connection refused" in text:
             hint = "is the daemon running, and is DOCKER_HOST right?"
+        elif "paramiko" in text:
+            hint = "pip install 'docker[ssh]'"
         reason = _REASON.search(text)  # the SDK wraps what the system said three times
         said = reason[1] if reason else text
         raise EngineError(f"cannot talk to the daemon: {said}", where=_WHERE, hint=hint) from None
@@ -63,7 +65,11 @@ def _client() -> Iterator[Any]:
         # An image can take hours to stream: no read may time out.
         ssh = str(endpoint.get("base_url", "")).startswith("ssh://")
         options: dict[str, Any] = {"timeout": None, "version": "auto", "use_ssh_client": ssh}
-        with docker.APIClient(**options, **endpoint) as client:
+        try:
+            api = docker.APIClient(**options, **endpoint)
+        except ValueError as error:  # of urllib, for a port that is none
+            raise EngineError(f"the daemon's address is none: {error}", where=_WHERE) from None
+        with api as client:
             yield client
 
 

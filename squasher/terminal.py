@@ -194,12 +194,19 @@ def give(result: str) -> None:
 
     Raises OutputError if it cannot be written.
     """
+    if sys.stdout is None:
+        raise OutputError("is closed", where="stdout")
     try:
         _print(result, sys.stdout)
     except BrokenPipeError:
         return
     except OSError as error:
-        raise OutputError(f"cannot be written: {error.strerror}", where="stdout") from None
+        raise unwritten(error) from None
+
+
+def unwritten(error: OSError) -> OutputError:
+    """Return what to say of `error` on stdout."""
+    return OutputError(f"cannot be written: {error.strerror}", where="stdout")
 
 
 def _print(message: str, stream: IO[str] | None) -> None:
@@ -211,10 +218,14 @@ def _print(message: str, stream: IO[str] | None) -> None:
     try:
         click.echo(message, file=stream, color=False if plain else None)
     except OSError:
-        # What is left in the buffer would make the interpreter end with 120.
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        discard(stream)
         raise
+
+
+def discard(stream: IO[str]) -> None:
+    """Forget what a stream that cannot be written still holds: Python would end with 120."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def exclude(*options: tuple[str, object]) -> None:
@@ -252,6 +263,8 @@ def check_place(
     if path in _STDOUT or (sys.stdout is not None and _same(path, sys.stdout)):
         if stdout_takes:
             raise UsageError(f"stdout takes {stdout_takes} already", where=where)
+        if sys.stdout is None:
+            raise OutputError("is closed", where="stdout")
         return
     for place in inputs:
         if _same(path, place):

@@ -21,4 +21,6 @@ if [ -n "${SQUASH_MIN_EFFICIENCY:-}${SQUASH_MAX_WASTED:-}" ]; then
         ${SQUASH_MIN_EFFICIENCY:+--min-efficiency "$SQUASH_MIN_EFFICIENCY"} \
         ${SQUASH_MAX_WASTED:+--max-wasted "$SQUASH_MAX_WASTED"} "$archive"
 fi
-squash -f "$base" --verify --report "$report" "$archive" | docker load
+# Not through a pipe: if squash failed, the exit code would be that of a `docker load` without an image.
+squash -f "$base" --verify --report "$report" "$archive" -o "$archive"
+docker load --input "$archive"

@@ -34,11 +34,16 @@ def action_script() -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Give a folder with a `docker` that saves the demo image and keeps what it has to load."""
+    """Give a folder with a `docker` that saves the demo image and keeps what it has to load.
+
+    As docker's own, it fails with 1 if that is nothing.
+    """
     docker = tmp_path / "bin" / "docker"
     docker.parent.mkdir()
+    kept = f'"{tmp_path}/loaded.tar"'
     docker.write_text(
-        f'#!/bin/sh\ncase $1 in save) cat "{DEMO}" ;; load) cat >"{tmp_path}/loaded.tar" ;; esac\n'
+        f'#!/bin/sh\ncase $1 in save) cat "{DEMO}" ;;\n'
+        f'load) cat ${{3:+"$3"}} >{kept} && test -s {kept} ;; esac\n'
     )
     docker.chmod(0o755)
     return tmp_path
@@ -105,6 +110,13 @@ def test_the_action_misses_a_threshold(folder: Path) -> None:
     done = github(folder, MAX_WASTED="1B")
     assert done.returncode == 1
     assert "bytes wasted, above --max-wasted 1B" in done.stderr
+    assert not (folder / "loaded.tar").exists()
+
+
+@pytest.mark.parametrize(("base", "code"), [("sha256:abcdef", 4), ("", 2)])
+def test_steps_end_with_the_exit_code_of_squash(base: str, code: int, folder: Path) -> None:
+    assert github(folder, BASE=base).returncode == code
+    assert shell(folder, "demo:latest", base).returncode == code
     assert not (folder / "loaded.tar").exists()
 
 

@@ -376,6 +376,18 @@ def test_a_full_disk_for_a_copy_that_is_verified(disk: Path, large: Path) -> Non
     assert os.listdir(disk) == []
 
 
+def test_a_full_disk_for_what_verify_unpacks(disk: Path, tmp_path: Path, folder: Path) -> None:
+    """Nothing is said about the result then: that is no failed proof."""
+    path = tmp_path / "packed.tar"
+    layers = [layer(File(b"big", bytes(400_000))), LOWER, layer(File(b"n"))]
+    path.write_bytes(archive(layers, gzip_layers=(0,)))
+    words = ("--tmp-dir", disk, "--keep-layers", "1", path, "-o", folder / "out.tar")
+    line = failed(squash("--verify", *words), 6)
+    assert line.startswith(f"layer 1 of 3: {disk}: cannot hold temporary data")
+    assert os.listdir(folder) == os.listdir(disk) == []
+    assert squash(*words).returncode == 0
+
+
 def test_a_full_disk_for_a_report(disk: Path, image: Path, folder: Path) -> None:
     """The archive is there already: it stays."""
     report = disk / "report.json"

@@ -65,6 +65,32 @@ def test_main_exits(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == f"squash {squasher.__version__}\n" * 2
 
 
+HELP = (["--help"], ["--version"], ["inspect", "--help"], ["diff", "-h"])
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize("words", HELP)
+def test_help_that_cannot_be_written(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert cli.run(words) == 6
+    assert capsys.readouterr().err.startswith("squash: stdout: cannot be written: No space")
+
+
+@pytest.mark.parametrize("words", HELP)
+def test_help_that_nobody_reads(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as unread:
+        monkeypatch.setattr(sys, "stdout", unread)
+        assert cli.run(words) == 0
+    assert not capsys.readouterr().err
+
+
 def test_an_error_of_a_layer_names_archive_layer_and_path() -> None:
     bad = layer(Dir(b"etc"), Hardlink(b"etc/link", b"etc/nothing"))
     line = failed(squash(stdin=archive([*LAYERS[:2], bad, layer(File(b"x"))])), 3)

@@ -280,6 +280,25 @@ def test_a_host_that_cannot_be_used(
     )
 
 
+@pytest.mark.parametrize("host", ["tcp://127.0.0.1:abc", "tcp://host:99999", "tcp://[::1"])
+def test_a_host_that_is_no_address(
+    daemon: Daemon, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", host)
+    assert failed(squash(f"docker-daemon:{NAME}"), 7).startswith("docker-daemon: ")
+
+
+def test_ssh_without_its_library(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    import docker
+
+    def lacking(*arguments: object, **options: object) -> None:
+        raise docker.errors.DockerException("Install paramiko package to enable ssh:// support")
+
+    monkeypatch.setattr(docker, "APIClient", lacking)
+    monkeypatch.setenv("DOCKER_HOST", "ssh://user@host")
+    assert failed(squash(f"docker-daemon:{NAME}"), 7).endswith("; pip install 'docker[ssh]'")
+
+
 def test_an_archive_of_the_daemon_that_is_damaged(daemon: Daemon) -> None:
     daemon.put("broken:1", "sha256:" + "b" * 64, [], ARCHIVE[: len(ARCHIVE) // 2])
     daemon.put("nothing:1", "sha256:" + "0" * 64, [], b"")

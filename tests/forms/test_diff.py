@@ -258,6 +258,20 @@ def test_only_what_says_little_can_be_ignored(folder: Path) -> None:
         assert line.startswith(f"--ignore: '{word}' is no field that can be ignored; one of mode, ")
 
 
+def test_keys_beside_config_can_be_ignored(folder: Path) -> None:
+    put(both(FILE), both(replace(FILE, data=b"1234!")))
+    keys = {line.split()[1] for line in differ("--history") if not line.startswith("~ /")}
+    assert {"rootfs.diff_ids"} <= keys
+    assert not differ("--history", "--ignore", "rootfs,history,created", "--ignore", "config")[1:]
+    assert differ("--history", "--ignore", "rootfs.diff_ids") == differ()
+
+
+def test_an_empty_name_is_an_unset_variable(folder: Path) -> None:
+    put(both(FILE), both(FILE))
+    for option in ("--image", "--platform", "--tmp-dir"):
+        assert failed(diff(option, ""), 2) == f"{option}: the name is empty"
+
+
 def test_verbose_says_what_is_done(folder: Path) -> None:
     put(both(FILE), both(FILE))
     assert done(diff("-v")).err

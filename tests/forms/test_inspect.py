@@ -152,6 +152,9 @@ def test_thresholds_that_hold() -> None:
         (("--max-size", "-1"), "-1 is no size"),
         (("-q", "-v"), "exclude each other"),
         (("--json", "--html", "-"), "stdout takes the document already"),
+        (("--image", ""), "--image: the name is empty"),
+        (("--platform", ""), "--platform: the name is empty"),
+        (("--tmp-dir", ""), "--tmp-dir: the name is empty"),
     ],
 )
 def test_usage(words: tuple[str, ...], says: str) -> None:
@@ -169,6 +172,14 @@ def test_refusals() -> None:
 def test_a_layer_that_cannot_be_applied_is_named() -> None:
     broken = archive([layer(Dir(b"d")), layer(Hardlink(b"h", b"none"))])
     assert "stdin: layer 2 of 2: " in failed(inspect(stdin=broken), 3)
+
+
+def test_a_command_for_an_archive_that_looks_like_an_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-x.tar").write_bytes(WASTE)
+    assert " ./-x.tar -o " in done(squash("inspect", "--", "-x.tar")).out.decode()
 
 
 def test_where_squashing_saves_nothing() -> None:

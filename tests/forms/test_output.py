@@ -475,10 +475,21 @@ def test_windows_drives_and_references() -> None:
     assert parse_location("-") == Location("stream", "-")
 
 
-def test_the_library_takes_paths_not_path_locations(image: Path) -> None:
-    for text in ("x.tar", "-"):
-        with pytest.raises(squasher.UsageError, match="give a path or a file object"):
-            squasher.squash_archive(image, parse_location(text))
+def test_the_library_takes_no_stream_without_its_file_object(image: Path, out: Path) -> None:
+    with pytest.raises(squasher.UsageError, match="give a file object"):
+        squasher.squash_archive(image, parse_location("-"))
+    with (
+        pytest.raises(squasher.UsageError, match="give a file object"),
+        squasher.open_archive(parse_location("-")),
+    ):
+        pass
+    squasher.squash_archive(parse_location(str(image)), parse_location(f"{out}/x.tar", output=True))
+    assert result.read((out / "x.tar").read_bytes()).one
+
+
+def test_a_form_that_is_none(image: Path) -> None:
+    with pytest.raises(squasher.UsageError, match="'tar' is neither docker nor oci"):
+        squasher.squash_archive(image, None, form="tar")  # type: ignore[arg-type]
 
 
 def test_no_destination_writes_nothing(image: Path, out: Path) -> None:
@@ -777,7 +788,14 @@ def test_a_dry_run_plans_for_the_destination(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [("--image", ""), ("--platform", ""), ("-o", ""), ("--report", ""), ("-f", "")],
+    [
+        ("--image", ""),
+        ("--platform", ""),
+        ("-o", ""),
+        ("--report", ""),
+        ("-f", ""),
+        ("--tmp-dir", ""),
+    ],
 )
 def test_an_empty_text_is_an_unset_variable(words: tuple[str, str], image: Path) -> None:
     assert "empty" in failed(squash(image, "-o", "-" if "-o" not in words else "", *words), 2)
@@ -1054,6 +1072,38 @@ def test_writing_to_a_layout_and_to_a_stream(image: Path, out: Path) -> None:
         squasher.write(found.images, stream, form="oci")
     assert result.read(result.folder(out / "layout")).one.raw_config == SAMPLE
     assert result.read(stream.getvalue()).one.raw_config == SAMPLE
+
+
+def test_writing_blobs_that_no_document_names() -> None:
+    data = archive(LAYERS, form="legacy", gzip_layers=range(len(LAYERS)))
+    stream = io.BytesIO()
+    with squasher.open_archive(io.BytesIO(data)) as found:
+        squasher.write(found.images, stream)
+    assert result.read(stream.getvalue()).one.layers == LAYERS
+
+
+def test_writing_under_the_name_of_the_destination(image: Path, out: Path) -> None:
+    with squasher.open_archive(image) as found:
+        squasher.write(found.images, parse_location(f"docker-archive:{out}/x.tar:new:1"))
+        assert result.read((out / "x.tar").read_bytes()).tags == [["new:1"]]
+        for name in ("docker-archive", "oci-archive"):
+            destination = parse_location(f"{name}:{out}/two.tar:new:1")
+            with pytest.raises(squasher.UsageError, match="a name fits one"):
+                squasher.write(found.images * 2, destination)
+
+
+def test_progress_reaches_what_it_announces(image: Path) -> None:
+    for source in (image, io.BytesIO(GZIPPED), io.BytesIO(TWO)):
+        counts: dict[str, int] = {}
+        totals: dict[str, int] = {}
+
+        def progress(phase: str, done: int, total: int) -> None:
+            counts[phase] = counts.get(phase, 0) + done  # noqa: B023
+            totals[phase] = total  # noqa: B023
+
+        squasher.squash_archive(source, io.BytesIO(), progress=progress)
+        assert counts["write"] == totals["write"] > 0
+        assert counts["read"] == totals["read"] > 0
 
 
 def test_two_images_of_one_name_cannot_be_written() -> None:

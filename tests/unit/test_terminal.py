@@ -169,7 +169,10 @@ def test_a_result_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
         terminal.give("lines")
         terminal.give("more")
     monkeypatch.setattr(sys, "stdout", None)
-    terminal.give("lines")
+    with pytest.raises(OutputError, match="stdout: is closed"):
+        terminal.give("lines")
+    with pytest.raises(OutputError, match="stdout: is closed"):
+        terminal.check_place("--report", "-", inputs=())
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
