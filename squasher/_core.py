@@ -81,6 +81,8 @@ def open_archive(
 
 
 def _open(source: Source, job: Job, *, hashed: bool = True) -> Archive:
+    if isinstance(source, Location) and source.kind == "path":
+        source = source.path
     if not isinstance(source, Location):
         found, name = store.open_store(source, job, hashed=hashed)
         return reader.read(found, name)
@@ -333,6 +335,9 @@ class _Target:
         if kind == "docker-archive":
             tags = (destination.ref,) if destination.ref else ()
             return cls(destination.path, implied, tags=tags, notices=notices)
+        if spec.ends_in_digest(destination.ref):
+            where = f"{kind}:{destination.path}:{destination.ref}"
+            raise UsageError("the result's digest follows from its content", where=where)
         if kind == "oci":
             return cls(None, implied, folder=destination.path, ref=destination.ref)
         return cls(destination.path, implied, ref=destination.ref, notices=notices)
@@ -350,8 +355,9 @@ class _Target:
         its name.
         """
         loaded: tuple[str, ...] = ()
-        blobs = sum(content.size for _, content in written.members)
-        size = blobs * (bool(self.folder or self.destination) + self.load)
+        whole = sum(content.size for _, content in written.members)
+        blobs = sum(content.size for content in written.blobs.values())
+        size = (blobs if self.folder else whole if self.destination else 0) + whole * self.load
 
         def wrote(count: int) -> None:
             job.progress("write", count, size)

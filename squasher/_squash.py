@@ -413,7 +413,7 @@ def _new_image(
     diff_ids = [*config.diff_ids[:kept], layer.diff_id]
     new = spec.edit_config(config, diff_ids, history, created)
     layers = (*image.layers[:kept], layer)
-    return replace(image, config=new, layers=layers), tuple(notices)
+    return replace(image, config=new, layers=layers, leads=()), tuple(notices)
 
 
 def _default_message(image: Image, kept: int) -> str:

@@ -66,7 +66,7 @@ def resolve(
     1. one to five decimal digits: all but those of the newest that many history rows
     2. a digest or a unique prefix of one: of a layer's diff_id, its blob, its chain ID, its
        folder in an archive of docker before 25; that layer is the last one kept; or the image ID
-       of another image of the same archive, which is the digest of its config or its manifest
+       of another image of the same archive: the digest of its config, manifest or index
     3. the name of another image of the same archive: `others`
     4. what `fetch` makes of it: an archive, a layout or a daemon's image that is the base
 
@@ -83,7 +83,8 @@ def resolve(
         kept = _keep_up_to(image, match[1].lower(), base)
         if kept is not None:
             return Split(kept)
-        named = [x for x in others if any(d.startswith(match[1].lower()) for d in _ids(x))]
+        prefix = match[1].lower()
+        named = [x for x in others if any(digest.hex.startswith(prefix) for digest in x.ids)]
         if len(ids := dict.fromkeys(str(x.config.image_id) for x in named)) > 1:
             raise BaseNotFoundError(
                 f"{len(ids)} images of the archive fit: {', '.join(ids)}",
@@ -99,12 +100,6 @@ def resolve(
     if fetched is not None:
         return _on_top_of(image, fetched, base)
     raise _not_found(image, base, others)
-
-
-def _ids(image: Image) -> tuple[str, ...]:
-    """Return what engines call the ID of `image`, as hex; containerd's stores take the manifest."""
-    manifest = str(image.descriptor.get("digest", "")).removeprefix("sha256:")
-    return (image.config.image_id.hex, manifest)
 
 
 def _on_top_of(image: Image, bases: Sequence[Base], base: str) -> Split:

@@ -25,8 +25,17 @@ if TYPE_CHECKING:
 
 #: What `--ignore` takes besides keys of the config.
 _FIELDS = ("mode", "owner", "mtime", "xattrs", "links")
-#: Where those begin. Source: image-spec, config.md, "Properties".
+#: Where those begin. Source: image-spec, config.md, "Properties"; what docker writes besides.
 _KEYS = ("architecture", "author", "config", "created", "history", "os", "rootfs", "variant")
+_DOCKER_KEYS = (
+    "comment",
+    "container",
+    "container_config",
+    "docker_version",
+    "id",
+    "moby",
+    "parent",
+)
 #: Lines that a terminal shows of what differs, unless asked for all.
 _LINES_MAX = 100
 
@@ -136,7 +145,7 @@ def _fields(ignored: Sequence[str]) -> tuple[str, ...]:
     """Return what `--ignore` names. Raises UsageError."""
     found = tuple(field for words in ignored for field in words.split(",") if field)
     for field in found:
-        if field not in _FIELDS and field.partition(".")[0] not in _KEYS:
+        if field not in _FIELDS and field.partition(".")[0].lower() not in _KEYS + _DOCKER_KEYS:
             raise UsageError(
                 f"{field!r} is no field that can be ignored",
                 where="--ignore",

@@ -48,6 +48,7 @@ class Image:
 
     manifest     the document of its OCI manifest, {} if it had none
     descriptor   the document that pointed at that manifest
+    leads        digests of that manifest and of the indexes that lead to it
     """
 
     config: ImageConfig
@@ -55,6 +56,12 @@ class Image:
     tags: tuple[str, ...] = ()
     manifest: dict[str, Any] = field(default_factory=dict)
     descriptor: dict[str, Any] = field(default_factory=dict)
+    leads: tuple[Digest, ...] = ()
+
+    @property
+    def ids(self) -> tuple[Digest, ...]:
+        """What engines call its ID: the config's digest, in containerd's stores one of `leads`."""
+        return (self.config.image_id, *self.leads)
 
     @property
     def stored_size(self) -> int:

@@ -120,7 +120,7 @@ def _no_image(store: TarStore | FolderStore) -> ArchiveError:
 class _Documents:
     """The documents of a store, up to DOCUMENTS_MAX bytes in all.
 
-    pinned   the full names in them that end in a digest, which nothing is called any more
+    pinned   the full names in them that end in a digest: nothing that is written is called so
     """
 
     def __init__(self, store: TarStore | FolderStore) -> None:
@@ -237,6 +237,7 @@ class _Index:
     _unsupported: list[str] = field(default_factory=list)
     _known: dict[Digest, int] = field(default_factory=dict)
     _names: list[dict[str, None]] = field(default_factory=list)
+    _leads: list[dict[Digest, None]] = field(default_factory=list)
     _subjects: int = 0
     _attestations: int = 0
     _incomplete: int = 0
@@ -249,10 +250,10 @@ class _Index:
         self.document = spec.parse_document(data, where)
         self._subjects += "subject" in self.document
         pointers = spec.parse_index(self.document, where)
-        self.tree = tuple(self._nodes(pointers, (), 0))
+        self.tree = tuple(self._nodes(pointers, (), ()))
         self.images = [
-            replace(image, tags=tuple(tags))
-            for image, tags in zip(self.images, self._names, strict=True)
+            replace(image, tags=tuple(tags), leads=tuple(leads))
+            for image, tags, leads in zip(self.images, self._names, self._leads, strict=True)
         ]
 
     def notices(self) -> Iterator[str]:
@@ -273,10 +274,13 @@ class _Index:
             yield f"left out images that cannot be squashed ({count}): {self._unsupported[0]}"
 
     def _nodes(
-        self, pointers: Sequence[Descriptor], tags: tuple[str, ...], depth: int
+        self, pointers: Sequence[Descriptor], tags: tuple[str, ...], above: tuple[Digest, ...]
     ) -> Iterator[Node]:
-        for pointer in self._unpinned(pointers):
+        """Yield what `pointers` lead to, below the indexes `above`, under `tags` of those."""
+        for pointer in pointers:
             own = tags_of(pointer.document) or tags
+            if pinned := _pinned(pointer.document):
+                self.documents.pinned[pinned] = None
             annotations = pointer.document.get("annotations") or {}
             place = pointer.document.get("platform") or {}
             if annotations.get(_ATTESTATION[0]) == _ATTESTATION[1] or (
@@ -287,6 +291,7 @@ class _Index:
             if pointer.digest in self._known:
                 position = self._known[pointer.digest]
                 self._names[position].update(dict.fromkeys(own))
+                self._leads[position].update(dict.fromkeys(above))
                 yield Leaf(position, pointer.document)
                 continue
             name = spec.blob_name(pointer.digest)
@@ -301,9 +306,10 @@ class _Index:
             _check_size(pointer, len(data), name)
             found = spec.parse_document(data, name)
             if "manifests" in found:
-                if depth == _DEPTH_MAX:
+                if len(above) == _DEPTH_MAX:
                     raise ArchiveError(f"more than {_DEPTH_MAX} indexes inside each other")
-                children = tuple(self._nodes(spec.parse_index(found, name), own, depth + 1))
+                inner = spec.parse_index(found, name)
+                children = tuple(self._nodes(inner, own, (*above, pointer.digest)))
                 if children:
                     self._subjects += "subject" in found
                     yield Branch(children, pointer.document, found)
@@ -318,21 +324,9 @@ class _Index:
                 position = self._known[pointer.digest] = len(self.images)
                 self.images.append(replace(image, descriptor=pointer.document))
                 self._names.append(dict.fromkeys(own))
+                self._leads.append(dict.fromkeys((pointer.digest, *above)))
                 self._subjects += "subject" in found
                 yield Leaf(position, pointer.document)
-
-    def _unpinned(self, pointers: Sequence[Descriptor]) -> Iterator[Descriptor]:
-        """Yield `pointers` without names that end in a digest; every manifest is still led to."""
-        pinned = [(pointer, _pinned(pointer.document)) for pointer in pointers]
-        led = {pointer.digest for pointer, name in pinned if not name}
-        for pointer, name in pinned:
-            if not name:
-                yield pointer
-                continue
-            self.documents.pinned[spec.full_name(name)] = None
-            if pointer.digest not in led:
-                led.add(pointer.digest)
-                yield replace(pointer, document=_unnamed(pointer.document))
 
     def _miss(self, name: str) -> None:
         self._incomplete += 1
@@ -422,17 +416,11 @@ def tags_of(pointer: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _pinned(pointer: dict[str, Any]) -> str:
-    """Return the name that ends in a digest which a descriptor carries, "" if it has none."""
+    """Return the full name with a digest at its end that a descriptor has, "" if it has none."""
     annotations = pointer.get("annotations") or {}
     names = (annotations.get(key, "") for key in (spec.IMAGE_NAME, spec.REF_NAME))
-    return next(filter(spec.is_pinned, names), "")
-
-
-def _unnamed(pointer: dict[str, Any]) -> dict[str, Any]:
-    """Return a descriptor without its names."""
-    names = (spec.IMAGE_NAME, spec.REF_NAME)
-    rest = {key: text for key, text in pointer["annotations"].items() if key not in names}
-    return pointer | {"annotations": rest}
+    found = next(filter(spec.ends_in_digest, names), "")
+    return spec.full_name(found) if spec.is_pinned(found) else found
 
 
 # ---------------------------------------------------------------- where both speak
@@ -568,29 +556,16 @@ def _named(archive: Archive, name: str) -> set[int]:
     match = _ID.fullmatch(name)
     if match and not found:
         fits: dict[str, set[int]] = {}
-        for digest, i in _ids(archive):
-            if digest.removeprefix("sha256:").startswith(match[1]):
-                fits.setdefault(digest, set()).add(i)
+        for i, image in enumerate(archive.images):
+            for digest in image.ids:
+                if digest.hex.startswith(match[1]):
+                    fits.setdefault(str(digest), set()).add(i)
         if len({frozenset(images) for images in fits.values()}) > 1:
             raise BaseNotFoundError(
                 f"{len(fits)} images fit {name}: {', '.join(sorted(fits))}", where=archive.name
             )
         found = next(iter(fits.values()), set())
     return found
-
-
-def _ids(archive: Archive) -> Iterator[tuple[str, int]]:
-    """Yield what engines call an image ID, and the image that it means.
-
-    That is the digest of the config, and in containerd's stores that of what a name leads to.
-    """
-    for i, image in enumerate(archive.images):
-        yield str(image.config.image_id), i
-    nodes = list(archive.tree)
-    while nodes:
-        node = nodes.pop()
-        yield from ((node.pointer["digest"], i) for i in _leaves(node))
-        nodes += () if isinstance(node, Leaf) else node.children
 
 
 def _referenced(nodes: Sequence[Node], name: str) -> Iterator[int]:

@@ -549,7 +549,7 @@ _REFERENCE = re.compile(
 
 #: Looks like an image ID: no engine takes it for a name.
 _ID = re.compile(r"[0-9a-f]{64}")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_PIN = re.compile(r"@sha256:[0-9a-f]{64}$")
 
 
 def normalise_tag(name: str) -> str | None:
@@ -563,10 +563,14 @@ def normalise_tag(name: str) -> str | None:
     return name if match["tag"] else f"{name}:latest"
 
 
+def ends_in_digest(reference: str) -> bool:
+    """Tell whether a reference is true of one manifest only; `ctr` also writes bare `@sha256:…`."""
+    return _PIN.search(reference) is not None
+
+
 def is_pinned(name: str) -> bool:
-    """Tell whether an image name ends in a digest: it is true of one manifest only."""
-    tag, _, digest = name.partition("@")
-    return normalise_tag(tag) is not None and _DIGEST.fullmatch(digest) is not None
+    """Tell whether an image name ends in a digest."""
+    return ends_in_digest(name) and normalise_tag(name.rpartition("@")[0]) is not None
 
 
 def full_name(tag: str) -> str:

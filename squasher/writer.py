@@ -109,7 +109,7 @@ def lay_out(
     else:
         pointers = list(_oci_pointers(archive, manifests, blobs, retag, ref))
         index = {key: value for key, value in archive.document.items() if key != "subject"}
-    index = {"schemaVersion": 2, "mediaType": spec.OCI_INDEX} | index | {"manifests": pointers}
+    index = {"schemaVersion": 2} | index | {"mediaType": spec.OCI_INDEX, "manifests": pointers}
     documents["index.json"] = spec.dump(index).encode("ascii")
     return Written(blobs, documents, index, tuple(digest for digest, _ in manifests))
 
@@ -184,6 +184,7 @@ def _manifest(image: Image, form: Form) -> dict[str, Any]:
         layer.descriptor or spec.descriptor(layer.blob.media_type, _digest(layer), layer.blob.size)
         for layer in image.layers
     ]
+    result["mediaType"] = _manifest_type(image)
     result["config"] = _typed(result["config"], oci)
     result["layers"] = [_typed(layer, oci) for layer in result["layers"]]
     return _typed(result, oci)
@@ -193,14 +194,31 @@ def _pointer(
     image: Image, old: dict[str, Any], digest: Digest, size: int, form: Form
 ) -> dict[str, Any]:
     """Return the descriptor of a manifest: `old` with the new digest."""
-    media_type = image.manifest.get("mediaType") or spec.OCI_MANIFEST
-    pointer = spec.descriptor(media_type, digest, size)
+    pointer = spec.descriptor(_manifest_type(image), digest, size)
     return _moved(old) | _typed(pointer, _speaks_oci(image, form))
+
+
+def _manifest_type(image: Image) -> str:
+    """Return the media type of its manifest; one that nobody knows becomes OCI's."""
+    found = image.manifest.get("mediaType")
+    return found if found == spec.DOCKER_MANIFEST else spec.OCI_MANIFEST
 
 
 def _moved(pointer: dict[str, Any]) -> dict[str, Any]:
     """Return a descriptor without what only fits the bytes that it used to point at."""
-    return {key: value for key, value in pointer.items() if key not in ("data", "urls")}
+    moved = {key: value for key, value in pointer.items() if key not in ("data", "urls")}
+    annotations = moved.pop("annotations", None) or {}
+    names = (spec.IMAGE_NAME, spec.REF_NAME)
+    kept = {
+        key: text
+        for key, text in annotations.items()
+        if key not in names or not spec.ends_in_digest(text)
+    }
+    return moved | {"annotations": kept} if kept else moved
+
+
+def _has_name(pointer: dict[str, Any]) -> bool:
+    return bool({spec.IMAGE_NAME, spec.REF_NAME} & (pointer.get("annotations") or {}).keys())
 
 
 def _named(pointer: dict[str, Any], tags: Sequence[str], ref: str = "") -> Iterator[dict[str, Any]]:
@@ -239,18 +257,27 @@ def _oci_pointers(
             return _pointer(images[node.image], node.pointer, *manifests[node.image], "oci")
         children = [rebuilt(child) for child in node.children]
         kept = {key: value for key, value in node.document.items() if key != "subject"}
-        digest, size = _store(blobs, _typed(kept, oci=True) | {"manifests": children})
-        media_type = spec.oci_type(node.document.get("mediaType") or spec.OCI_INDEX)
-        return _moved(node.pointer) | spec.descriptor(media_type, digest, size)
+        kept |= {"mediaType": spec.OCI_INDEX} if "mediaType" in kept else {}
+        digest, size = _store(blobs, kept | {"manifests": children})
+        return _moved(node.pointer) | spec.descriptor(spec.OCI_INDEX, digest, size)
 
     tree = archive.tree or tuple(Leaf(i, image.descriptor) for i, image in enumerate(images))
     named = any(tags_of(node.pointer) for node in tree)
     leads: dict[tuple[str, ...], set[object]] = {}
     for node in tree:
         leads.setdefault(tags_of(node.pointer), set()).add(node.pointer.get("digest"))
+    pointers = [rebuilt(node) for node in tree]
+    # What had a name with a digest, and so has none now, needs no place beside another one.
+    lost = [
+        _has_name(node.pointer) and not _has_name(pointer)
+        for node, pointer in zip(tree, pointers, strict=True)
+    ]
+    led = {pointer["digest"] for pointer, gone in zip(pointers, lost, strict=True) if not gone}
     seen: set[str] = set()
-    for node in tree:
-        pointer = rebuilt(node)
+    for node, pointer, gone in zip(tree, pointers, lost, strict=True):
+        if gone and pointer["digest"] in led:
+            continue
+        led.add(pointer["digest"])
         if retag or ref or not named:
             if pointer["digest"] in seen:  # it was there once for each of its names
                 continue

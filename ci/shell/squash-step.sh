@@ -23,4 +23,4 @@ if [ -n "${SQUASH_MIN_EFFICIENCY:-}${SQUASH_MAX_WASTED:-}" ]; then
 fi
 # Not through a pipe: if squash failed, the exit code would be that of a `docker load` without an image.
 squash -f "$base" --verify --report "$report" "$archive" -o "$archive"
-docker load --input "$archive"
+docker load <"$archive"

@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
     kept = f'"{tmp_path}/loaded.tar"'
     docker.write_text(
         f'#!/bin/sh\ncase $1 in save) cat "{DEMO}" ;;\n'
-        f'load) cat ${{3:+"$3"}} >{kept} && test -s {kept} ;; esac\n'
+        f"load) cat >{kept} && test -s {kept} ;; esac\n"
     )
     docker.chmod(0o755)
     return tmp_path

@@ -594,7 +594,7 @@ def ctr_pinned() -> Shape:
     image = stored(pack_layer=gzipped, media_type=f"{OCI_LAYER}+gzip")
     manifest = manifest_of(image.config, image.descriptors)
     pinned = f"{TAG.partition(':')[0]}@sha256:{sha256(manifest)}"
-    named = [names(pinned, pinned.partition("/")[2]), names(TAG), names(pinned)]
+    named = [names(pinned, f"@{pinned.partition('@')[2]}"), names(TAG), names(pinned, "newest")]
     pointers = [describe(OCI_MANIFEST, manifest, annotations=each) for each in named]
     files = layout(index_of(*pointers), *image.blobs, image.config, manifest)
     blobs_ = [*map(blob, image.blobs)]
@@ -608,7 +608,8 @@ def ctr_pinned_alone() -> Shape:
     image = stored(pack_layer=gzipped, media_type=f"{OCI_LAYER}+gzip", tags=())
     manifest = manifest_of(image.config, image.descriptors)
     pinned = f"example.com/app@sha256:{sha256(manifest)}"
-    pointers = [describe(OCI_MANIFEST, manifest, annotations=names(pinned)) for _ in range(2)]
+    named = names(pinned, f"@{pinned.partition('@')[2]}")
+    pointers = [describe(OCI_MANIFEST, manifest, annotations=named) for _ in range(2)]
     files = layout(index_of(*pointers), *image.blobs, image.config, manifest)
     return Shape(pack(files), (image,), (f"a digest (1): {pinned!r}",), (manifest,))
 

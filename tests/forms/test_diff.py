@@ -264,6 +264,7 @@ def test_keys_beside_config_can_be_ignored(folder: Path) -> None:
     assert {"rootfs.diff_ids"} <= keys
     assert not differ("--history", "--ignore", "rootfs,history,created", "--ignore", "config")[1:]
     assert differ("--history", "--ignore", "rootfs.diff_ids") == differ()
+    assert differ("--ignore", "comment,moby.buildkit.buildinfo.v1,Author") == differ()
 
 
 def test_an_empty_name_is_an_unset_variable(folder: Path) -> None:

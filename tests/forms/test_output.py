@@ -485,6 +485,12 @@ def test_the_library_takes_no_stream_without_its_file_object(image: Path, out: P
         pass
     squasher.squash_archive(parse_location(str(image)), parse_location(f"{out}/x.tar", output=True))
     assert result.read((out / "x.tar").read_bytes()).one
+    squasher.write((), parse_location(f"oci:{out}/layout"))
+    with (
+        pytest.raises(squasher.ArchiveError, match="names no image"),
+        squasher.open_archive(parse_location(f"{out}/layout")),
+    ):
+        pass
 
 
 def test_a_form_that_is_none(image: Path) -> None:
@@ -1092,7 +1098,7 @@ def test_writing_under_the_name_of_the_destination(image: Path, out: Path) -> No
                 squasher.write(found.images * 2, destination)
 
 
-def test_progress_reaches_what_it_announces(image: Path) -> None:
+def test_progress_reaches_what_it_announces(image: Path, out: Path) -> None:
     for source in (image, io.BytesIO(GZIPPED), io.BytesIO(TWO)):
         counts: dict[str, int] = {}
         totals: dict[str, int] = {}
@@ -1101,9 +1107,12 @@ def test_progress_reaches_what_it_announces(image: Path) -> None:
             counts[phase] = counts.get(phase, 0) + done  # noqa: B023
             totals[phase] = total  # noqa: B023
 
-        squasher.squash_archive(source, io.BytesIO(), progress=progress)
-        assert counts["write"] == totals["write"] > 0
-        assert counts["read"] == totals["read"] > 0
+        layout_ = parse_location(f"oci:{out}/{len(os.listdir(out))}", output=True)
+        for destination in (io.BytesIO(), out / "out.tar", layout_):
+            counts.clear()
+            squasher.squash_archive(source, destination, progress=progress)
+            assert counts["write"] == totals["write"] > 0
+            assert counts["read"] == totals["read"] > 0
 
 
 def test_two_images_of_one_name_cannot_be_written() -> None:
