@@ -529,8 +529,8 @@ SQUASH = (
 WRITER = (
     _writer(
         "layers of the manifest are turned round",
-        '        for layer in image.layers\n    ]\n    result["config"] = _typed',
-        '        for layer in image.layers[::-1]\n    ]\n    result["config"] = _typed',
+        '        for layer in image.layers\n    ]\n    result["mediaType"]',
+        '        for layer in image.layers[::-1]\n    ]\n    result["mediaType"]',
     ),
     _writer(
         "layers of manifest.json are turned round",
@@ -624,8 +624,8 @@ WRITER = (
     ),
     _writer(
         "the index leads nowhere",
-        ' | index | {"manifests": pointers}\n',
-        ' | index | {"manifests": []}\n',
+        '"manifests": pointers}\n',
+        '"manifests": []}\n',
     ),
     _writer(
         "manifest.json is missing",
