@@ -173,6 +173,8 @@ def test_a_result_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
         terminal.give("lines")
     with pytest.raises(OutputError, match="stdout: is closed"):
         terminal.check_place("--report", "-", inputs=())
+    monkeypatch.setattr(sys, "stderr", None)
+    terminal.say("nobody hears this, and that is no failure")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
