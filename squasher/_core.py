@@ -196,7 +196,7 @@ def squash_archive(
     with Job(tmp_dir, progress) as job:
         whole = _open(source, job)
         job.name = whole.name
-        archive = reader.select(whole, image, platform) if image or platform else whole
+        archive = reader.select(whole, image, platform)
         if options.tags is not None or target.ref:
             where = "-o" if target.ref or target.tags else "--tag" if tags else "--no-tag"
             _check_one(archive.images, where)

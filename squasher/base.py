@@ -80,10 +80,10 @@ def resolve(
         return Split(_keep_below_rows(image, int(base)))
     match = _HEX.fullmatch(base) if may_be_digest(base) else None
     if match:
-        kept = _keep_up_to(image, match[1].lower(), base)
+        prefix = match[1].lower()
+        kept = _keep_up_to(image, prefix, base)
         if kept is not None:
             return Split(kept)
-        prefix = match[1].lower()
         named = [x for x in others if any(digest.hex.startswith(prefix) for digest in x.ids)]
         if len(ids := dict.fromkeys(str(x.config.image_id) for x in named)) > 1:
             raise BaseNotFoundError(

@@ -159,9 +159,7 @@ def _only(archive: Archive, name: str | None, platform: str | None) -> Image:
     """Return the image of the archive. Raises BaseNotFoundError if there are several."""
     from squasher import reader, spec
 
-    picked = archive
-    if name or platform:
-        picked = reader.select(archive, name or "", platform or "")
+    picked = reader.select(archive, name or "", platform or "")
     if len(picked.images) > 1:
         there = ", ".join(f"{each.name} ({spec.platform(each.config)})" for each in picked.images)
         raise BaseNotFoundError(

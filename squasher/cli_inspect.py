@@ -110,7 +110,7 @@ def command(
         terminal.watching("read", quiet=quiet, verbose=verbose, bar=not no_progress) as progress,
         _core.open_archive(source, tmp_dir=tmp_dir, progress=progress) as archive,
     ):
-        picked = reader.select(archive, name or "", platform or "") if name or platform else archive
+        picked = reader.select(archive, name or "", platform or "")
         found = _inspect(archive, picked, image or "-", max_size, tmp_dir, progress)
     if html is not None:
         terminal.write_file(html, page.render(found))

@@ -46,6 +46,8 @@ _WINDOW = 1 << 20
 _FLUSH = 8 << 20
 _DESCRIPTOR = re.compile(r"(?:/dev|/proc/self)/fd/([0-9]{1,9})|/dev/(stdin|stdout|stderr)")
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+#: Annotations that name the image.
+_NAMES = (spec.IMAGE_NAME, spec.REF_NAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,15 +178,14 @@ def _manifest(image: Image, form: Form) -> dict[str, Any]:
     config_type = spec.OCI_CONFIG
     if image.manifest:
         config_type = image.manifest["config"].get("mediaType", config_type)
-    result: dict[str, Any] = {"schemaVersion": 2, "mediaType": spec.OCI_MANIFEST} | {
-        key: value for key, value in image.manifest.items() if key != "subject"
+    result: dict[str, Any] = {"schemaVersion": 2, "mediaType": _manifest_type(image)} | {
+        key: value for key, value in image.manifest.items() if key not in ("mediaType", "subject")
     }
     result["config"] = spec.descriptor(config_type, image.config.image_id, len(image.config.raw))
     result["layers"] = [
         layer.descriptor or spec.descriptor(layer.blob.media_type, _digest(layer), layer.blob.size)
         for layer in image.layers
     ]
-    result["mediaType"] = _manifest_type(image)
     result["config"] = _typed(result["config"], oci)
     result["layers"] = [_typed(layer, oci) for layer in result["layers"]]
     return _typed(result, oci)
@@ -208,17 +209,16 @@ def _moved(pointer: dict[str, Any]) -> dict[str, Any]:
     """Return a descriptor without what only fits the bytes that it used to point at."""
     moved = {key: value for key, value in pointer.items() if key not in ("data", "urls")}
     annotations = moved.pop("annotations", None) or {}
-    names = (spec.IMAGE_NAME, spec.REF_NAME)
     kept = {
         key: text
         for key, text in annotations.items()
-        if key not in names or not spec.ends_in_digest(text)
+        if key not in _NAMES or not spec.ends_in_digest(text)
     }
     return moved | {"annotations": kept} if kept else moved
 
 
 def _has_name(pointer: dict[str, Any]) -> bool:
-    return bool({spec.IMAGE_NAME, spec.REF_NAME} & (pointer.get("annotations") or {}).keys())
+    return any(key in (pointer.get("annotations") or {}) for key in _NAMES)
 
 
 def _named(pointer: dict[str, Any], tags: Sequence[str], ref: str = "") -> Iterator[dict[str, Any]]:
@@ -228,13 +228,9 @@ def _named(pointer: dict[str, Any], tags: Sequence[str], ref: str = "") -> Itera
     """
     rest = {key: value for key, value in pointer.items() if key != "annotations"}
     others = {
-        key: value
-        for key, value in (pointer.get("annotations") or {}).items()
-        if key not in (spec.IMAGE_NAME, spec.REF_NAME)
+        key: value for key, value in (pointer.get("annotations") or {}).items() if key not in _NAMES
     }
-    names: list[dict[str, str]] = [
-        dict.fromkeys((spec.IMAGE_NAME, spec.REF_NAME), spec.full_name(tag)) for tag in tags
-    ]
+    names: list[dict[str, str]] = [dict.fromkeys(_NAMES, spec.full_name(tag)) for tag in tags]
     if ref:
         names = [(names[0] if names else {}) | {spec.REF_NAME: ref}]
     for name in names or [{}]:

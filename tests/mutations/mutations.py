@@ -529,8 +529,8 @@ SQUASH = (
 WRITER = (
     _writer(
         "layers of the manifest are turned round",
-        '        for layer in image.layers\n    ]\n    result["mediaType"]',
-        '        for layer in image.layers[::-1]\n    ]\n    result["mediaType"]',
+        '        for layer in image.layers\n    ]\n    result["config"] = _typed',
+        '        for layer in image.layers[::-1]\n    ]\n    result["config"] = _typed',
     ),
     _writer(
         "layers of manifest.json are turned round",
@@ -554,8 +554,8 @@ WRITER = (
     ),
     _writer(
         "the index has the short name",
-        "        dict.fromkeys((spec.IMAGE_NAME, spec.REF_NAME), spec.full_name(tag)) for tag in tags\n",
-        '        dict.fromkeys((spec.IMAGE_NAME, spec.REF_NAME), "x/" + tag) for tag in tags\n',
+        "dict.fromkeys(_NAMES, spec.full_name(tag)) for tag in tags",
+        'dict.fromkeys(_NAMES, "x/" + tag) for tag in tags',
     ),
     _writer(
         "a blob is empty",
