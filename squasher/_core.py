@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import BinaryIO, Literal
+from typing import Literal
 
 from squasher import base as bases
 from squasher import daemon, reader, spec, store, writer
 from squasher._squash import Options, Squashed, begin
-from squasher.content import Content
 from squasher.digest import Digest
 from squasher.errors import (
     ArchiveError,
@@ -28,12 +27,13 @@ from squasher.job import Job, Progress, silent
 from squasher.location import Location, parse_location
 from squasher.paths import show
 from squasher.scan import name_blobs
+from squasher.store import FolderStore, TarStore
+from squasher.target import Destination, Target
 from squasher.tarstream import Dispute
 from squasher.writer import Form, Written
 
 #: A path, a binary file object, or what `parse_location` returns.
-Source = str | os.PathLike[str] | BinaryIO | Location
-Destination = Source
+Source = Destination
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def write(
     Blobs that no document names are hashed. A file appears complete or not at all. Raises
     OutputError, ArchiveError, UsageError.
     """
-    target = _Target.of(destination, form)
+    target = Target.of(destination, form)
     with Job(progress=progress) as job:
         found = tuple(name_blobs(image, job) for image in images)
         if target.tags or target.ref:
@@ -121,8 +121,28 @@ def write(
         if target.tags:
             found = tuple(replace(image, tags=target.tags) for image in found)
         written = writer.lay_out(Archive("", found), target.form, retag=True, ref=target.ref)
-        target.write(written, job)
+        _put(written, target, job)
     return written
+
+
+def _put(
+    written: Written,
+    target: Target,
+    job: Job,
+    check: Callable[[Callable[[], TarStore | FolderStore]], None] | None = None,
+) -> tuple[str, ...]:
+    """Write the result where it goes, once it is known to be sound; return what the daemon said.
+
+    What can be written meanwhile, is: it must be sound, and the daemon have taken it, when it takes
+    its place.
+    """
+    with job.timed("write"), target.staged(written, job) as staged:
+        job.settle()
+        if check is not None:
+            check(staged.store)
+        loaded = target.load_into_daemon(written, job)
+        staged.commit()
+    return loaded
 
 
 def _check_one(images: Sequence[Image], where: str) -> None:
@@ -172,7 +192,7 @@ def squash_archive(
     PolicyError for `strict` and `verify`.
     """
     started = time.monotonic()
-    target = _Target.of(destination, form)
+    target = Target.of(destination, form)
     if load:
         target = target.and_load()
     if target.destination is not None:
@@ -214,9 +234,9 @@ def squash_archive(
         written = writer.lay_out(
             result, target.form, retag=options.tags is not None, ref=target.ref
         )
-        check = _Check(archive, done, target, job) if verify else None
+        check = partial(_verify, source=archive, done=done, target=target, job=job)
         with job.explained():
-            loaded = target.write(written, job, check)
+            loaded = _put(written, target, job, check if verify else None)
         return SquashReport(
             tuple(done),
             written.manifests,
@@ -296,169 +316,50 @@ def _check_strict(name: str, done: Iterable[Squashed], kinds: Collection[str]) -
                 )
 
 
-# ---------------------------------------------------------------- where the result goes
+def _verify(
+    result: Callable[[], TarStore | FolderStore],
+    source: Archive,
+    done: Sequence[Squashed],
+    target: Target,
+    job: Job,
+) -> None:
+    """Read the result back and prove that it is right. Raises PolicyError."""
+    job.name = ""
+    try:
+        _prove(result(), source, done, target, job)
+    except OutputError:  # no room for what is unpacked: nothing is said about the result
+        raise
+    except SquasherError as error:
+        raise PolicyError(str(error), where="not verified") from None
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """A destination, the form that it takes, and what it says of the image's name."""
+def _prove(
+    found: TarStore | FolderStore,
+    source: Archive,
+    done: Sequence[Squashed],
+    target: Target,
+    job: Job,
+) -> None:
+    from squasher.proof import prove  # the start of every command would pay for it
 
-    destination: str | os.PathLike[str] | BinaryIO | None
-    form: Form
-    folder: str = ""
-    load: bool = False
-    ref: str = ""
-    tags: tuple[str, ...] = ()
-    notices: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, destination: Destination | None, form: Form | None) -> _Target:
-        """Return the target that `destination` names. Raises UsageError for contradictions."""
-        if form not in (None, "docker", "oci"):
-            raise UsageError(f"{form!r} is neither docker nor oci", where="--format")
-        if isinstance(destination, Location) and destination.kind == "path":
-            destination = destination.path
-        if not isinstance(destination, Location):
-            return cls(destination, form or "docker", notices=_suffix_notice(destination))
-        kind = destination.kind
-        implied: Form = "oci" if kind in ("oci", "oci-archive") else "docker"
-        if kind == "stream":
-            raise UsageError("give a file object", where=destination.path)
-        if form not in (None, implied):
-            raise UsageError(f"{kind}: is not --format {form}", where="--format")
-        notices = _suffix_notice(destination.path)
-        if kind == "docker-daemon":
-            if destination.path.startswith("sha256:"):
-                where = f"docker-daemon:{destination.path}"
-                raise UsageError("the result's ID follows from its content", where=where)
-            return cls(None, implied, load=True, tags=(destination.path,))
-        if kind == "docker-archive":
-            tags = (destination.ref,) if destination.ref else ()
-            return cls(destination.path, implied, tags=tags, notices=notices)
-        if spec.ends_in_digest(destination.ref):
-            where = f"{kind}:{destination.path}:{destination.ref}"
-            raise UsageError("the result's digest follows from its content", where=where)
-        if kind == "oci":
-            return cls(None, implied, folder=destination.path, ref=destination.ref)
-        return cls(destination.path, implied, ref=destination.ref, notices=notices)
-
-    def and_load(self) -> _Target:
-        """Return the target that also loads the result."""
-        if self.form != "docker":
-            raise UsageError("the daemon takes --format docker", where="--load")
-        return replace(self, load=True)
-
-    def write(self, written: Written, job: Job, check: _Check | None = None) -> tuple[str, ...]:
-        """Write everywhere, once everything is known to be sound; return what the daemon said.
-
-        A file is written meanwhile: it must be sound, and the daemon have taken it, when it takes
-        its name.
-        """
-        loaded: tuple[str, ...] = ()
-        whole = sum(content.size for _, content in written.members)
-        blobs = sum(content.size for content in written.blobs.values())
-        size = (blobs if self.folder else whole if self.destination else 0) + whole * self.load
-
-        def wrote(count: int) -> None:
-            job.progress("write", count, size)
-
-        def load() -> None:
-            nonlocal loaded
-            if self.load:
-                loaded = daemon.load(writer.chunks(written, wrote))
-
-        def sound(path: str) -> None:
-            job.settle()
-            if check is not None:
-                check.path(path)
-            load()
-
-        late = self.destination is not None and writer.replaces(self.destination)
-        if not late:
-            job.settle()
-            if check is not None and not self.folder:
-                copy = job.spool.store(writer.chunks(written, lambda count: None), written.size)
-                check.archive(copy)
-        with job.timed("write"):
-            if not late:
-                load()
-            if self.folder:
-                there = None if check is None else partial(check.folder, self.folder, written)
-                writer.write_layout(written, self.folder, wrote, there)
-            elif self.destination is not None:
-                writer.write(written, self.destination, wrote, sound)
-        return loaded
-
-
-def _suffix_notice(destination: object) -> tuple[str, ...]:
-    if isinstance(destination, str | os.PathLike):
-        name = writer.outer_compression(os.fspath(destination)).name
-        if name == "gzip":
-            return (
-                "the archive is compressed with gzip: docker loads it, podman before 5 does not",
-            )
-        if name:
-            return ("the archive is compressed with zstd: docker before 29 does not load it",)
-    return ()
-
-
-class _Check:
-    """`verify`: reads the result back and compares it with the source. Raises PolicyError."""
-
-    def __init__(
-        self, source: Archive, done: Sequence[Squashed], target: _Target, job: Job
-    ) -> None:
-        self._source = source
-        self._done = done
-        self._target = target
-        self._job = job
-
-    def path(self, path: str) -> None:
-        """Check the archive at `path`."""
-        with self._proving():
-            self._result(store.open_store(path, self._job)[0])
-
-    def archive(self, content: Content) -> None:
-        """Check the archive in `content`."""
-        with self._proving():
-            self._result(store.TarStore(content))
-
-    def folder(self, folder: str, written: Written) -> None:
-        """Check the blobs in `folder` and the index that will lead to them."""
-        with self._proving():
-            self._result(store.FolderStore(folder, self._job, written.documents))
-
-    @contextmanager
-    def _proving(self) -> Iterator[None]:
-        self._job.name = ""
-        try:
-            yield
-        except OutputError:  # no room for what is unpacked: nothing is said about the result
-            raise
-        except SquasherError as error:
-            raise PolicyError(str(error), where="not verified") from None
-
-    def _result(self, found: store.TarStore | store.FolderStore) -> None:
-        from squasher.proof import prove  # the start of every command would pay for it
-
-        result = reader.read(found, "the result")
-        for notice in result.notices:  # of what is missing, or what contradicts itself
-            raise PolicyError(notice)
-        if ("manifest.json" in found) != (self._target.form == "docker"):
-            raise PolicyError("manifest.json is missing, or should be")
-        total = sum(image.stored_size for image in self._source.images + result.images)
-        self._job.told["read"] = "compare", total
-        images = {image.config.image_id: image for image in result.images}
-        for before, squashed in zip(self._source.images, self._done, strict=True):
-            after = images.get(squashed.image.config.image_id)
-            if after is None or not after.manifest:
-                raise PolicyError("an image is missing, or the index does not lead to it")
-            if self._target.form == "docker" and after.tags != squashed.image.tags:
-                raise PolicyError("the tags differ")
-            prove(before, after, squashed.kept, self._job)
-        tags = {tag for squashed in self._done for tag in squashed.image.tags}
-        if not self._target.ref and _full(tags) != _full(_named(result.tree)):
-            raise PolicyError("the index names the images otherwise")
+    result = reader.read(found, "the result")
+    for notice in result.notices:  # of what is missing, or what contradicts itself
+        raise PolicyError(notice)
+    if ("manifest.json" in found) != (target.form == "docker"):
+        raise PolicyError("manifest.json is missing, or should be")
+    total = sum(image.stored_size for image in source.images + result.images)
+    job.told["read"] = "compare", total
+    images = {image.config.image_id: image for image in result.images}
+    for before, squashed in zip(source.images, done, strict=True):
+        after = images.get(squashed.image.config.image_id)
+        if after is None or not after.manifest:
+            raise PolicyError("an image is missing, or the index does not lead to it")
+        if target.form == "docker" and after.tags != squashed.image.tags:
+            raise PolicyError("the tags differ")
+        prove(before, after, squashed.kept, job)
+    tags = {tag for squashed in done for tag in squashed.image.tags}
+    if not target.ref and _full(tags) != _full(_named(result.tree)):
+        raise PolicyError("the index names the images otherwise")
 
 
 def _full(tags: Iterable[str]) -> set[str]:

@@ -298,62 +298,59 @@ def _first_image(node: Node) -> int:
 # ---------------------------------------------------------------- writing
 
 
-def write(
-    written: Written,
-    destination: Destination,
-    progress: Progress,
-    verify: Callable[[str], None] | None = None,
-) -> None:
-    """Write the archive to a path or a binary file object.
+@contextlib.contextmanager
+def staged_archive(
+    written: Written, destination: Destination, progress: Progress
+) -> Iterator[StagedFile]:
+    """Write the archive beside a path that it `replaces`; it takes its name when it is committed.
 
-    A path that exists and is no regular file (a FIFO), or that is a descriptor of this process
-    (/dev/stdout), is written like a stream; any other appears when it is complete, with the mode
-    that the old file had; a symlink is followed. A name that ends in .tar.gz, .tgz or .tar.zst
-    compresses the archive. `verify` is called with the path of the complete file before it takes
-    its name, and prevents that by raising.
-
-    Raises OutputError, and ArchiveError if the input has changed meanwhile; then no file is left
-    behind and an existing one is untouched.
+    A name that ends in .tar.gz, .tgz or .tar.zst compresses it. Raises as `staged_file` does, and
+    ArchiveError if the input has changed meanwhile.
     """
-    if not isinstance(destination, str | os.PathLike):
-        _put_all(destination, chunks(written, progress), "output")
-        return
-    name = os.fspath(destination)
+    name = os.fspath(destination)  # type: ignore[arg-type]
     how = outer_compression(name)
     data = compress(how, chunks(written, progress))
-    put(name, data, 0 if how.name else written.size, verify)
+    with staged_file(name, data, 0 if how.name else written.size) as staged:
+        yield staged
 
 
-def put(
-    name: str,
-    data: Iterable[bytes],
-    size: int = 0,
-    verify: Callable[[str], None] | None = None,
-) -> None:
-    """Write `data`, of `size` bytes where that is known, to a path as `write` does.
+def write_stream(written: Written, destination: Destination, progress: Progress) -> None:
+    """Write the archive to a binary file object, or to a path that is written like one.
+
+    Raises OutputError, and ArchiveError if the input has changed meanwhile.
+    """
+    data = chunks(written, progress)
+    if isinstance(destination, str | os.PathLike):
+        name = os.fspath(destination)
+        _put_through(name, compress(outer_compression(name), data))
+    else:
+        _put_all(destination, data, "output")
+
+
+def put(name: str, data: Iterable[bytes]) -> None:
+    """Write `data` to a path: a file appears under its name complete or not at all.
 
     Raises OutputError, and what `data` raises.
     """
+    if replaces(name):
+        with staged_file(name, data) as staged:
+            staged.commit()
+    else:
+        _put_through(name, data)
+
+
+def _put_through(name: str, data: Iterable[bytes]) -> None:
+    """Write `data` to what a path stands for: a descriptor of this process, a FIFO, a device."""
     with _errors(name):
         descriptor = _descriptor(name)
         if descriptor is not None:
-            with os.fdopen(os.dup(descriptor), "wb", buffering=0) as stream:
-                _put_all(stream, data, name)
-            return
-        try:
-            mode = os.stat(name).st_mode
-        except FileNotFoundError:
-            mode = None
-        if mode is not None and stat.S_ISDIR(mode):
+            stream: BinaryIO = os.fdopen(os.dup(descriptor), "wb", buffering=0)
+        elif os.path.isdir(name):
             raise OutputError("is a folder", where=name)
-        if mode is None and name.endswith(os.sep):
-            raise OutputError("no such folder", where=name)
-        if mode is not None and not stat.S_ISREG(mode):
-            with open(name, "wb", buffering=0) as stream:
-                _put_all(stream, data, name)
-            return
-    with _replacing(os.path.realpath(name), mode, size, name, verify) as stream:
-        _put_all(stream, data, name)
+        else:
+            stream = open(name, "wb", buffering=0)  # noqa: SIM115  (closed below)
+        with stream:
+            _put_all(stream, data, name)
 
 
 def replaces(destination: Destination) -> bool:
@@ -407,17 +404,54 @@ def _errors(name: str) -> Iterator[None]:
         raise OutputError(f"cannot be written: {error.strerror or error}", where=name) from None
 
 
+@dataclass(frozen=True, slots=True)
+class StagedFile:
+    """A complete file at `path`, which takes the name `target` when it is committed.
+
+    name   of the target, for messages
+    """
+
+    path: str
+    target: str
+    name: str
+
+    def commit(self) -> None:
+        """Give the file its name. Raises OutputError."""
+        with _errors(self.name):
+            try:
+                os.replace(self.path, self.target)
+            except OSError as error:
+                what = f"the finished file cannot take its name: {error.strerror}"
+                if error.errno == errno.EBUSY:
+                    what += " (a file that is mounted there cannot be replaced)"
+                raise OutputError(what, where=self.name) from None
+            _sync_folder(os.path.dirname(self.target))
+
+
 @contextlib.contextmanager
-def _replacing(
-    target: str,
-    mode: int | None,
-    size: int,
-    name: str,
-    verify: Callable[[str], None] | None = None,
-) -> Iterator[BinaryIO]:
-    """Give a new file of `size` bytes that takes the name `target` when the block ends well."""
-    folder = os.path.dirname(target)
-    temporary = os.path.join(folder, f".squash-{os.urandom(8).hex()}.tmp")
+def staged_file(name: str, data: Iterable[bytes], size: int = 0) -> Iterator[StagedFile]:
+    """Write `data`, of `size` bytes where that is known, beside the path; give the complete file.
+
+    A symlink is followed; the mode is that of the old file, or follows the umask. What is not
+    committed is removed at the end. Raises OutputError, and what `data` raises.
+    """
+    with _errors(name):
+        try:
+            mode = os.stat(name).st_mode
+        except FileNotFoundError:
+            mode = None
+        if mode is None and name.endswith(os.sep):
+            raise OutputError("no such folder", where=name)
+    with _beside(os.path.realpath(name), mode, name, data, size) as staged:
+        yield staged
+
+
+@contextlib.contextmanager
+def _beside(
+    target: str, mode: int | None, name: str, data: Iterable[bytes], size: int
+) -> Iterator[StagedFile]:
+    """Write a file that is to take the place of `target`, which is not followed."""
+    temporary = os.path.join(os.path.dirname(target), f".squash-{os.urandom(8).hex()}.tmp")
     with _errors(name):
         # The mode follows the umask; a file of that name, or a symlink, is never taken over.
         # What was private stays so while it is written.
@@ -426,25 +460,14 @@ def _replacing(
     try:
         with _errors(name), os.fdopen(descriptor, "wb", buffering=0) as stream:
             _reserve(descriptor, size)
-            yield stream
+            _put_all(stream, data, name)
             if mode is not None:
                 os.fchmod(descriptor, stat.S_IMODE(mode))
             os.fsync(descriptor)
-        if verify is not None:
-            verify(temporary)
-        with _errors(name):
-            try:
-                os.replace(temporary, target)
-            except OSError as error:
-                what = f"the finished file cannot take its name: {error.strerror}"
-                if error.errno == errno.EBUSY:
-                    what += " (a file that is mounted there cannot be replaced)"
-                raise OutputError(what, where=name) from None
-            _sync_folder(folder)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
+        yield StagedFile(temporary, target, name)
+    finally:
+        with contextlib.suppress(FileNotFoundError):  # it has taken its name
             os.unlink(temporary)
-        raise
 
 
 def _sync_folder(folder: str) -> None:
@@ -546,55 +569,64 @@ def _put(stream: BinaryIO, data: bytes, name: str) -> None:
 # ---------------------------------------------------------------- the folder of a layout
 
 
-def write_layout(
-    written: Written,
-    folder: str,
-    progress: Progress,
-    verify: Callable[[], None] | None = None,
-) -> None:
-    """Add the images to the OCI layout in `folder`, which is made if it is not there.
+@contextlib.contextmanager
+def staged_layout(
+    written: Written, folder: str, progress: Progress
+) -> Iterator[Callable[[], None]]:
+    """Write the blobs into the OCI layout in `folder`, which is made if it is not there.
 
-    Blobs that are there stay, if their bytes are what their names say; a name that is there leads
-    to the new image afterwards; index.json is replaced last. `verify` is called before, with all
-    blobs in their places, and prevents that by raising. Other runs that add to the folder wait.
+    Gives what commits: index.json is replaced last, and a name that is there leads to the new image
+    afterwards. Blobs that are there stay, if their bytes are what their names say. Other runs that
+    add to the folder wait until the block ends.
 
-    Raises OutputError, ArchiveError; then the layout is as it was, but for blobs that were damaged.
+    Raises OutputError, ArchiveError. What is not committed leaves the layout as it was, but for
+    blobs that were damaged.
     """
     made: list[str] = []
     index, merged = os.path.join(folder, "index.json"), None
+
+    def commit() -> None:
+        nonlocal merged
+        layout = os.path.join(folder, "oci-layout")
+        if not os.path.exists(layout):
+            made.append(layout)
+            _put_inside(layout, (written.documents["oci-layout"],))
+        merged = spec.dump(_merged_index(index, written.index)).encode("ascii")
+        _put_inside(index, (merged,))
+
     with _alone(folder, made):
         try:
-            blobs = os.path.join(folder, "blobs", "sha256")
-            with _errors(folder):
-                for path in (os.path.dirname(blobs), blobs):
-                    if not os.path.isdir(path):
-                        os.mkdir(path)
-                        made.append(path)
-            for digest, content in written.blobs.items():
-                path = os.path.join(blobs, digest.hex)
-                if os.path.isfile(path):
-                    if _is_whole(path, digest, content.size, progress):
-                        continue
-                else:
-                    made.append(path)
-                with _replacing(path, None, content.size, path) as stream:
-                    _put_all(stream, _counted(content, digest, progress), path)
-            if verify is not None:
-                verify()
-            layout = os.path.join(folder, "oci-layout")
-            if not os.path.exists(layout):
-                made.append(layout)
-                with _replacing(layout, None, 0, layout) as stream:
-                    _put(stream, written.documents["oci-layout"], layout)
-            merged = spec.dump(_merged_index(index, written.index)).encode("ascii")
-            with _replacing(index, None, 0, index) as stream:
-                _put(stream, merged, index)
-        except BaseException:
+            _put_blobs(written, folder, made, progress)
+            yield commit
+        finally:
             if merged is None or not _holds(index, merged):  # a signal can come when all is done
                 for path in reversed(made):
                     with contextlib.suppress(OSError):
                         os.rmdir(path) if os.path.isdir(path) else os.unlink(path)
-            raise
+
+
+def _put_blobs(written: Written, folder: str, made: list[str], progress: Progress) -> None:
+    """Write the blobs that are not there; add to `made` what has to go if all is for nothing."""
+    blobs = os.path.join(folder, "blobs", "sha256")
+    with _errors(folder):
+        for path in (os.path.dirname(blobs), blobs):
+            if not os.path.isdir(path):
+                os.mkdir(path)
+                made.append(path)
+    for digest, content in written.blobs.items():
+        path = os.path.join(blobs, digest.hex)
+        if os.path.isfile(path):
+            if _is_whole(path, digest, content.size, progress):
+                continue
+        else:
+            made.append(path)
+        _put_inside(path, _counted(content, digest, progress), content.size)
+
+
+def _put_inside(path: str, data: Iterable[bytes], size: int = 0) -> None:
+    """Write a file of a layout; a symlink that stands there is replaced, not followed."""
+    with _beside(path, None, path, data, size) as staged:
+        staged.commit()
 
 
 @contextlib.contextmanager

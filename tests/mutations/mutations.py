@@ -646,8 +646,8 @@ WRITER = (
     ),
     _writer(
         "the file takes its name before it is looked at",
-        "        if verify is not None:\n            verify(temporary)\n",
-        "        if verify is not None:\n            verify(target)\n",
+        "        yield StagedFile(temporary, target, name)\n",
+        "        yield StagedFile(target, target, name)\n",
     ),
 )
 

@@ -42,6 +42,7 @@ ORDER = (
     "_squash",
     "efficiency",
     "analysis",
+    "target",
     "_core",
     "terminal",
     "report",

@@ -17,7 +17,7 @@ from squasher import writer
 from squasher.content import Content, Extent, Hole, open_file
 from squasher.digest import Digest
 from squasher.errors import ArchiveError, OutputError
-from squasher.writer import Written, write, write_layout
+from squasher.writer import Written
 
 
 def written(*parts: object) -> Written:
@@ -26,6 +26,14 @@ def written(*parts: object) -> Written:
 
 
 SMALL = written(b"data")
+
+
+def write(archive: Written, destination: writer.Destination, progress: writer.Progress) -> None:
+    if not writer.replaces(destination):
+        writer.write_stream(archive, destination, progress)
+        return
+    with writer.staged_archive(archive, destination, progress) as staged:
+        staged.commit()
 
 
 def test_a_name_that_the_system_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,18 +222,26 @@ def test_an_input_that_became_shorter_leaves_nothing(tmp_path: Path) -> None:
     short = written(Extent(open_file(io.BytesIO(b"short")), 0, 100_000))
     with pytest.raises(ArchiveError, match=r"^blobs/sha256/.*: the input has become shorter"):
         write(short, tmp_path / "out", silent)
-    with pytest.raises(ArchiveError, match=r"^sha256:.*: the input has become shorter"):
-        write_layout(short, str(tmp_path / "layout"), silent)
+    layout = writer.staged_layout(short, str(tmp_path / "layout"), silent)
+    with pytest.raises(ArchiveError, match=r"^sha256:.*: the input has become shorter"), layout:
+        pass
     assert os.listdir(tmp_path) == []
 
 
-def test_a_check_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    def check(path: str) -> None:
+def test_what_is_not_committed_leaves_nothing(tmp_path: Path) -> None:
+    def refuse(path: str) -> None:
         assert Path(path).read_bytes() == bytes_of(SMALL)
         raise ArchiveError("not the same")
 
-    with pytest.raises(ArchiveError, match="not the same"):
-        write(SMALL, tmp_path / "out", silent, check)
+    with (
+        pytest.raises(ArchiveError, match="not the same"),
+        writer.staged_archive(SMALL, tmp_path / "out", silent) as staged,
+    ):
+        refuse(staged.path)
+    with writer.staged_archive(SMALL, tmp_path / "out", silent):
+        pass
+    with writer.staged_layout(SMALL, str(tmp_path / "layout"), silent):
+        assert os.listdir(tmp_path / "layout" / "blobs" / "sha256")
     assert os.listdir(tmp_path) == []
 
 
