@@ -256,7 +256,7 @@ def _others(image: Image, whole: Archive, chosen: Archive) -> Sequence[Image]:
     """
     if len(chosen.images) > 1:
         return whole.images
-    return tuple(other for other in whole.images if other is not image)
+    return tuple(other for other in whole.images if other.config is not image.config)
 
 
 def _one(

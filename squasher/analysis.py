@@ -22,7 +22,6 @@ from squasher.job import Job, Progress, silent
 from squasher.merge import Draft
 from squasher.paths import join, new_ancestors
 from squasher.scan import Scan, same_content, scan
-from squasher.spec import platform
 from squasher.tarstream import Changeset, Dispute, Entry, Pair
 from squasher.tree import Directory, Node, Tree
 
@@ -238,7 +237,7 @@ def inspect(
         return Inspection(
             image.name,
             image.tags,
-            platform(image.config),
+            str(image.platform),
             image.config.image_id,
             history,
             _shares(image, history, scans, books.pages),

@@ -157,11 +157,11 @@ def _fields(ignored: Sequence[str]) -> tuple[str, ...]:
 
 def _only(archive: Archive, name: str | None, platform: str | None) -> Image:
     """Return the image of the archive. Raises BaseNotFoundError if there are several."""
-    from squasher import reader, spec
+    from squasher import reader
 
     picked = reader.select(archive, name or "", platform or "")
     if len(picked.images) > 1:
-        there = ", ".join(f"{each.name} ({spec.platform(each.config)})" for each in picked.images)
+        there = ", ".join(f"{each.name} ({each.platform})" for each in picked.images)
         raise BaseNotFoundError(
             f"holds {len(picked.images)} images",
             where=archive.name,
@@ -419,13 +419,11 @@ def to_json(result: Result) -> dict[str, Any]:
 
 
 def _side_json(side: Side) -> dict[str, Any]:
-    from squasher.spec import platform
-
     image = side.image
     return {
         "name": side.name,
         "tags": list(image.tags),
-        "platform": platform(image.config),
+        "platform": str(image.platform),
         "image_id": str(image.config.image_id),
         "layers": len(image.layers),
         "size": image.stored_size,

@@ -162,13 +162,16 @@ def _inspect(
 
 def _choice(archive: Archive, image: Image) -> tuple[str, ...]:
     """Return the options that pick `image` of the archive; () if it has no other."""
-    from squasher.spec import platform
+    from squasher import reader
 
     if len(archive.images) == 1:
         return ()
-    namesakes = sum(each.name == image.name for each in archive.images)
-    words = ["--image", image.name]
-    return (*words, "--platform", platform(image.config)) if namesakes > 1 else tuple(words)
+    named, placed = ("--image", image.name), ("--platform", str(image.platform))
+    if len(reader.select(archive, image.name).images) == 1:
+        return named
+    found = reader.select(archive, image.name, str(image.platform)).images
+    # The digest of a manifest tells apart what name and platform do not.
+    return (*named, *placed) if len(found) == 1 else ("--image", str((image.leads or image.ids)[0]))
 
 
 # ---------------------------------------------------------------- thresholds

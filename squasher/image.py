@@ -10,7 +10,8 @@ from typing import Any
 from squasher.content import Content
 from squasher.digest import Digest
 from squasher.errors import DocumentError
-from squasher.spec import ImageConfig
+from squasher.platforms import Platform
+from squasher.spec import ImageConfig, platform_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,14 @@ class Image:
         Source: image-spec, config.md, "Layer ChainID".
         """
         return chain_ids([layer.diff_id for layer in self.layers])
+
+    @property
+    def platform(self) -> Platform:
+        """What it runs on: what the index says, where that says anything, outranks the config.
+
+        Source: containerd, images.Manifest.
+        """
+        return platform_of(self.descriptor) or self.config.platform
 
     @property
     def name(self) -> str:

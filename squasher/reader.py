@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -26,6 +26,7 @@ from squasher.errors import (
 )
 from squasher.image import Archive, Blob, Branch, Image, Layer, Leaf, Node
 from squasher.paths import show
+from squasher.platforms import same
 from squasher.spec import Descriptor
 from squasher.store import FolderStore, TarStore, document, names
 
@@ -45,6 +46,7 @@ _FOLDER = re.compile(r"([0-9a-f]{64})/layer\.tar")
 #: Bytes of a descriptor in an index, its annotations and names apart.
 _POINTER = 300
 _INCOMPLETE = "left out images whose blobs are not all in the archive ({})"
+_SEVERAL = "{} fits {} images, and all of them are taken"
 _PINNED = "left out names that end in a digest ({}): {} is the image as it was"
 _ATTESTATION = ("vnd.docker.reference.type", "attestation-manifest")
 #: What may be a manifest or an index. Any other type "MUST NOT generate an error".
@@ -507,38 +509,54 @@ def select(archive: Archive, image: str = "", platform: str = "") -> Archive:
     a config, a manifest, an index) or a prefix of six or more digits of one. Raises
     BaseNotFoundError if nothing fits.
     """
-    named = _named(archive, image) if image else ()
-    picked = [
-        i
-        for i, candidate in enumerate(archive.images)
-        if (not image or i in named)
-        and (not platform or spec.same_platform(platform, candidate.config))
-    ]
+    if not image and not platform:
+        return archive
+    named = _named(archive, image) if image else range(len(archive.images))
+    pointers: dict[int, list[dict[str, Any]]] = {}
+    for leaf in _leaves(archive.tree):
+        pointers.setdefault(leaf.image, []).append(leaf.pointer)
+    picked = {}
+    for i in sorted(named):
+        found = archive.images[i]
+        others = (replace(found, descriptor=x) for x in pointers.get(i, ())[1:])
+        fits = (x for x in (found, *others) if not platform or same(platform, x.platform))
+        if chosen := next(fits, None):
+            picked[i] = chosen
+    wanted = " for ".join(part for part in (image, platform) if part)
     if not picked:
         there = ", ".join(
-            f"{candidate.name} ({spec.platform(candidate.config)})" for candidate in archive.images
+            f"{candidate.name} ({candidate.platform})" for candidate in archive.images
         )
-        wanted = " for ".join(part for part in (image, platform) if part)
         raise BaseNotFoundError(
             f"no image {wanted}", where=archive.name, hint=f"the archive holds {there}"
         )
-    if len(picked) == len(archive.images):
-        return archive
     positions = {old: new for new, old in enumerate(picked)}
+
+    def chosen_leaf(leaf: Leaf) -> Leaf | None:
+        if leaf.image not in positions:
+            return None
+        as_seen = replace(archive.images[leaf.image], descriptor=leaf.pointer)
+        if platform and not same(platform, as_seen.platform):
+            return None
+        return replace(leaf, image=positions[leaf.image])
+
+    notices = (_SEVERAL.format(wanted, len(picked)),) if len(picked) > 1 else ()
     return replace(
         archive,
-        images=tuple(archive.images[i] for i in picked),
-        tree=tuple(_pruned(archive.tree, positions)),
+        images=tuple(picked.values()),
+        tree=tuple(_pruned(archive.tree, chosen_leaf)),
+        notices=(*archive.notices, *notices),
     )
 
 
-def _pruned(nodes: Sequence[Node], positions: dict[int, int]) -> Iterator[Node]:
+def _pruned(nodes: Sequence[Node], chosen: Callable[[Leaf], Leaf | None]) -> Iterator[Node]:
+    """Yield the tree without the leaves that are not `chosen`, and without empty branches."""
     for node in nodes:
         if isinstance(node, Leaf):
-            if node.image in positions:
-                yield replace(node, image=positions[node.image])
+            if leaf := chosen(node):
+                yield leaf
             continue
-        children = tuple(_pruned(node.children, positions))
+        children = tuple(_pruned(node.children, chosen))
         if children:
             yield replace(node, children=children)
 
@@ -573,14 +591,14 @@ def _referenced(nodes: Sequence[Node], name: str) -> Iterator[int]:
     for node in nodes:
         annotations = node.pointer.get("annotations") or {}
         if annotations.get(spec.REF_NAME) == name:
-            yield from _leaves(node)
+            yield from (leaf.image for leaf in _leaves((node,)))
         elif isinstance(node, Branch):
             yield from _referenced(node.children, name)
 
 
-def _leaves(node: Node) -> Iterator[int]:
-    if isinstance(node, Leaf):
-        yield node.image
-    else:
-        for child in node.children:
-            yield from _leaves(child)
+def _leaves(nodes: Sequence[Node]) -> Iterator[Leaf]:
+    for node in nodes:
+        if isinstance(node, Leaf):
+            yield node
+        else:
+            yield from _leaves(node.children)

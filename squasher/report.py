@@ -15,7 +15,6 @@ from squasher._version import __version__
 from squasher.errors import UsageError
 from squasher.image import Image, rows
 from squasher.paths import show
-from squasher.spec import platform
 from squasher.tarstream import Dispute
 from squasher.terminal import cut, labelled, size, step, text
 
@@ -59,7 +58,7 @@ def summary(
     lines = [labelled("notice", text(notice)) for notice in report.notices]
     for squashed, manifest in zip(report.images, report.manifests, strict=True):
         if len(report.images) > 1:
-            name = text(f"{squashed.image.name} ({platform(squashed.image.config)})")
+            name = text(f"{squashed.image.name} ({squashed.image.platform})")
             lines.append(click.style(cut(name, width), bold=True, underline=True))
         lines += _one(squashed, str(manifest), width, verbose)
     lines += [labelled("loaded", text(line)) for line in report.loaded]
@@ -198,7 +197,7 @@ def to_json(report: SquashReport) -> dict[str, Any]:
 def _image_json(squashed: Squashed, manifest: str) -> dict[str, Any]:
     return {
         "tags": list(squashed.image.tags),
-        "platform": platform(squashed.image.config),
+        "platform": str(squashed.image.platform),
         "squashed": squashed.merged,
         "kept_layers": squashed.kept,
         "source_image_id": str(squashed.source_id),

@@ -21,6 +21,7 @@ from typing import Any
 from squasher.digest import Digest
 from squasher.errors import DocumentError, SquasherError
 from squasher.paths import show
+from squasher.platforms import Platform
 
 #: podman, skopeo and CRI-O read no longer config or manifest (containers/image,
 #: internal/iolimits); a real one has kilobytes. Parsing takes up to 25 times as much memory.
@@ -271,13 +272,23 @@ def parse_descriptor(value: Any, where: str) -> Descriptor:
         for name, text in annotations.items():
             as_text(text, _within(f"{where}.annotations", name))
     if "platform" in document:
-        document["platform"] = _spelt(document["platform"], _PLATFORM, f"{where}.platform")
+        place = document["platform"] = _spelt(document["platform"], _PLATFORM, f"{where}.platform")
+        for name in _PLATFORM:
+            _text_or_none(place, name, f"{where}.platform")
     return Descriptor(
         as_digest(document.get("digest"), f"{where}.digest"),
         as_size(document.get("size"), f"{where}.size"),
         _text_or_none(document, "mediaType", where),
         document,
     )
+
+
+def platform_of(pointer: dict[str, Any]) -> Platform | None:
+    """Return the platform that a descriptor names; None if it does not say both halves of one."""
+    place = pointer.get("platform") or {}
+    if not place.get("os") or not place.get("architecture"):
+        return None
+    return Platform(place["os"], place["architecture"], place.get("variant", ""))
 
 
 def parse_document(data: bytes, where: str) -> dict[str, Any]:
@@ -344,6 +355,11 @@ class ImageConfig:
     architecture: str
     os: str
     variant: str
+
+    @property
+    def platform(self) -> Platform:
+        """What it says that it runs on; an index can know better."""
+        return Platform(self.os, self.architecture, self.variant)
 
     @property
     def image_id(self) -> Digest:
@@ -599,27 +615,3 @@ def same_name(one: str, other: str) -> bool:
     """Tell whether docker takes both for the same image name."""
     names = [normalise_tag(name) for name in (one, other)]
     return None not in names and full_name(names[0] or "") == full_name(names[1] or "")
-
-
-# ---------------------------------------------------------------- platforms
-
-
-def platform(config: ImageConfig) -> str:
-    """Return OS/ARCH[/VARIANT] of an image."""
-    parts = (config.os or "linux", config.architecture or "unknown", config.variant)
-    return "/".join(part for part in parts if part)
-
-
-def same_platform(wanted: str, config: ImageConfig) -> bool:
-    """Tell whether `config` is for the platform `wanted`; arm64 and arm64/v8 are the same.
-
-    Without a variant any will do. Source: containerd platforms, normalizeArch.
-    """
-    aliases = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
-    system, _, rest = wanted.lower().partition("/")
-    machine, _, variant = rest.partition("/")
-    machine = aliases.get(machine, machine)
-    own = config.variant or ("v8" if config.architecture == "arm64" else "")
-    return (
-        system == (config.os or "linux") and machine == config.architecture and variant in ("", own)
-    )

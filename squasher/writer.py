@@ -142,7 +142,7 @@ def _check_names(images: Sequence[Image]) -> None:
     for image in images:
         for tag in image.tags:
             if owners.setdefault(tag, image) is not image:
-                platforms = [spec.platform(x.config) for x in images if tag in x.tags]
+                platforms = [str(x.platform) for x in images if tag in x.tags]
                 ways = (
                     "with --platform" if len({*platforms}) > 1 else "by its reference, oci:DIR:REF"
                 )

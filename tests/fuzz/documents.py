@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from squasher import spec
+from squasher import platforms, spec
 from squasher.digest import Digest
 from squasher.errors import DocumentError, SquasherError, UnsupportedImageError
 from squasher.image import rows
@@ -64,8 +64,8 @@ def edited(text: bytes, count: int, time: str | None, mode: str) -> None:
     """Edit a config as squashing does; require that it reads as asked and keeps all else."""
     config = spec.parse_config(text)
     for platform in PLATFORMS:
-        spec.same_platform(platform, config)
-    spec.platform(config)
+        platforms.same(platform, config.platform)
+    str(config.platform)
     try:
         rows(config)
     except SquasherError as error:

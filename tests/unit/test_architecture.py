@@ -22,6 +22,7 @@ ORDER = (
     "tarstream",
     "compression",
     "content",
+    "platforms",
     "spec",
     "image",
     "base",

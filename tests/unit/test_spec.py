@@ -359,27 +359,5 @@ def test_short_names() -> None:
     assert spec.short_name("localhost/app:1") == "localhost/app:1"
 
 
-# ---------------------------------------------------------------- platforms
-
-
-@pytest.mark.parametrize(
-    ("os", "machine", "variant", "shown", "fits", "misses"),
-    [
-        ("linux", "amd64", "", "linux/amd64", ["linux/amd64", "linux/x86_64"], ["linux/arm64"]),
-        ("linux", "arm64", "", "linux/arm64", ["linux/arm64/v8", "linux/aarch64"], ["linux/arm"]),
-        ("linux", "arm", "v7", "linux/arm/v7", ["linux/arm", "Linux/arm/v7"], ["linux/arm/v6"]),
-        ("", "", "", "linux/unknown", [], ["linux/amd64", "windows/amd64"]),
-    ],
-)
-def test_platforms(
-    os: str, machine: str, variant: str, shown: str, fits: list[str], misses: list[str]
-) -> None:
-    document = {"rootfs": {}, "os": os, "architecture": machine, "variant": variant}
-    found = parse_config(json.dumps(document).encode())
-    assert spec.platform(found) == shown
-    assert all(spec.same_platform(text, found) for text in fits)
-    assert not any(spec.same_platform(text, found) for text in misses)
-
-
 def test_errors_are_ours() -> None:
     assert issubclass(DocumentError, SquasherError)
