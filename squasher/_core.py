@@ -116,6 +116,7 @@ def write(
     target = Target.of(destination, form)
     with Job(progress=progress) as job:
         found = tuple(name_blobs(image, job) for image in images)
+        reader.check_names(found)
         if target.tags or target.ref:
             _check_one(found, "-o")
         if target.tags:
@@ -217,6 +218,8 @@ def squash_archive(
         whole = _open(source, job)
         job.name = whole.name
         archive = reader.select(whole, image, platform)
+        with job.explained(archive.name):
+            reader.check_names(archive.images)
         if options.tags is not None or target.ref:
             where = "-o" if target.ref or target.tags else "--tag" if tags else "--no-tag"
             _check_one(archive.images, where)

@@ -7,8 +7,10 @@ a plan; nothing is read before it is asked for.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
+import stat
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
@@ -105,7 +107,7 @@ class StreamFile:
         pieces = []
         with self._lock:
             self._stream.seek(offset)
-            while size and (data := self._stream.read(size)):
+            while size and (data := read_some(self._stream, size)):
                 pieces.append(data)
                 size -= len(data)
         return b"".join(pieces)
@@ -124,6 +126,49 @@ def open_file(stream: BinaryIO) -> File:
     # Other objects may have a descriptor too, but of what they decode, as gzip.open does.
     plain = isinstance(getattr(stream, "raw", stream), io.FileIO)
     return DescriptorFile(stream) if plain and hasattr(os, "pread") else StreamFile(stream)
+
+
+def open_regular(path: str) -> BinaryIO:
+    """Open a file of a folder that a stranger has filled.
+
+    Anything but a regular file is refused and never opened: a FIFO would wait for a writer, and
+    opening a device may do something. Raises OSError.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return open(path, "rb", opener=_never_waiting)
+
+
+def _never_waiting(path: str, flags: int) -> int:
+    """Open a file that may have been exchanged for a FIFO just now."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def read_some(stream: BinaryIO, size: int) -> bytes:
+    """Return up to `size` bytes of `stream`, b"" only at its end; wait until there are some.
+
+    A descriptor that does not block (whoever started us may have set that on a pipe) says that
+    there is nothing yet by None or by an error, depending on the kind of stream. Raises OSError.
+    """
+    while True:
+        try:
+            data = stream.read(size)
+        except InterruptedError:
+            continue
+        except BlockingIOError:
+            data = None
+        if data is not None:
+            return data
+        wait_for(stream.fileno())
+
+
+def wait_for(descriptor: int) -> None:
+    """Return when something can be read from `descriptor`, or its end is there."""
+    import selectors  # few need it
+
+    with selectors.DefaultSelector() as selector:
+        selector.register(descriptor, selectors.EVENT_READ)
+        selector.select()
 
 
 def widen_pipe(stream: BinaryIO) -> None:

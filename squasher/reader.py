@@ -86,7 +86,6 @@ def _archive(name: str, documents: _Documents) -> Archive:
     found = _Index(documents)
     if "index.json" in store:
         found.read()
-    _check_names((*docker, *found.images))
     if docker:
         return _settle(name, docker, notices, found)
     if found.images:
@@ -139,7 +138,7 @@ class _Documents:
         return data
 
 
-def _check_names(images: Sequence[Image]) -> None:
+def check_names(images: Iterable[Image]) -> None:
     """Raise ArchiveError if an index with all names of `images` could not be read again.
 
     Each name repeats the annotations of its image.
@@ -507,7 +506,7 @@ def select(archive: Archive, image: str = "", platform: str = "") -> Archive:
 
     `image` is a name as docker takes it, a reference of the layout, or an image ID (the digest of
     a config, a manifest, an index) or a prefix of six or more digits of one. Raises
-    BaseNotFoundError if nothing fits.
+    BaseNotFoundError if nothing fits, ArchiveError for names that cannot be written.
     """
     if not image and not platform:
         return archive

@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import tempfile
-from collections.abc import Callable, Iterable
-from typing import BinaryIO
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, Protocol
 
-from squasher.content import Content, Extent, open_file
+from squasher.content import Content, DescriptorFile, Extent, File, open_file, wait_for
 from squasher.errors import OutputError
 
 _CHUNK = 1 << 20
 
 
+class _Closed(Protocol):
+    def close(self) -> None: ...
+
+
+class OwnFile(DescriptorFile):
+    """A temporary file: nobody else writes to it."""
+
+    def changed(self) -> bool:
+        """Return False."""
+        return False
+
+
 class Spool:
     """Temporary files without a name, in `folder`; private, and gone when they are closed.
 
-    `folder` None stands for $TMPDIR, else /var/tmp: /tmp is often memory.
+    What is stored goes behind what has been stored before: there are as many files as things were
+    ever stored at once, for any number of things. `folder` None stands for $TMPDIR, else /var/tmp:
+    /tmp is often memory.
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
         self.folder = os.fspath(folder) if folder is not None else _default_folder()
-        self._files: list[BinaryIO] = []
+        self._files: list[_Closed] = []
+        self._idle: list[BinaryIO] = []
 
-    def keep(self, stream: BinaryIO) -> None:
+    def keep(self, stream: _Closed) -> None:
         """Close `stream` together with the temporary files."""
         self._files.append(stream)
 
@@ -39,19 +56,29 @@ class Spool:
         return new
 
     def store(self, chunks: Iterable[bytes], size: int = 0) -> Content:
-        """Return what `chunks` bring, `size` bytes where that is known, copied to a new file.
+        """Return what `chunks` bring, `size` bytes where that is known, copied to a file.
 
         Raises OutputError, and before anything is copied if so much does not fit.
         """
-        new = self.create()
-        if size and hasattr(os, "posix_fallocate"):
-            try:
-                os.posix_fallocate(new.fileno(), 0, size)
-            except OSError as error:
-                if error.errno == errno.ENOSPC:
-                    raise self._failed(error, 0, size) from None
-        self.fill(new, chunks)
-        return Content((Extent(open_file(new), 0, new.tell()),))
+        with self._borrowed() as stream:
+            start = stream.tell()
+            if size and hasattr(os, "posix_fallocate"):
+                try:
+                    os.posix_fallocate(stream.fileno(), start, size)
+                except OSError as error:
+                    if error.errno == errno.ENOSPC:
+                        raise self._failed(error, 0, size) from None
+            self.fill(stream, chunks)
+            # Another object for each: who reads two of them does not jump to and fro in one file.
+            return Content((Extent(_file(stream), start, stream.tell() - start),))
+
+    @contextmanager
+    def _borrowed(self) -> Iterator[BinaryIO]:
+        """Give a file to write at its end, one that nobody else writes to meanwhile."""
+        stream = self._idle.pop() if self._idle else self.create()
+        yield stream
+        if isinstance(stream, io.FileIO) and hasattr(os, "pread"):  # else readers move its position
+            self._idle.append(stream)
 
     def fill(
         self, new: BinaryIO, chunks: Iterable[bytes], written: Callable[[int], None] | None = None
@@ -76,12 +103,19 @@ class Spool:
         The bytes never come up here: a third less time. A filesystem that cannot do that leaves
         all of them in the pipe. Raises OutputError.
         """
-        try:
-            while count := os.splice(pipe, new.fileno(), _CHUNK):
-                written(count)
-        except OSError as error:
-            if error.errno != errno.EINVAL:
+        while True:
+            try:
+                count = os.splice(pipe, new.fileno(), _CHUNK)
+            except BlockingIOError:
+                wait_for(pipe)
+                continue
+            except OSError as error:
+                if error.errno == errno.EINVAL:
+                    return
                 raise self._failed(error, new.tell()) from None
+            if not count:
+                return
+            written(count)
 
     def _failed(self, error: OSError, written: int, size: int = 0) -> OutputError:
         got = f" after {written} bytes" if written else f" of {size} bytes" if size else ""
@@ -95,6 +129,11 @@ class Spool:
         """Remove everything."""
         while self._files:
             self._files.pop().close()
+
+
+def _file(stream: BinaryIO) -> File:
+    plain = isinstance(stream, io.FileIO) and hasattr(os, "pread")
+    return OwnFile(stream) if plain else open_file(stream)
 
 
 def _default_folder() -> str:

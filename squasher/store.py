@@ -15,6 +15,7 @@ import stat
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from typing import BinaryIO, Protocol
 
@@ -23,14 +24,17 @@ from squasher.compression import decompress, sniff
 from squasher.content import (
     Content,
     ContentReader,
-    DescriptorFile,
     Extent,
+    File,
     open_file,
+    open_regular,
+    read_some,
     widen_pipe,
 )
 from squasher.errors import ArchiveError, SquasherError
 from squasher.job import Job, Task
 from squasher.paths import clean, show
+from squasher.spool import OwnFile
 from squasher.tarstream import DIR, LINK, REG, SYM, Member, is_header, members
 
 #: Links from member to member that are followed; docker writes one.
@@ -39,6 +43,8 @@ _LINKS_MAX = 8
 _PATIENCE = 0.2
 _CHUNK = 1 << 20
 _WINDOW = 4 << 20
+#: Files of a folder that stay open between two reads. Few images have more blobs.
+_OPEN_MAX = 32
 
 Source = str | os.PathLike[str] | BinaryIO
 
@@ -122,14 +128,16 @@ class TarStore:
 class FolderStore:
     """The folder of an OCI layout. What names its members must not lead out of it.
 
+    Files are opened when they are read: there may be far more than a process may have open.
     `documents` are taken instead of those that lie beside the blobs, if they are given.
     """
 
     def __init__(self, folder: str, job: Job, documents: Mapping[str, bytes] | None = None) -> None:
         self._folder = folder
-        self._job = job
         self._documents = documents
-        self._opened = {name: Content((data,)) for name, data in (documents or {}).items()}
+        self._files = _OpenFiles()
+        self._known = {name: Content((data,)) for name, data in (documents or {}).items()}
+        job.spool.keep(self._files)
 
     def __contains__(self, name: str) -> bool:
         if self._documents is not None and not name.startswith("blobs/"):
@@ -137,19 +145,97 @@ class FolderStore:
         return _is_inside(name) and os.path.isfile(os.path.join(self._folder, name))
 
     def content(self, name: str) -> Content:
-        """Return what the member holds; a file is opened once, however often it is asked for."""
-        if name in self._opened:
-            return self._opened[name]
+        """Return what the member holds; it is the same object, however often it is asked for."""
+        if name in self._known:
+            return self._known[name]
         if not _is_inside(name):
             raise ArchiveError("leads out of the folder", where=show(_bytes(name)))
         try:
-            stream = open(os.path.join(self._folder, name), "rb")  # noqa: SIM115
+            file = _FolderFile(os.path.join(self._folder, name), self._files)
         except OSError as error:
             raise ArchiveError(f"cannot be read: {error.strerror}", where=name) from None
-        self._job.spool.keep(stream)
-        size = os.fstat(stream.fileno()).st_size
-        self._opened[name] = Content((Extent(open_file(stream), 0, size),))
-        return self._opened[name]
+        self._known[name] = Content((Extent(file, 0, file.size),))
+        return self._known[name]
+
+
+_State = tuple[int, ...]
+
+
+def _state(found: os.stat_result) -> _State:
+    """Return what tells that a file is another one now, or was written to."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+class _OpenFiles:
+    """Files that are read again and again, of which only the last _OPEN_MAX stay open.
+
+    Who reads one takes it out, so that nobody closes it meanwhile: threads add one each.
+    """
+
+    def __init__(self) -> None:
+        self._idle: dict[str, BinaryIO] = {}  # the one that waits longest first
+        self._lock = threading.Lock()
+        self._most = _OPEN_MAX
+
+    @contextmanager
+    def opened(self, path: str, state: _State) -> Iterator[File]:
+        """Give the file at `path`. Raises OSError, and ArchiveError if it has changed."""
+        with self._lock:
+            stream = self._idle.pop(path, None)
+        stream = stream or _unchanged(path, state)
+        try:
+            yield open_file(stream)
+        finally:
+            with self._lock:
+                self._idle[path], double = stream, self._idle.get(path)
+                if double is not None:
+                    double.close()
+                elif len(self._idle) > self._most:
+                    self._idle.pop(next(iter(self._idle))).close()
+
+    def close(self) -> None:
+        """Close them all; whoever still reads one opens it for that read alone."""
+        self._most = 0
+        while self._idle:
+            self._idle.popitem()[1].close()
+
+
+def _unchanged(path: str, state: _State) -> BinaryIO:
+    stream = open_regular(path)
+    if _state(os.fstat(stream.fileno())) != state:
+        stream.close()
+        raise ArchiveError("the input changed while it was read")
+    return stream
+
+
+class _FolderFile:
+    """A file of a folder, as it was when it was first looked at. Raises OSError."""
+
+    descriptor: int | None = None
+
+    def __init__(self, path: str, files: _OpenFiles) -> None:
+        self._path = path
+        self._files = files
+        with open_regular(path) as stream:
+            found = os.fstat(stream.fileno())
+        self._state = _state(found)
+        self.size = found.st_size
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return `size` bytes from `offset` on, fewer only where the file ends."""
+        with self._files.opened(self._path, self._state) as file:
+            return file.read_at(offset, size)
+
+    def known_digest(self, offset: int, size: int) -> str | None:
+        """Return None."""
+        return None
+
+    def changed(self) -> bool:
+        """Tell whether there is another file now, or it has been written to."""
+        try:
+            return _state(os.stat(self._path)) != self._state
+        except OSError:
+            return True
 
 
 def _is_inside(name: str) -> bool:
@@ -257,7 +343,7 @@ def _copied(chunks: Iterator[bytes], job: Job, hashed: bool, pipe: int | None = 
     return Content((Extent(growing, 0, file.tell()),))
 
 
-class _Growing(DescriptorFile):
+class _Growing(OwnFile):
     """A temporary file that is read while it is written: another thread hashes its members."""
 
     def __init__(self, stream: BinaryIO, job: Job) -> None:
@@ -284,10 +370,6 @@ class _Growing(DescriptorFile):
     def known_digest(self, offset: int, size: int) -> str | None:
         """Return the SHA-256 of what lies there as hex; None if that is no member."""
         return self._hashes.result().get((offset, size))
-
-    def changed(self) -> bool:
-        """Return False: it is our own."""
-        return False
 
     def _follow(self) -> dict[tuple[int, int], str]:
         """Return the SHA-256 of each member by its offset and size."""
@@ -353,7 +435,7 @@ class _Piped(io.RawIOBase):
 
     def _get(self, size: int) -> bytes:
         try:
-            data = self._stream.read(size) or b""
+            data = read_some(self._stream, size)
         except OSError as error:
             raise ArchiveError(f"cannot be read: {error.strerror}") from None
         self._progress(len(data))

@@ -26,7 +26,7 @@ from typing import Any, BinaryIO, Literal
 
 from squasher import spec
 from squasher.compression import Compression, compress, default
-from squasher.content import Content, widen_pipe
+from squasher.content import Content, open_regular, widen_pipe
 from squasher.digest import Digest
 from squasher.errors import ArchiveError, DocumentError, OutputError, UsageError
 from squasher.image import Archive, Image, Layer, Leaf, Node
@@ -669,7 +669,7 @@ def _is_whole(path: str, digest: Digest, size: int, progress: Progress) -> bool:
     """Tell whether the file holds the blob. O(bytes)."""
     sha256 = hashlib.sha256()
     try:
-        with open(path, "rb", buffering=0) as stream:
+        with open_regular(path) as stream:
             if os.fstat(stream.fileno()).st_size != size:
                 return False
             while data := stream.read(_WINDOW):
@@ -682,7 +682,7 @@ def _is_whole(path: str, digest: Digest, size: int, progress: Progress) -> bool:
 
 def _holds(path: str, data: bytes) -> bool:
     try:
-        with open(path, "rb") as stream:
+        with open_regular(path) as stream:
             return stream.read() == data
     except OSError:
         return False
@@ -701,7 +701,7 @@ def _counted(content: Content, digest: Digest, progress: Progress) -> Iterator[b
 def _merged_index(path: str, new: dict[str, Any]) -> dict[str, Any]:
     """Return the index at `path` with the descriptors of `new`, which take over their names."""
     try:
-        with open(path, "rb") as stream:
+        with open_regular(path) as stream:
             data = stream.read(spec.DOCUMENT_MAX + 1)
     except FileNotFoundError:
         return new

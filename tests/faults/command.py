@@ -38,8 +38,7 @@ def squash(
         [*COMMAND, *map(str, arguments)],
         env=env or environment(),
         check=False,
-        timeout=60,
-        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "timeout": 60, **options},
     )
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,28 @@ def test_a_pipe_that_ends_early(sent: bytes, tmp_path: Path) -> None:
     assert process.returncode == 3
     assert error_line(stderr)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_stdin_that_does_not_block(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    """As ssh, node and others leave it behind: it ended where nothing was there yet."""
+    image, out = pack(IMAGE), tmp_path / "out.tar"
+    source, target = os.pipe()
+    os.set_blocking(source, False)
+    with subprocess.Popen(
+        [*COMMAND, "--quiet", "-o", str(out)],
+        env=environment(),
+        stdin=source,
+        stderr=subprocess.PIPE,
+    ) as process:
+        for at in range(0, len(image), 700):
+            os.write(target, image[at : at + 700])
+            waits(lambda: pending(target) == 0 or process.poll() is not None)
+        os.close(target)
+        os.close(source)
+        _, stderr = process.communicate()
+    assert (process.returncode, stderr) == (0, b"")
+    assert out.exists()
 
 
 @pytest.mark.parametrize(

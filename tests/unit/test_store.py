@@ -8,7 +8,9 @@ import gzip
 import hashlib
 import io
 import os
+import selectors
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -289,3 +291,60 @@ def test_hashing_what_comes_ends_with_the_job() -> None:
         task = growing._hashes
     with pytest.raises(Cancelled):
         task.result()
+
+
+class Feeder:
+    """A pipe that does not block, into which a piece is put each time that somebody waits."""
+
+    def __init__(self, data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.source, self.target = os.pipe()
+        os.set_blocking(self.source, False)
+        self.pieces = [data[at : at + 3000] for at in range(0, len(data), 3000)]
+        self.waited = 0
+        monkeypatch.setattr(selectors.DefaultSelector, "select", self.select)
+
+    def select(self, *_: object) -> None:
+        """Wait."""
+        self.waited += 1
+        if self.pieces:
+            os.write(self.target, self.pieces.pop(0))
+        else:
+            os.close(self.target)
+
+
+@pytest.mark.parametrize("hashed", [True, False])
+@pytest.mark.parametrize("buffering", [0, -1])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_pipe_that_does_not_block(
+    pack: Callable[[bytes], bytes],
+    buffering: int,
+    hashed: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever started us may have set that; with nothing there yet it seemed to have ended."""
+    data = layer(File(b"f", os.urandom(20_000)))
+    feeder = Feeder(pack(data), monkeypatch)
+    pieces = len(feeder.pieces)
+    with open(feeder.source, "rb", buffering=buffering) as stream, Job() as job:
+        store, _ = open_store(stream, job, hashed=hashed)
+        assert document(store, "f") == data[512:20_512]
+    assert feeder.waited == pieces + 1
+
+
+def test_reads_that_are_interrupted_or_would_block() -> None:
+    class Interrupted(Pipe):
+        """Raises what a stream can that does not try again by itself."""
+
+        def read(self, size: int = -1) -> bytes:
+            if raises:
+                raise raises.pop()
+            return super().read(size)
+
+        def fileno(self) -> int:
+            return source
+
+    raises: list[OSError] = [InterruptedError(), BlockingIOError(), InterruptedError()]
+    source, target = os.pipe()
+    os.close(target)
+    assert opened(Interrupted(TAR))[0] == b"1" * 3000
+    os.close(source)
