@@ -3,9 +3,9 @@
 The docker form is docker's own since version 25: `manifest.json` for docker and skopeo, and a
 consistent OCI layout (`oci-layout`, `index.json`, `blobs/`) over the same blobs for containerd
 and podman, which prefer it. The OCI form is the layout alone, with the index tree that the images
-came in. Every member is a regular file and stands there once: loaders refuse hard links, some
-symlinks, and disagree about duplicates. Members are sorted, without times and owners: equal
-images give equal archives.
+came in. Every member is a regular file, or a folder of the blobs, and stands there once: loaders
+refuse hard links, some symlinks, and disagree about duplicates. Members are sorted, without times
+and owners: equal images give equal archives.
 
 What is written appears under its name complete or not at all.
 """
@@ -31,7 +31,7 @@ from squasher.digest import Digest
 from squasher.errors import ArchiveError, DocumentError, OutputError, UsageError
 from squasher.image import Archive, Image, Layer, Leaf, Node
 from squasher.reader import tags_of
-from squasher.tarstream import BLOCK, REG, header
+from squasher.tarstream import BLOCK, DIR, REG, header
 
 try:
     import fcntl
@@ -46,6 +46,8 @@ _WINDOW = 1 << 20
 _FLUSH = 8 << 20
 _DESCRIPTOR = re.compile(r"(?:/dev|/proc/self)/fd/([0-9]{1,9})|/dev/(stdin|stdout|stderr)")
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+#: Skopeo makes a folder that is no member itself, and gives it to root: a plain user may not.
+_FOLDERS = ("blobs/", "blobs/sha256/")
 #: Annotations that name the image.
 _NAMES = (spec.IMAGE_NAME, spec.REF_NAME)
 
@@ -67,8 +69,9 @@ class Written:
 
     @property
     def members(self) -> list[tuple[str, Content]]:
-        """The members of the archive in their order."""
-        found = {spec.blob_name(digest): content for digest, content in self.blobs.items()}
+        """The members of the archive in their order; the name of a folder ends in a slash."""
+        found = {name: Content(()) for name in _FOLDERS}
+        found |= {spec.blob_name(digest): content for digest, content in self.blobs.items()}
         found |= {name: Content((data,)) for name, data in self.documents.items()}
         return sorted(found.items())
 
@@ -514,7 +517,10 @@ def chunks(written: Written, progress: Progress) -> Iterator[bytes]:
 
 
 def _header(member: str, content: Content) -> bytes:
-    return header(member.encode("ascii"), REG, (0o644, 0, 0), size=content.size)
+    name = member.encode("ascii")
+    if member in _FOLDERS:
+        return header(name.rstrip(b"/"), DIR, (0o755, 0, 0))
+    return header(name, REG, (0o644, 0, 0), size=content.size)
 
 
 def _put_all(stream: BinaryIO, chunks: Iterable[bytes], name: str) -> None:

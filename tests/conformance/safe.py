@@ -12,6 +12,7 @@ import tarfile
 from collections.abc import Sequence
 
 _END = bytes(1024)
+_FOLDERS = ["blobs", "blobs/sha256"]
 _MEMBER = re.compile(r"blobs/sha256/[0-9a-f]{64}|index\.json|manifest\.json|oci-layout")
 _WHITEOUT = ".wh."
 
@@ -25,11 +26,12 @@ def members(data: bytes) -> list[tarfile.TarInfo]:
 
 
 def check_archive(data: bytes) -> None:
-    """Require that an archive holds regular files under the names of a layout, each once."""
+    """Require that an archive holds the files and folders of a layout, each once."""
     found = members(data)
     names = [member.name for member in found]
     assert names == sorted(set(names)), "in disorder, or twice"
-    for member in found:
+    assert [member.name for member in found if member.isdir()] == _FOLDERS
+    for member in found[len(_FOLDERS) :]:
         assert member.isreg(), member.name
         assert _MEMBER.fullmatch(member.name), member.name
 

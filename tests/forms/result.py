@@ -22,6 +22,9 @@ from tests import model
 from tests.builders import sha256
 from tests.forms.shapes import CONTAINERD_NAME, REF_NAME, Folder
 
+#: Skopeo takes an archive from a plain user only if they are in it.
+FOLDERS = ["blobs", "blobs/sha256"]
+
 Document = dict[str, Any]
 
 
@@ -69,15 +72,18 @@ class Result:
 
 
 def unpack(data: bytes) -> Folder:
-    """Return the members of an archive that must be as squash writes it: sorted, plain, once."""
+    """Return the files of an archive that must be as squash writes it: sorted, plain, once."""
     entries = model.read(data)
-    for entry in entries:
+    for number, entry in enumerate(entries):
         assert (entry.kind, entry.mode, entry.uid, entry.gid, entry.mtime, entry.xattrs) == (
-            *("file", 0o644, 0, 0, 0),
+            *(("dir", 0o755) if number < len(FOLDERS) else ("file", 0o644)),
+            *(0, 0, 0),
             {},
         )
-    files = {b"/".join(entry.path).decode(): entry.data for entry in entries}
-    assert len(files) == len(entries), "a member twice"
+    folders = [b"/".join(entry.path).decode() for entry in entries[: len(FOLDERS)]]
+    assert folders == FOLDERS
+    files = {b"/".join(entry.path).decode(): entry.data for entry in entries[len(FOLDERS) :]}
+    assert len(files) == len(entries) - len(FOLDERS), "a member twice"
     assert list(files) == sorted(files)
     assert len(data) % 512 == 0
     assert data.endswith(bytes(1024))

@@ -60,11 +60,16 @@ def test_headers_that_do_not_lead_to_the_end(data: bytes) -> None:
 
 def test_an_archive_that_does_harm() -> None:
     blob = "blobs/sha256/" + "0" * 64
-    safe.check_archive(outer_tar({blob: b"", "index.json": b"", "oci-layout": b""}))
+    folders: dict[str, bytes | None] = {"blobs": None, "blobs/sha256": None}
+    safe.check_archive(outer_tar({**folders, blob: b"", "index.json": b"", "oci-layout": b""}))
     for names in ((blob, "x"), ("index.json", blob), ("../index.json",), ("/index.json",)):
         with pytest.raises(AssertionError):
-            safe.check_archive(outer_tar(dict.fromkeys(names, b"")))
+            safe.check_archive(outer_tar(folders | dict.fromkeys(names, b"")))
+    for bad in ({blob: b""}, folders | {"etc": None}, dict.fromkeys(reversed(folders), None)):
+        with pytest.raises(AssertionError):
+            safe.check_archive(outer_tar(bad))
+    above = (Dir(b"blobs"), Dir(b"blobs/sha256"))
     with pytest.raises(AssertionError):
-        safe.check_archive(layer(File(b"index.json"), File(b"index.json")))
+        safe.check_archive(layer(*above, File(b"index.json"), File(b"index.json")))
     with pytest.raises(AssertionError):
-        safe.check_archive(layer(Symlink(b"index.json", b"/etc/passwd")))
+        safe.check_archive(layer(*above, Symlink(b"index.json", b"/etc/passwd")))

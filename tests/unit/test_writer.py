@@ -7,7 +7,7 @@ import io
 import os
 import tarfile
 import threading
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -64,18 +64,22 @@ def bytes_of(archive: Written) -> bytes:
     return stream.getvalue()
 
 
-def test_members_are_sorted_files_without_times_and_owners() -> None:
+def test_members_are_sorted_and_without_times_and_owners() -> None:
     data = bytes_of(SMALL)
     assert len(data) == SMALL.size
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         found = tar.getmembers()
     assert [member.name for member in found] == [
+        "blobs",
+        "blobs/sha256",
         f"blobs/sha256/{Digest.of(b'x').hex}",
         "index.json",
     ]
     for member in found:
-        assert member.isreg()
-        assert (member.mtime, member.uid, member.gid, member.mode) == (0, 0, 0, 0o644)
+        assert member.isdir() == (member in found[:2])
+        assert member.isreg() != member.isdir()
+        mode = 0o755 if member.isdir() else 0o644
+        assert (member.mtime, member.uid, member.gid, member.mode) == (0, 0, 0, mode)
 
 
 def test_the_size_of_a_member_that_needs_a_pax_header() -> None:
@@ -90,7 +94,11 @@ def test_the_size_of_a_member_that_needs_a_pax_header() -> None:
             return len(data)  # type: ignore[arg-type]
 
     large, stream = written(Hole(8**11)), Counting()
-    heads = [next(iter(writer.chunks(archive, silent))) for archive in (SMALL, large)]
+    # The third after those of the folders.
+    heads = [
+        [chunk for chunk in islice(writer.chunks(archive, silent), 5) if chunk][2]
+        for archive in (SMALL, large)
+    ]
     assert large.size - SMALL.size == 8**11 - 512 + len(heads[1]) - len(heads[0])
     assert len(heads[1]) == 3 * 512
     write(SMALL, stream, silent)  # type: ignore[arg-type]
