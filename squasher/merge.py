@@ -11,7 +11,8 @@ at the same path:
 M1  D is written if (a) a squashed layer has its entry; (b) squashed layers made it without an
     entry, unless it or one above took the place of the symlink b (then engines go on to part as
     they did: a directory on overlay, the link's target elsewhere); (c) a base name below it has to
-    be written again.
+    be written again; (d) a squashed layer mentioned it, and a whiteout of the base hides nothing
+    in it: overlay engines list such a name, unless a layer above has the directory as well.
 M2  Every name of the base directory b that D lacks gets one whiteout, after D's own entry.
 M3  Opaque whiteouts never survive; M2 says the same explicitly. (The specification prefers that;
     overlay engines forget `.wh.d` beside `d/`, and ignore an opaque whiteout at the root.)
@@ -125,10 +126,14 @@ class _Folder:
             return self.live or not self.droppable
         if self.reason == _LAZY:
             return not self.live
+        if self.reason == _COVERS:
+            return True
         return self.reason == _NEW or (self.reason == _CARRIES and self.carried)
 
 
-_NONE, _OWN, _NEW, _LAZY, _CARRIES = range(5)
+_NONE, _OWN, _NEW, _LAZY, _CARRIES, _COVERS = range(6)
+#: The header is that of the base, said again.
+_AGAIN = frozenset((_CARRIES, _COVERS))
 
 
 class _Run(NamedTuple):
@@ -168,6 +173,7 @@ class Draft:
         }
         self._carriers = self._find_carriers(restamped)
         self._whole = bool(restamped)
+        self._covers = {path for path in base.haunted if final.haunted.get(path, -1) >= first}
         self._disputed = final.led.union(warning.path for warning in base.warnings)
         self._doubt = Cover(
             self._disputed.union(x.path for x in final.warnings if x.kind == "default-acl")
@@ -242,6 +248,7 @@ class Draft:
                 folder.droppable = (
                     (parent is None or parent.solid)
                     and node.entry.same_attributes(base.entry)
+                    and folder.path not in self._base.haunted
                     and self._trusted(folder.path)
                 )
         elif parent is None:
@@ -249,6 +256,8 @@ class Draft:
         elif node.layer >= self.first:
             folder.through |= base is not None and node.over is base
             folder.reason = _LAZY if folder.through else _NEW
+        elif folder.path in self._covers:
+            folder.reason = _COVERS
         elif folder.path in self._carriers:
             folder.reason = _CARRIES
         if parent is not None:
@@ -414,7 +423,7 @@ class _Assembly:
                 if (
                     own is None
                     or own.flags & REWRITE
-                    or item.reason == _CARRIES
+                    or item.reason in _AGAIN
                     or item.gone
                     or not written
                 ):
@@ -478,7 +487,7 @@ class _Assembly:
             entry = node.entry
             if entry is None:
                 self._literal(header(path, DIR, _IMPLIED_OWNER, mtime=node.mtime))
-            elif entry.flags & REWRITE or folder.reason == _CARRIES:
+            elif entry.flags & REWRITE or folder.reason in _AGAIN:
                 self._literal(
                     header(path, DIR, entry.owner, mtime=entry.mtime, xattrs=entry.xattrs)
                 )

@@ -20,7 +20,7 @@ from squasher.content import Cursor
 from squasher.errors import PolicyError
 from squasher.image import Image
 from squasher.job import Job
-from squasher.paths import clean, join, show
+from squasher.paths import Cover, clean, join, show
 from squasher.scan import Scan, scan
 from squasher.tarstream import BLK, CHR, DIR, LINK, REG, SYM, Changeset, Entry
 
@@ -91,15 +91,18 @@ class _Folder:
     layer   that last said something about it
     reset   overlay engines show it without its attributes: the last layer that went through it
             has no entry for it
+    ghosts  names that overlay engines list here and do not find: of whiteouts that hide nothing,
+            as long as no other layer has the directory
     """
 
-    __slots__ = ("children", "entry", "layer", "parent", "reset")
+    __slots__ = ("children", "entry", "ghosts", "layer", "parent", "reset")
 
     def __init__(self, parent: _Folder | None, entry: Entry | None, layer: int = -1) -> None:
         self.parent = parent or self
         self.entry = entry
         self.layer = layer
         self.reset = False
+        self.ghosts: frozenset[bytes] = frozenset()
         self.children: dict[bytes, _Folder | Entry] = {}
 
 
@@ -122,6 +125,7 @@ class _Application:
         #: Where the names that an entry has for its directory lead.
         self._known: dict[bytes, _Folder] = {b"": root}
         self._touched: dict[_Folder, bool] = {}  # whether the layer has its entry
+        self._ghosts: dict[bytes, set[bytes]] = {}  # by the path of their directory
 
     def run(self) -> None:
         """Apply whiteouts to what lies below, then entries in the order of the archive."""
@@ -146,6 +150,11 @@ class _Application:
             folder.children[name] = node
         for folder, own in self._touched.items():
             folder.reset = not own
+            folder.ghosts = frozenset()
+        for path, ghosts in self._ghosts.items():
+            haunted = self._find(path)
+            if type(haunted) is _Folder:
+                haunted.ghosts = frozenset(ghosts - haunted.children.keys())
 
     def _fail(self, path: bytes, what: str) -> NoReturn:
         raise PolicyError(f"{show(path)}: {what}", where=f"layer {self._layer + 1}")
@@ -183,6 +192,10 @@ class _Application:
             found = self._find(parent, own)
             if found is None:
                 at.append((gone.offset, (parent, b"", None)))
+        opaque = Cover(gone.path for gone in changes.opaques if gone.path)
+        for gone, parent in hidden:
+            if type(self._find(parent)) is not _Folder or opaque.below(gone.path):
+                self._ghosts.setdefault(parent, set()).add(gone.path.rpartition(b"/")[2])
         for gone, parent in hidden:
             folder = self._find(parent)
             if type(folder) is _Folder:
@@ -356,6 +369,8 @@ def _compare_folders(path: bytes, one: _Folder, two: _Folder) -> None:
         _differ(path, "mtime")
     if x and two.reset and not one.reset:
         _differ(path, "attributes on overlay engines")
+    if ghosts := two.ghosts - one.ghosts:
+        _differ(join(path, min(ghosts)), "a whiteout comes to light on overlay engines")
 
 
 def _compare_files(path: bytes, x: Entry, b: Entry) -> None:

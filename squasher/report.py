@@ -25,7 +25,8 @@ _DISPUTES = {
     " one counts",
     "file-becomes-directory": "an entry lies below a file of a lower layer, which becomes a"
     " directory",
-    "ghost-whiteout": "a whiteout hides nothing, and overlay engines list its name; it is gone",
+    "ghost-whiteout": "a whiteout hides nothing, and overlay engines list its name; a squashed"
+    " layer's is gone, a kept layer's stays",
     "implicit-base-directory": "a layer changes a directory without an entry for it, and overlay"
     " engines reset owner and mode; they are kept",
     "link-header-differs": "a hard link's header differs from its file's; the last one counts",

@@ -102,6 +102,9 @@ class Tree:
         self.warnings: list[Dispute] = []
         #: Where symlinks led whose place a directory took: some engines follow them there.
         self.led: frozenset[bytes] = frozenset()
+        #: Directories with a whiteout that hides nothing, and the last layer that mentions each:
+        #: overlay engines list the whiteout's name as long as no other layer has the directory.
+        self.haunted: dict[bytes, int] = {}
         #: Entries applied since the fork that a later one has replaced.
         self.overwritten = 0
         self.first = 0
@@ -119,6 +122,7 @@ class Tree:
         new.shares_stamps = True
         new.room = self.room
         new.led = self.led
+        new.haunted = self.haunted
         new.first = first
         return new
 
@@ -198,6 +202,8 @@ class _Application:
         #: What opaque whiteouts have hidden.
         self.hidden: dict[bytes, dict[bytes, Node]] = {}
         self.led: set[bytes] = set()
+        #: Directories in which a whiteout of this layer hides nothing.
+        self.ghosts: set[bytes] = set()
         self._resolved = b""
         #: Whether a path may come twice; only then is it worth looking.
         self.twice = False
@@ -228,6 +234,11 @@ class _Application:
 
     def warn(self, kind: str, path: bytes) -> None:
         self.tree.warnings.append(Dispute(kind, self.layer, path))
+
+    def _note_ghost(self, path: bytes) -> None:
+        """Note a whiteout that hides nothing, in a directory that merges with no lower one."""
+        self.warn("ghost-whiteout", path)
+        self.ghosts.add(path.rpartition(b"/")[0])
 
     def fail(self, path: bytes, what: str) -> ArchiveError:
         return ArchiveError(what, where=show(path))
@@ -274,7 +285,7 @@ class _Application:
             if self._lower(parent, hidden, known, missing):
                 yield parent, name
             else:
-                self.warn("ghost-whiteout", hidden.path)
+                self._note_ghost(hidden.path)
 
     def _lower_opaques(
         self, known: dict[bytes, Directory | None], missing: list[_Record]
@@ -664,7 +675,10 @@ class _Application:
     def _note_disputes(self) -> None:
         """Warn of what this layer does on which engines part."""
         changes, find = self.changes, self.tree.finder()
-        for path in [*self.mentioned, *self._mentioned_by_whiteouts()]:
+        mentioned = [*self.mentioned, *self._mentioned_by_whiteouts()]
+        haunted = self.tree.haunted
+        again = haunted.keys() & mentioned if haunted else set()
+        for path in mentioned:
             node = find(path)
             # Overlay resets an existing directory that the layer mentions without its own entry.
             if type(node) is Directory and node.layer < self.layer:
@@ -679,6 +693,8 @@ class _Application:
             self._note_whiteouts(hidden, emptied)
         if emptied:
             self._note_opaques()
+        if again or self.ghosts:
+            self.tree.haunted = haunted | dict.fromkeys(again | self.ghosts, self.layer)
 
     def _mentioned_by_whiteouts(self) -> Iterator[bytes]:
         seen = set(self.mentioned)
@@ -723,7 +739,7 @@ class _Application:
         opaque = Cover(tops)
         for gone in changes.whiteouts:
             if opaque.below(gone.path):  # overlay lists it
-                self.warn("ghost-whiteout", gone.path)
+                self._note_ghost(gone.path)
         last = {gone.path: gone.offset for gone in changes.opaques}
         known: dict[bytes, _Covered] = {}
         for path, offset in self.implied:

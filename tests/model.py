@@ -28,6 +28,8 @@ Decisions, where those leave something open:
 * The symlink exception of rule M1 is for an implicit directory that took the place of the base's
   own symlink while that was there (and implicit ones below it): where a squashed layer removed the
   symlink first, every engine made a real directory, so the entry is needed.
+* A directory of the base with a ghost in it (see `ghosts`) is said again wherever a squashed layer
+  mentions it, and never left out: what covers the ghost stays.
 * Rule M1c: a base name is re-emitted when base and result have the same inode at that path.
 * A whiteout makes a ghost (a warning) also where its directory has no counterpart below: overlay
   engines show it.
@@ -711,6 +713,27 @@ def find(root: Node, path: Path) -> Node | None:
     return node
 
 
+def ghosts(tree: Tree) -> set[Path]:
+    """Return the names that overlay engines list and do not find.
+
+    A whiteout that hides nothing is one as long as no other layer has its directory: then the
+    kernel merges nothing there, and filters nothing.
+    """
+    return {
+        tuple(warning.path.split(b"/"))
+        for warning in tree.warnings
+        if warning.kind == "ghost-whiteout" and stands_alone(tree, warning)
+    }
+
+
+def stands_alone(tree: Tree, warning: Disagreement) -> bool:
+    """Tell whether a ghost's directory is still there, and in no later layer."""
+    path = tuple(warning.path.split(b"/"))[:-1]
+    node = find(tree.root, path)
+    later = tree.said[warning.layer + 1 :]
+    return node is not None and node.kind == "dir" and not any(path in said for said in later)
+
+
 def walk(node: Node, path: Path = ()) -> Iterator[tuple[Path, Node]]:
     """Yield a node and everything below it, parents first, names sorted bytewise."""
     yield path, node
@@ -790,6 +813,12 @@ class Merge:
         self.base, self.final, self.k = base, final, k
         self.full: set[Path] | None = None  # entries of the merge in which nothing is left out
         self.provided: set[Path] = set()
+        #: Directories of the base with a whiteout that hides nothing: a layer above covers it.
+        self.haunted = {
+            tuple(warning.path.split(b"/"))[:-1]
+            for warning in base.warnings
+            if warning.kind == "ghost-whiteout"
+        }
 
     def items(self) -> list[PathItem]:
         """Return the entries and whiteouts of the merged layer in order."""
@@ -822,8 +851,9 @@ class Merge:
         elif implied:
             wanted = not (through_symlink and below)
         else:
-            wanted = path != () and any(
-                self.is_base_name(name) for name, said in below if said == "entry"
+            wanted = path != () and (
+                any(self.is_base_name(name) for name, said in below if said == "entry")
+                or (path in self.haunted and any(path in s for s in self.final.said[self.k :]))
             )
         entry: list[PathItem] = [(path, "entry")] if wanted else []
         return entry + whiteouts + below
@@ -855,6 +885,8 @@ class Merge:
     def directory_provided(self, path: Path, node: Node, lower: Node | None) -> bool:
         """Tell whether the base has this directory as it is, on every engine (D2)."""
         if lower is None or not same(lower, node) or not self.trusted(path):
+            return False
+        if path in self.haunted:
             return False
         last = next((n for n in reversed(range(self.k)) if path in self.base.said[n]), None)
         return last is not None and path in self.base.own[last]

@@ -58,6 +58,7 @@ def check_merged(layers: Sequence[bytes], keep: int, merged: bytes, *, acls: boo
     before = model.apply(layers)
     after = model.apply([*layers[:keep], merged])
     assert comparable(after, after, keep) == comparable(before, after, keep)
+    assert model.ghosts(after) <= model.ghosts(before), "a whiteout of the base comes to light"
     entries = model.read(merged)
     for entry in entries:
         assert entry.kind != "opaque"

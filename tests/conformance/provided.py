@@ -22,6 +22,8 @@ Z = [File(b"z")]
 CAPABILITY = {b"security.capability": b"\1\0\0\2" + bytes(16)}
 GROUP = (D, File(b"d/1", b"x"), Hardlink(b"d/2", b"d/1"), Hardlink(b"d/3", b"d/1"))
 
+GHOST = (Dir(b"g"), Whiteout(b"g/x"))
+
 CASES = (
     case("d1-file", "a file comes again as it was", LOWER, [D, A], Z),
     case("d1-all", "a whole layer comes again as it was", LOWER, LOWER, Z),
@@ -362,5 +364,71 @@ CASES = (
         [D, SUB, *(File(b"d/sub/%d" % n, b"%d" % n) for n in range(5))],
         [D, Whiteout(b"d/sub")],
         [D, SUB, *(File(b"d/sub/%d" % n, b"%d" % n) for n in range(1, 6))],
+    ),
+    *(
+        case(
+            f"g-{what}",
+            f"a whiteout of the base hides nothing, then {title}",
+            base,
+            *above,
+            warns=f"ghost-whiteout {more}",
+        )
+        for what, title, base, above, more in (
+            ("again", "its directory comes again", GHOST, ([Dir(b"g")], Z), ""),
+            ("attributes", "its directory changes", GHOST, ([Dir(b"g", mode=0o700)], Z), ""),
+            (
+                "all-again",
+                "all in its directory comes again",
+                [*GHOST, File(b"g/a")],
+                ([Dir(b"g"), File(b"g/a")], Z),
+                "",
+            ),
+            (
+                "gone-again",
+                "what came into its directory goes again",
+                GHOST,
+                ([File(b"g/y")], [Whiteout(b"g/y")]),
+                "implicit-base-directory",
+            ),
+            (
+                "whiteout",
+                "another one hides nothing there",
+                GHOST,
+                ([Whiteout(b"g/y")], Z),
+                "implicit-base-directory",
+            ),
+            (
+                "implied",
+                "something comes into its directory, which had no entry, and goes",
+                [Whiteout(b"g/x")],
+                ([File(b"g/y")], [Whiteout(b"g/y")]),
+                "implicit-base-directory",
+            ),
+            (
+                "stays",
+                "something comes into its directory",
+                GHOST,
+                ([File(b"g/y")], Z),
+                "implicit-base-directory",
+            ),
+            (
+                "above",
+                "the directory above comes again",
+                [Dir(b"d"), Dir(b"d/g"), Whiteout(b"d/g/x")],
+                ([Dir(b"d")], Z),
+                "",
+            ),
+            ("anew", "its directory goes and comes", GHOST, ([Whiteout(b"g")], [Dir(b"g")]), ""),
+            ("other", "something else comes", GHOST, ([File(b"y")], Z), ""),
+        )
+    ),
+    case(
+        "g-opaque",
+        "a whiteout below an opaque one, then its directory comes again",
+        LOWER,
+        [D, Opaque(b"d"), Whiteout(b"d/a")],
+        [D],
+        Z,
+        warns="ghost-whiteout",
     ),
 )

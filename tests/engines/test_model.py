@@ -17,7 +17,7 @@ from tests.conformance.check import layers_of, squash
 from tests.conformance.corpus import CASES
 from tests.engines.archives import docker_archive
 from tests.engines.engines import Engine, EngineError, engines
-from tests.engines.tree import Node, Tree, differences
+from tests.engines.tree import GHOST, Node, Tree, differences
 from tests.generator import random_image
 
 BATCH = 20
@@ -60,6 +60,7 @@ PARTS = {
 }
 
 CORPUS = {c.name: c.layers for c in CASES if c.verdict == "agree" and c.name not in UNFIT}
+GHOSTS = {c.name: c.layers for c in CASES if c.name.startswith("g-")}
 ACLS = {c.name: c.layers for c in CASES if "default-acl" in c.kinds}
 
 
@@ -234,6 +235,32 @@ def test_default_acls_reach_what_they_reached(engine: Engine, tmp_path: Path) ->
             elif (left := _acls(before, reset)) != right:
                 wrong[form] = left, right
     assert wrong == {}
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [e for e in engines() if e.name in ENGINES and not e.name.startswith("containerd")],
+    ids=lambda e: e.name,
+    indirect=True,
+)
+def test_no_whiteout_of_the_base_comes_to_light(engine: Engine, tmp_path: Path) -> None:
+    """A name that is listed and not found breaks find, cp, tar and rm."""
+    wrong: dict[str, object] = {}
+    for forms in shown(engine, GHOSTS, tmp_path / "images.tar"):
+        (form, before), *squashed = forms.items()
+        ghosts = _ghosts(before)
+        expected = {b"/".join(p) for p in model.ghosts(model.apply(GHOSTS[form.partition("/")[0]]))}
+        if ghosts != expected:
+            wrong[form] = ghosts, expected
+        for form, after in squashed:
+            if not _ghosts(after) <= ghosts:
+                wrong[form] = _ghosts(after), ghosts
+    assert wrong == {}
+
+
+def _ghosts(found: Shown) -> set[bytes]:
+    assert not isinstance(found, EngineError), found
+    return {path for path, node in found.items() if node == GHOST}
 
 
 def _acls(found: Shown, reset: Collection[bytes]) -> dict[tuple[bytes, str], bytes]:

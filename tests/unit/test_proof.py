@@ -29,14 +29,14 @@ BASE = layer(Dir(b"d"), File(b"d/f", b"one"), File(b"g", b"two"))
 TOP = layer(File(b"z"))
 
 
-def proved(before: Sequence[bytes], after: Sequence[bytes], **options: Any) -> None:
+def proved(before: Sequence[bytes], after: Sequence[bytes], kept: int = 1, **options: Any) -> None:
     """Hold an image against another that is said to be the same with all but a layer squashed."""
     with (
         squasher.open_archive(io.BytesIO(archive(before))) as one,
         squasher.open_archive(io.BytesIO(archive(after, **options))) as two,
         Job() as job,
     ):
-        prove(one.images[0], two.images[0], 1, job)
+        prove(one.images[0], two.images[0], kept, job)
 
 
 def squashed(*members: Member, new: Sequence[Member] | None = None) -> None:
@@ -90,6 +90,47 @@ def test_layers_that_are_none_are_not_proved(members: tuple[Member, ...], says: 
 def test_another_new_layer_is_not_proved(new: tuple[Member, ...], says: str) -> None:
     with pytest.raises(PolicyError, match=says):
         squashed(File(b"d/f", b"x"), new=new)
+
+
+HAUNTED = (Dir(b"n"), Whiteout(b"n/x"))
+EMPTIED = (Dir(b"d"), Opaque(b"d"), Whiteout(b"d/f"))
+
+
+def above(base: Sequence[Member], members: Sequence[Member], new: Sequence[Member]) -> None:
+    """Prove an image whose second kept layer is `base`, and `new` for what `members` say."""
+    lower = [BASE, layer(*base)]
+    proved([*lower, layer(*members), TOP], [*lower, layer(*new, File(b"z"))], kept=2)
+
+
+@pytest.mark.parametrize(
+    ("base", "members", "new"),
+    [
+        (HAUNTED, (Dir(b"n"),), (Dir(b"n"),)),
+        (HAUNTED, (File(b"n/y"),), (File(b"n/y"),)),
+        (HAUNTED, (File(b"y"),), (File(b"y"),)),
+        ((*EMPTIED, File(b"d/f")), (Dir(b"d"),), ()),  # what the layer brings is no ghost
+        ((Whiteout(b"g"), Dir(b"g"), Whiteout(b"g/x"), File(b"g")), (Dir(b"d"),), (Dir(b"d"),)),
+    ],
+)
+def test_a_ghost_may_stay_as_it_was(
+    base: Sequence[Member], members: Sequence[Member], new: Sequence[Member]
+) -> None:
+    above(base, members, new)
+
+
+@pytest.mark.parametrize(
+    ("base", "members", "says"),
+    [
+        (HAUNTED, (Dir(b"n"),), "'n/x' differs: a whiteout comes to light on overlay engines"),
+        (HAUNTED, (Whiteout(b"n/z"),), "'n/x' differs: a whiteout comes to light"),
+        (EMPTIED, (Dir(b"d"),), "'d/f' differs: a whiteout comes to light"),
+    ],
+)
+def test_a_ghost_may_not_come_to_light(
+    base: Sequence[Member], members: Sequence[Member], says: str
+) -> None:
+    with pytest.raises(PolicyError, match=says):
+        above(base, members, ())
 
 
 def test_another_image_is_not_proved() -> None:
