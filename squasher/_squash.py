@@ -17,7 +17,7 @@ from squasher.compression import Compression, compress, default, parse_compressi
 from squasher.content import Content, Part
 from squasher.digest import Digest
 from squasher.errors import SquasherError, UsageError
-from squasher.image import Blob, Image, Layer, rows
+from squasher.image import Blob, Image, Layer, rows, rows_with_layer
 from squasher.job import Job, Progress, silent
 from squasher.merge import Draft, MergePlan, Span
 from squasher.scan import Scan, extract, name_blobs, same_content, scan
@@ -171,7 +171,6 @@ def begin(
 
     Without `zstd`, compress="auto" takes gzip instead.
     """
-    rows(image.config)  # raises if there are more rows than layers
     if options.keep_layers is not None:
         split = bases.keep(image, options.keep_layers)
     elif options.base is not None:
@@ -408,6 +407,11 @@ def _new_image(
         if history is None:
             history = config.history
             notices.append("the history tells of fewer layers than are kept: it gets no new row")
+        elif rows_with_layer(config) > len(config.diff_ids):
+            notices.append(
+                f"the history tells of {rows_with_layer(config)} layers, there are"
+                f" {len(config.diff_ids)}: the newest rows lose theirs"
+            )
     if f'"{spec.BUILDKIT_CACHE}"'.encode() in config.raw:
         notices.append(f"{spec.BUILDKIT_CACHE} is removed from the config: its layers are no more")
     diff_ids = [*config.diff_ids[:kept], layer.diff_id]
@@ -428,15 +432,14 @@ def _history(
 ) -> tuple[HistoryEntry, ...] | None:
     """Return the rows after squashing; None if the kept layers have too few to tell them apart."""
     table = config.history or ()
-    layers = {row.history: row.layer for row in rows(config) if row.history is not None}
-    if sum(layer is not None for layer in layers.values()) < split.kept:
+    with_layer = [i for i, row in enumerate(table) if not row.empty_layer]
+    if len(with_layer) < split.kept:
         return None
-    squashed = [i for i, layer in layers.items() if layer is not None and layer >= split.kept]
+    squashed = with_layer[split.kept :]
     if how == "drop":
         end = squashed[0] if squashed else len(table)
         if split.rows is not None:  # but never the row of a kept layer
-            kept = [i for i, layer in layers.items() if layer is not None and layer < split.kept]
-            end = min(end, max([split.rows, *(i + 1 for i in kept[-1:])]))
+            end = min(end, max([split.rows, *(i + 1 for i in with_layer[: split.kept][-1:])]))
         return (*table[:end], new)
     gone = frozenset(squashed)
     emptied = (spec.emptied(row) if i in gone else row for i, row in enumerate(table))

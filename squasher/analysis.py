@@ -212,7 +212,6 @@ def inspect(
 
     Raises ArchiveError (also DigestMismatchError, and for more than `max_size` bytes), OutputError.
     """
-    rows(image.config)  # raises if there are more rows than layers
     with Job(tmp_dir, progress) as job, job.explained():
         books, dive = _Books(), Ledger()
         scans: list[Scan] = []

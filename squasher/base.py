@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from squasher.digest import Digest
 from squasher.errors import BaseNotFoundError, UsageError
-from squasher.image import Image, rows
+from squasher.image import Image, rows, rows_fit, rows_with_layer
 from squasher.spec import normalise_tag, same_name
 
 _ROWS = re.compile(r"[0-9]{1,5}")
@@ -149,6 +149,14 @@ def _keep_below_rows(image: Image, count: int) -> int:
     if count == 0:
         raise UsageError("0 rows leave nothing to squash", where="-f 0")
     table = rows(image.config)
+    if not rows_fit(image.config):
+        raise BaseNotFoundError(
+            f"{image.name} has {len(image.layers)} layers, and the rows of its history tell of"
+            f" {rows_with_layer(image.config)}: which row has which layer is not known",
+            where=f"-f {count}",
+            hint="count layers with --keep-layers K, or give one of the chain IDs below",
+            image=image,
+        )
     if count > len(table):
         raise BaseNotFoundError(
             f"{image.name} has {len(table)} history rows, not {count}",

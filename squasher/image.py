@@ -9,7 +9,6 @@ from typing import Any
 
 from squasher.content import Content
 from squasher.digest import Digest
-from squasher.errors import DocumentError
 from squasher.platforms import Platform
 from squasher.spec import ImageConfig, platform_of
 
@@ -152,21 +151,24 @@ class Row:
 def rows(config: ImageConfig) -> tuple[Row, ...]:
     """Return the rows of the history with the layers that they stand for, lowest first.
 
-    Rows that are not empty take the layers from the lowest up; layers that are left over count as
-    a row each, above all others. Raises DocumentError if there are more such rows than layers:
-    docker refuses the image.
+    Rows that are not empty and layers belong together in their order. Where their numbers differ
+    nobody can tell which belong together: no row has a layer then. Layers without a row count as a
+    row each, above all others.
     """
-    found = []
-    layer = 0
-    for i, entry in enumerate(config.history or ()):
-        if entry.empty_layer:
-            found.append(Row(i, None))
-        else:
-            found.append(Row(i, layer))
-            layer += 1
-    total = len(config.diff_ids)
-    if layer > total:
-        raise DocumentError(
-            f"{layer} rows have a layer, but the image has {total}", where="config.history"
-        )
-    return (*found, *(Row(None, i) for i in range(layer, total)))
+    history = config.history or ()
+    layers = iter(range(len(config.diff_ids) if rows_fit(config) else 0))
+    found = [
+        Row(i, None if row.empty_layer else next(layers, None)) for i, row in enumerate(history)
+    ]
+    told = {row.layer for row in found}
+    return (*found, *(Row(None, i) for i in range(len(config.diff_ids)) if i not in told))
+
+
+def rows_fit(config: ImageConfig) -> bool:
+    """Tell whether it is known which row has which layer; no history at all leaves no doubt."""
+    return not config.history or rows_with_layer(config) == len(config.diff_ids)
+
+
+def rows_with_layer(config: ImageConfig) -> int:
+    """Return how many rows say that they have a layer."""
+    return sum(not row.empty_layer for row in config.history or ())

@@ -13,7 +13,7 @@ from squasher._core import SquashReport
 from squasher._squash import LayerReport, Squashed
 from squasher._version import __version__
 from squasher.errors import UsageError
-from squasher.image import Image, rows
+from squasher.image import Image, rows, rows_fit
 from squasher.paths import show
 from squasher.tarstream import Dispute
 from squasher.terminal import cut, labelled, size, step, text
@@ -142,7 +142,7 @@ def _place(warning: Dispute) -> str:
 
 def choices(image: Image, width: int) -> str:
     """Return the table of history rows and layers: what `-f` could have been."""
-    table = rows(image.config)
+    table, fit = rows(image.config), rows_fit(image.config)
     chain = image.chain_ids
     history = image.config.history or ()
     head = f"{'-f N':>6}  {'-f ID':24}  {'size':>9}  last row kept"
@@ -150,7 +150,7 @@ def choices(image: Image, width: int) -> str:
     for number, row in zip(range(len(table), 0, -1), table, strict=True):
         entry = history[row.history] if row.history is not None else None
         made = step(entry.created_by) or "-" if entry else "(no history)"
-        shown, identity, stored = str(number - 1) if number > 1 else "-", "", ""
+        shown, identity, stored = str(number - 1) if fit and number > 1 else "-", "", ""
         if row.layer is not None:
             identity = chain[row.layer].hex[:24]
             stored = size(image.layers[row.layer].blob.size)

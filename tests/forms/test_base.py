@@ -90,17 +90,25 @@ def test_six_digits_are_a_digest() -> None:
     table(squash("-f", "000000", stdin=IMAGE), "no layer of example.com/team/app:1.0 is called so")
 
 
-def test_rows_of_a_history_that_says_less_than_the_layers() -> None:
-    """Layers without a row count as one row each, above all rows."""
-    rows = [{"created_by": "base"}, {"created_by": "CMD", "empty_layer": True}]
+@pytest.mark.parametrize("count", [1, 3, 6])
+def test_rows_of_a_history_that_cannot_be_mapped(count: int) -> None:
+    """Lambda's base images, nix2container: nobody can tell which row has which layer."""
+    rows = [
+        {"created_by": "CMD", "empty_layer": True},
+        *({"created_by": "r"} for _ in range(count)),
+    ]
     image = plain(config_of(history=rows), LAYERS)
-    assert [kept("-f", str(n), image=image) for n in range(2, 7)] == [3, 2, 1, 1, 0]
-    table(squash("-f", "7", stdin=image), "has 6 history rows, not 7")
-    shown = table(squash("-f", "nothing!", stdin=image), "")
-    assert [row.split()[0] for row in shown] == ["5", "4", "3", "2", "1", "-"]
-    assert sum("(no history)" in row for row in shown) == 4
-    assert "CMD" in shown[1]
-    assert CHAIN[0][:24] in shown[0]
+    for n in ("1", "2", "7"):
+        ended = squash("-f", n, stdin=image)
+        told = f"has 5 layers, and the rows of its history tell of {count}: "
+        shown = table(ended, told)
+        assert "--keep-layers K" in ended.err
+        assert all(row.split()[0] == "-" for row in shown)
+        assert [row.split()[1] for row in shown[-5:]] == [chain[:24] for chain in CHAIN]
+        assert sum("(no history)" in row for row in shown) == 5
+    found = json.loads(done(squash("inspect", "--json", stdin=image)).out)["images"][0]
+    assert [row["layer"] for row in found["history"]] == [*([None] * (count + 1)), *range(5)]
+    assert {layer["created_by"] for layer in found["layers"]} == {""}
 
 
 @pytest.mark.parametrize("history", [None, []])
@@ -109,10 +117,19 @@ def test_rows_of_no_history(history: Any) -> None:
     assert [kept("-f", str(n), image=image) for n in range(2, 6)] == [3, 2, 1, 0]
 
 
-def test_rows_that_say_more_than_the_layers_are_refused() -> None:
+@pytest.mark.parametrize("how", ["keep", "drop"])
+def test_rows_that_say_more_than_the_layers_lose_theirs(how: str) -> None:
     rows = [{"created_by": str(n)} for n in range(6)]
     image = plain(config_of(history=rows), LAYERS)
-    assert "6 rows have a layer" in failed(squash("-f", "1", stdin=image), 3)
+    ended = done(squash("--keep-layers", "2", "--history", how, stdin=image))
+    assert "the history tells of 6 layers, there are 5: the newest rows lose theirs" in ended.err
+    written = result.read(ended.out).one
+    assert len(written.layers) == 3
+    history = written.config["history"]
+    assert [row.get("empty_layer", False) for row in history] == (
+        [False] * 2 + [True] * 4 + [False] if how == "keep" else [False] * 3
+    )
+    assert [row["created_by"] for row in history[:2]] == ["0", "1"]
 
 
 # ---------------------------------------------------------------- 2: digests

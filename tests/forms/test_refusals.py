@@ -238,12 +238,6 @@ def test_layers_in_another_order() -> None:
     assert ": expected sha256:" in line
 
 
-def test_more_rows_with_a_layer_than_layers() -> None:
-    rows = [{"created_by": f"{n}"} for n in range(6)]
-    line = refused(plain(config_of(history=rows), LAYERS), 3)
-    assert "6 rows have a layer, but the image has 5" in line
-
-
 def test_manifest_json_and_index_json_that_are_both_wrong() -> None:
     image = stored()
     manifest = manifest_of(SAMPLE, image.descriptors[::-1])

@@ -39,13 +39,18 @@ def made(diffs: Sequence[Digest] = DIFFS, rows: str = "1.11", tags: tuple[str, .
         ("1.11", 4, 0),
         ("", 1, 2),
         ("", 3, 0),
-        ("1..", 3, 1),  # two layers have no row: they lie above all rows
-        ("1..", 5, 0),
         ("111...", 2, 3),
     ],
 )
 def test_the_newest_rows_are_squashed(rows: str, count: int, kept: int) -> None:
     assert resolve(made(rows=rows), str(count)) == Split(kept)
+
+
+@pytest.mark.parametrize("rows", ["1..", ".", "11.1.1"])
+def test_rows_whose_layers_are_not_known(rows: str) -> None:
+    for count in ("1", "2", "9"):
+        with pytest.raises(BaseNotFoundError, match="which row has which layer is not known"):
+            resolve(made(rows=rows), count)
 
 
 def test_more_rows_than_there_are() -> None:

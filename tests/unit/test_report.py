@@ -140,6 +140,7 @@ def test_the_table_of_what_a_base_could_have_been() -> None:
     rows: list[dict[str, object]] = [
         {"created_by": "base"},
         {"created_by": "ENV", "empty_layer": True},
+        *({"created_by": "step"} for _ in LAYERS[1:]),
     ]
     source = archive(LAYERS, history=rows)
     with squasher.open_archive(io.BytesIO(source)) as opened:
@@ -148,8 +149,18 @@ def test_the_table_of_what_a_base_could_have_been() -> None:
     assert [line.split()[0] for line in lines[1:]] == ["3", "2", "1", "-"]
     assert image.chain_ids[0].hex[:24] in lines[1]
     assert lines[2].split() == ["2", "ENV"]
-    assert lines[3].endswith("(no history)")
+    assert lines[3].endswith("step")
     assert image.chain_ids[2].hex[:24] in lines[4]
+
+
+def test_the_table_where_nobody_knows_which_row_has_which_layer() -> None:
+    source = archive(LAYERS, history=[{"created_by": "base"}])
+    with squasher.open_archive(io.BytesIO(source)) as opened:
+        (image,) = opened.images
+        lines = report.choices(image, 70).splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["-"] * 4
+    assert [line.split()[1][:24] for line in lines[2:]] == [x.hex[:24] for x in image.chain_ids]
+    assert all(line.endswith("(no history)") for line in lines[2:])
 
 
 SCHEMA = json.loads(
@@ -160,7 +171,7 @@ SCHEMA = json.loads(
 @pytest.mark.parametrize("keep", [0, 1, 3])
 def test_the_document_keeps_its_schema(keep: int) -> None:
     odd = [layer(Dir(b"d"), File(b"d/f")), layer(File(b"d/\xff"), Whiteout(b"none")), layer()]
-    done = squashed(odd, keep=keep, history=[{"created_by": "/bin/sh -c #(nop)  CMD"}])
+    done = squashed(odd, keep=keep, history=[{"created_by": "/bin/sh -c #(nop)  CMD"}] * 3)
     done = replace(done, profile=(("hash", 0.25),))
     document = json.loads(report.render(done, markdown=False))
     jsonschema.validate(document, SCHEMA)
