@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any, BinaryIO
 
@@ -33,9 +34,11 @@ _WINDOW = 1 << 20
 _JOINED = 64 << 10
 #: Compressed bytes at once.
 _INPUT = 256 << 10
-#: Memory for one xz stream, whose header may ask for 4 GiB. `xz -9` takes 65 MiB; zstd's library
-#: has the same limit of its own (a window of 128 MiB).
-_XZ_MEMORY = 128 << 20
+#: The longest window, in bits, of one xz or zstd stream, whose header may ask for 4 GiB. It is what
+#: engines take of zstd (`zstd --long=29`; klauspost/compress, MaxWindowSize); `xz -9` takes 64 MiB.
+_WINDOW_BITS = 29
+#: What xz takes beside its window.
+_XZ_MORE = 1 << 20
 
 #: Bytes that are deflated as one, and how many of those before they may refer to.
 _BLOCK = 1 << 20
@@ -78,8 +81,9 @@ def decompress(name: str, raw: BinaryIO) -> Iterator[bytes]:
     """Yield the decompressed bytes of `raw`, all members or frames of it, up to 1 MiB at a time.
 
     Raises ArchiveError if it is damaged or ends early, UnsupportedImageError for zstd without its
-    library. What follows the last stream is an error, but for zeros behind gzip, and for anything
-    behind xz and bzip2, as their own programs have it.
+    library and for more memory than a stream gets. Zeros between and behind streams of gzip and xz
+    are padding. What else follows the last stream is an error, but for anything behind xz and
+    bzip2, as their own programs have it.
     """
     held: list[bytes] = []
     size = 0
@@ -102,7 +106,10 @@ def _streams(name: str, raw: BinaryIO) -> Iterator[bytes]:
     if new is None:
         zstd = _zstd()
         failures += (zstd.ZstdError,)
-        new = zstd.ZstdDecompressor
+        new = partial(
+            zstd.ZstdDecompressor,
+            options={zstd.DecompressionParameter.window_log_max: _WINDOW_BITS},
+        )
     rest = raw.read(_INPUT)
     begun = False  # a stream before this one
     while rest:
@@ -110,7 +117,11 @@ def _streams(name: str, raw: BinaryIO) -> Iterator[bytes]:
         while not decoder.eof:
             try:
                 window = decoder.decompress(rest, _WINDOW)
+            except MemoryError:
+                raise _greedy(name) from None
             except failures as error:
+                if any(words in str(error) for words in _TOO_MUCH):
+                    raise _greedy(name) from None
                 if begun and name in ("xz", "bzip2"):
                     return
                 raise ArchiveError(f"damaged {name} data: {error}") from None
@@ -125,12 +136,40 @@ def _streams(name: str, raw: BinaryIO) -> Iterator[bytes]:
                 rest = b""
         begun = True
         rest = decoder.unused_data or raw.read(_INPUT)
-        while name == "gzip" and rest and not (rest := rest.lstrip(b"\0")):
-            rest = raw.read(_INPUT)
+        if name in ("gzip", "xz"):
+            rest = _behind_padding(name, rest, raw)
+
+
+def _behind_padding(name: str, rest: bytes, raw: BinaryIO) -> bytes:
+    """Return what follows the zeros that `rest` begins with, b"" if nothing does.
+
+    The padding of xz is made of fours; after any other nothing is read.
+    Source: xz-file-format, 2.2, "Stream Padding"; gzip's own program.
+    """
+    count = 0
+    while rest:
+        left = rest.lstrip(b"\0")
+        count += len(rest) - len(left)
+        if left:
+            return left if name == "gzip" or not count % 4 else b""
+        rest = raw.read(_INPUT)
+    return b""
+
+
+#: What the libraries say when a stream asks for more than it may have, or than there is.
+_TOO_MUCH = ("Memory usage limit", "too much memory", "not enough memory")
+
+
+def _greedy(name: str) -> UnsupportedImageError:
+    most = 1 << _WINDOW_BITS - 20
+    return UnsupportedImageError(
+        f"{name} data that takes more than {most} MiB of memory to unpack, or more than there is",
+        hint="unpack it first (`xz -d`, `zstd -d --long=31`), or let an engine load and save it",
+    )
 
 
 def _unxz() -> Any:
-    return lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY)
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, (1 << _WINDOW_BITS) + _XZ_MORE)
 
 
 class _Inflate:

@@ -9,6 +9,7 @@ import lzma
 import sys
 
 import pytest
+from backports import zstd
 
 from squasher import compression
 from squasher.compression import (
@@ -21,6 +22,7 @@ from squasher.compression import (
     version,
 )
 from squasher.errors import ArchiveError, UnsupportedImageError, UsageError
+from tests.hostile.streams import greedy_xz
 
 DATA = bytes(range(256)) * 9000  # more than two windows
 PACKED = {
@@ -157,3 +159,55 @@ def test_blocks_that_come_out_even(monkeypatch: pytest.MonkeyPatch) -> None:
         data = DATA[:size]
         packed = b"".join(compress(default("gzip"), [data[:700], data[700:]]))
         assert gzip.decompress(packed) == data
+
+
+@pytest.mark.parametrize("name", ["gzip", "xz"])
+@pytest.mark.parametrize("zeros", [4, 512, 700_000])
+def test_padding_between_streams_and_behind_them(name: str, zeros: int) -> None:
+    padded = PACKED[name] + bytes(zeros)
+    assert unpacked(name, padded) == DATA
+    assert unpacked(name, padded + padded) == DATA * 2
+
+
+@pytest.mark.parametrize("zeros", [1, 6, 700_001])
+def test_padding_that_is_none(zeros: int) -> None:
+    """The padding of xz is made of fours: what follows another one is no stream of its own."""
+    assert unpacked("xz", PACKED["xz"] + bytes(zeros) + PACKED["xz"]) == DATA
+
+
+def windowed(name: str, bits: int) -> bytes:
+    """Return DATA packed with a window of so many bits."""
+    if name == "xz":
+        return greedy_xz(DATA, bits)
+    packer = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: bits})
+    return packer.compress(DATA) + packer.flush()
+
+
+@pytest.mark.parametrize("name", ["xz", "zstd"])
+@pytest.mark.parametrize("bits", [27, 28, 29])
+def test_windows_that_engines_take(name: str, bits: int) -> None:
+    assert unpacked(name, windowed(name, bits)) == DATA
+
+
+@pytest.mark.parametrize("name", ["xz", "zstd"])
+def test_a_window_that_is_too_long(name: str) -> None:
+    """Our own limit is no damage; also of a second stream, where xz may have anything else."""
+    says = rf"^{name} data that takes more than 512 MiB .*; unpack it first"
+    for data in (windowed(name, 30), PACKED[name] + windowed(name, 30)):
+        with pytest.raises(UnsupportedImageError, match=says):
+            unpacked(name, data)
+
+
+def test_more_memory_than_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Greedy:
+        """Is refused what it asks for."""
+
+        eof = False
+
+        def decompress(self, data: bytes, most: int) -> bytes:
+            """Fail."""
+            raise MemoryError
+
+    monkeypatch.setattr(lzma, "LZMADecompressor", lambda *options: Greedy())
+    with pytest.raises(UnsupportedImageError, match="or more than there is"):
+        unpacked("xz", PACKED["xz"])
