@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from squasher import base as bases
@@ -37,6 +37,11 @@ class Options:
     created             "source", "now", or a time as RFC 3339 or epoch seconds
     compress            of the new layer: "auto", "none", "gzip[:LEVEL]", "zstd[:LEVEL]"
     max_size            refuse images that unpack to more bytes
+
+    The texts are read once, when the options are made: "now" is one time for all images.
+
+    compression         of the new layer; None stands for "auto"
+    time                of the result; None stands for that of the source
     """
 
     base: str | None = None
@@ -47,6 +52,8 @@ class Options:
     created: str = "source"
     compress: str = "auto"
     max_size: int | None = None
+    compression: Compression | None = field(init=False, repr=False)
+    time: str | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.base is not None and self.keep_layers is not None:
@@ -62,8 +69,8 @@ class Options:
             (self.message or "").encode("utf-8")
         except UnicodeEncodeError:
             raise UsageError("is no UTF-8", where="--message") from None
-        parse_compression(self.compress)
-        parse_created(self.created)
+        object.__setattr__(self, "compression", parse_compression(self.compress))
+        object.__setattr__(self, "time", parse_created(self.created))
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +250,7 @@ def _merge(image: Image, split: Split, options: Options, job: Job, zstd: bool) -
     overwritten = tree.overwritten
     deleted = max(0, entries - draft.survivors - overwritten)
     del draft, lower, tree
-    how = parse_compression(options.compress) or _as_before(image, zstd)
+    how = options.compression or _as_before(image, zstd)
     with job.timed("hash new"):
         layer = _new_layer(image, kept, plan, _contents(plan, scans, job), how, job)
     result, notices = _new_image(image, split, layer, options)
@@ -396,7 +403,7 @@ def _new_image(
     """Return `image` with `layer` in place of those above the lowest `kept`, and notices."""
     config, kept = image.config, split.kept
     notices = []
-    created = parse_created(options.created)
+    created = options.time
     history = None
     if config.history is not None:
         message = options.message

@@ -614,6 +614,13 @@ def test_created(option: str, expected: str, monkeypatch: pytest.MonkeyPatch, im
     assert config["history"][0]["created"] == CREATED
 
 
+def test_now_is_one_time_for_all_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    found = result.read(done(squash("--created", "now", stdin=TWO)).out).images
+    assert len(found) == 2
+    assert len({image.config["created"] for image in found}) == 1
+
+
 def test_created_now_is_the_clock(monkeypatch: pytest.MonkeyPatch, image: Path) -> None:
     monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
     before = datetime.datetime.now(datetime.timezone.utc)
