@@ -348,8 +348,7 @@ def _prove(
     result = reader.read(found, "the result")
     for notice in result.notices:  # of what is missing, or what contradicts itself
         raise PolicyError(notice)
-    if ("manifest.json" in found) != (target.form == "docker"):
-        raise PolicyError("manifest.json is missing, or should be")
+    _check_form(found, result.images, target.form)
     total = sum(image.stored_size for image in source.images + result.images)
     job.told["read"] = "compare", total
     images = {image.config.image_id: image for image in result.images}
@@ -363,6 +362,19 @@ def _prove(
     tags = {tag for squashed in done for tag in squashed.image.tags}
     if not target.ref and _full(tags) != _full(_named(result.tree)):
         raise PolicyError("the index names the images otherwise")
+
+
+def _check_form(found: TarStore | FolderStore, images: Sequence[Image], form: Form) -> None:
+    """Require what tells loaders which form it is: for docker's, a list of all images."""
+    if "oci-layout" not in found:
+        raise PolicyError("oci-layout is missing")
+    if ("manifest.json" in found) != (form == "docker"):
+        raise PolicyError("manifest.json is missing, or should be")
+    if form == "docker":
+        items = spec.parse_manifest_json(store.document(found, "manifest.json"))
+        listed = {item.config for item in items}
+        if not listed.issuperset(spec.blob_name(image.config.image_id) for image in images):
+            raise PolicyError("manifest.json does not list every image")
 
 
 def _full(tags: Iterable[str]) -> set[str]:

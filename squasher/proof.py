@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from squasher import spec
 from squasher.content import Cursor
 from squasher.errors import PolicyError
-from squasher.image import Image
+from squasher.image import Image, rows_fit
 from squasher.job import Job
 from squasher.paths import Cover, clean, join, show
 from squasher.scan import Scan, scan
@@ -51,6 +51,8 @@ def prove(before: Image, after: Image, kept: int, job: Job) -> None:
 def _prove(before: Image, after: Image, kept: int, job: Job) -> None:
     if _document(before) != _document(after):
         raise PolicyError("the config differs")
+    if rows_fit(before.config) and not rows_fit(after.config):
+        raise PolicyError("the rows of the history no longer fit the layers")
     merged = len(before.layers) > kept + 1
     if len(after.layers) != (kept + 1 if merged else len(before.layers)):
         raise PolicyError(f"{len(after.layers)} layers where {kept} were kept")

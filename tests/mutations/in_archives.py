@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from squasher.content import Content
 from squasher.digest import Digest
 from squasher.writer import Written
-from tests.builders import END, File, encode
-from tests.model import read
-from tests.mutations.fault import VERIFY, Fault
+from tests.builders import Member, layer
+from tests.mutations.fault import VERIFY, Fault, members
 
 Document = dict[str, Any]
 Blobs = dict[Digest, Content]
-WRITER = "tests/unit/test_writer.py::test_members_are_sorted_files_without_times_and_owners"
+WRITER = "tests/unit/test_writer.py::test_members_are_sorted_and_without_times_and_owners"
 
 
 # ---------------------------------------------------------------- documents
@@ -122,37 +121,61 @@ def chunks(
     return Fault(name, "chunks", plant, caught, why)
 
 
-def members(data: bytes) -> list[tuple[str, bytes]]:
-    return [(entry.raw_path.decode(), entry.data) for entry in read(data)]
+def rebuilt(change: Callable[[list[Member]], Sequence[Member]]) -> Callable[[bytes], bytes]:
+    """Write other members."""
+    return lambda data: layer(*change(members(data)))
 
 
-def rebuilt(
-    change: Callable[[list[tuple[str, bytes]]], list[tuple[str, bytes]]], **options: Any
-) -> Callable[[bytes], bytes]:
-    """Write the members anew, as plainly as they are written, but for `options`."""
-
-    def plant(data: bytes) -> bytes:
-        plain = {"uid": 0, "gid": 0, "mtime": 0} | options
-        parts = [encode(File(n.encode(), d, **plain)) for n, d in change(members(data))]
-        return b"".join(parts) + END
-
-    return plant
+def file(member: Member) -> bool:
+    return member.type == b"0"
 
 
-def sized(data: bytes) -> bytes:
-    """Let the header of the first member say half of its size."""
-    first = members(data)[0]
-    return (
-        encode(replace(File(first[0].encode(), first[1]), size=len(first[1]) // 2))
-        + data[512 + -(-len(first[1]) // 512) * 512 :]
-    )
+def without(at: int) -> Callable[[list[Member]], Sequence[Member]]:
+    """Lose a file; `at` counts them."""
+
+    def change(found: list[Member]) -> Sequence[Member]:
+        gone = [member for member in found if file(member)][at]
+        return [member for member in found if member is not gone]
+
+    return change
+
+
+def contents_exchanged(found: list[Member]) -> Sequence[Member]:
+    one, two = [member for member in found if file(member)][:2]
+    data = {one.path: two.data, two.path: one.data}
+    return [replace(x, data=data.get(x.path, x.data)) for x in found]
+
+
+def half_as_large(found: list[Member]) -> Sequence[Member]:
+    """Let the headers of files say half of their size."""
+    return [replace(x, size=len(x.data) // 2) for x in found]
+
+
+def each(**fields: Any) -> Callable[[list[Member]], Sequence[Member]]:
+    return lambda found: [replace(member, **fields) for member in found]
+
+
+def headless(data: bytes) -> bytes:
+    """Lose the header of the first file."""
+    folders = [member for member in members(data) if not file(member)]
+    at = len(layer(*folders, trailer=b""))
+    return data[:at] + data[at + 512 :]
+
+
+def one_block_more(data: bytes) -> bytes:
+    """Put a block in front of the content of the first file."""
+    folders = [member for member in members(data) if not file(member)]
+    at = len(layer(*folders, trailer=b"")) + 512
+    return data[:at] + bytes(512) + data[at:]
 
 
 SORTED = "loaders find members by name"
 
 IN_ARCHIVES = (
+    written("oci-layout is missing", without_document("oci-layout")),
     # -------- manifest.json
     written("manifest.json is missing", without_document("manifest.json")),
+    written("manifest.json is empty", document("manifest.json", lambda items: items.clear())),
     written(
         "manifest.json has an element of nothing",
         document("manifest.json", lambda items: items.append({})),
@@ -263,32 +286,18 @@ IN_ARCHIVES = (
     ),
     # -------- bytes
     chunks("the archive ends in the middle", lambda data: data[: len(data) // 2]),
-    chunks("the archive lacks its first block", lambda data: data[512:]),
+    chunks("the header of the first file is missing", headless),
     chunks("the archive is empty", lambda data: b""),
     chunks("a header is damaged", lambda data: bytes((data[0] ^ 1,)) + data[1:]),
-    chunks("a header has half the size", sized),
-    chunks(
-        "members are not padded", lambda data: data[:512] + data[512:].replace(bytes(64), b"", 1)
-    ),
-    chunks(
-        "members are padded with a block too many",
-        lambda data: data[:512] + bytes(512) + data[512:],
-    ),
+    chunks("headers have half the size", rebuilt(half_as_large)),
+    chunks("a file has a block too many in front", one_block_more),
     chunks("only zeros are in the archive", lambda data: bytes(len(data))),
-    chunks("the first member is missing", rebuilt(lambda found: found[1:])),
-    chunks(
-        "the content of two members exchanged",
-        rebuilt(lambda x: [(x[0][0], x[1][1]), (x[1][0], x[0][1]), *x[2:]]),
-    ),
+    chunks("the last file is missing", rebuilt(without(-1))),
+    chunks("the first file is missing", rebuilt(without(0))),
+    chunks("the content of two files exchanged", rebuilt(contents_exchanged)),
     chunks("members come twice", rebuilt(lambda found: found * 2)),
     chunks("members in disorder", rebuilt(lambda found: found[::-1]), WRITER, SORTED),
-    chunks(
-        "members with a time",
-        rebuilt(lambda found: found, mtime=10**9),
-        WRITER,
-        "loaders do not look",
-    ),
-    chunks(
-        "members with an owner", rebuilt(lambda found: found, uid=7), WRITER, "loaders do not look"
-    ),
+    chunks("members with a time", rebuilt(each(mtime=10**9)), WRITER, "loaders do not look"),
+    chunks("members with an owner", rebuilt(each(uid=7)), WRITER, "loaders do not look"),
+    chunks("members for everybody", rebuilt(each(mode=0o777)), WRITER, "loaders do not look"),
 )

@@ -13,6 +13,8 @@ from squasher.image import Archive, Blob, Image, Layer
 from tests.builders import layer
 from tests.mutations.fault import VERIFY, Fault, members, unpacked, with_config, with_layers
 
+HISTORY = "tests/forms/test_base.py::test_history_keep_empties_the_rows_and_adds_one"
+
 Layers = Sequence[Layer]
 Document = dict[str, Any]
 
@@ -180,6 +182,28 @@ IN_IMAGES = (
     config("another system", lambda document: document.update(os="windows")),
     config("a key too many", lambda document: document.update(author="nobody")),
     config("a label too many", lambda document: document["config"].update(Labels={"a": "b"})),
+    config(
+        "the history has more rows than layers",
+        lambda document: document["history"].extend([{}, {}]),
+    ),
+    config(
+        "the new row of the history is lost",
+        lambda document: document["history"].pop(),
+        HISTORY,
+        "rows may go: with --history drop",
+    ),
+    config(
+        "the new row of the history comes first",
+        lambda document: document["history"].insert(0, document["history"].pop()),
+        HISTORY,
+        "docker shows rows, but nothing depends on them",
+    ),
+    config(
+        "the rows of the history say nothing",
+        lambda document: document.update(history=[{"created_by": ""}]),
+        HISTORY,
+        "docker shows rows, but nothing depends on them",
+    ),
     tags("the tags are lost", lambda tags: ()),
     tags("a tag too many", lambda tags: (*tags, "too-many:1")),
     tags("another tag", lambda tags: tuple(tag + "0" for tag in tags)),

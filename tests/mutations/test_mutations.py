@@ -8,12 +8,12 @@ suite that catches it instead.
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 import io
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache, partial
 
 import pytest
 
@@ -25,6 +25,7 @@ from tests.conformance.check import layers_of
 from tests.conformance.corpus import CASES
 from tests.mutations.fault import VERIFY, Fault, members, nodes_of, planted
 from tests.mutations.faults import FAULTS
+from tests.mutations.in_archives import document
 from tests.mutations.in_layers import Below
 
 PROVEN = [fault for fault in FAULTS if fault.caught == VERIFY]
@@ -44,7 +45,7 @@ class Sample:
     below: Below
 
 
-@functools.cache
+@cache
 def samples() -> tuple[Sample, ...]:
     """Return images that between them need every rule; those that need many come first."""
     tagged = [layer(Dir(b"d"), File(b"d/f", bytes(9000))), layer(File(b"g")), layer(File(b"h"))]
@@ -119,7 +120,7 @@ def named_test(node: str) -> Callable[[], None]:
     path, _, name = node.partition("::")
     function, _, case = name.removesuffix("]").partition("[")
     test = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), function)
-    return functools.partial(test, corpus.by_name(case)) if case else test
+    return partial(test, corpus.by_name(case)) if case else test
 
 
 def test_each_fault_has_a_name_of_its_own() -> None:
@@ -137,3 +138,24 @@ def test_without_a_fault_everything_is_verified() -> None:
     same = Fault("none", "layer", lambda members, below: members)
     for sample in samples():
         assert caught(same, sample) is False, sample.name
+
+
+def drop(at: int, items: list[object]) -> None:
+    del items[at]
+
+
+def test_each_image_of_several_has_to_be_listed() -> None:
+    """A fault that takes several images: the samples hold one each."""
+    both = io.BytesIO()
+    images = [
+        archive([layer(File(b"f")), layer(File(b"g")), layer(File(name))], tags=(f"{number}:1",))
+        for number, name in enumerate((b"one", b"two"))
+    ]
+    with contextlib.ExitStack() as held:
+        opened = [held.enter_context(squasher.open_archive(io.BytesIO(x))) for x in images]
+        squasher.write([found.images[0] for found in opened], both)
+    squashed(both.getvalue(), 1)
+    for at in (0, 1):
+        lost = Fault("an image is lost", "written", document("manifest.json", partial(drop, at)))
+        with planted(lost), pytest.raises(PolicyError, match="does not list every image"):
+            squashed(both.getvalue(), 1)
