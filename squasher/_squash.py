@@ -20,7 +20,7 @@ from squasher.errors import SquasherError, UsageError
 from squasher.image import Blob, Image, Layer, rows, rows_with_layer
 from squasher.job import Job, Progress, silent
 from squasher.merge import Draft, MergePlan, Span
-from squasher.scan import Scan, extract, name_blobs, same_content, scan
+from squasher.scan import Scan, extract, name_blobs, readable, same_content, scan
 from squasher.spec import HistoryEntry, ImageConfig
 from squasher.tarstream import Dispute
 from squasher.tree import Tree
@@ -243,7 +243,8 @@ def _merge(image: Image, split: Split, options: Options, job: Job, zstd: bool) -
     with job.timed("merge"):
         draft = Draft(lower, tree, kept)
     with job.timed("compare"):
-        same = same_content(draft.doubtful, scans, scans)
+        uppers = readable(draft.doubtful, scans, job.spool)
+        same = same_content(draft.doubtful, uppers, scans)
     with job.timed("merge"):
         plan = draft.plan(same, [done.size for done in scans])
     warnings = (*lower.warnings, *tree.warnings)

@@ -253,9 +253,9 @@ def same_content(
 ) -> set[Pair]:
     """Return those pairs (upper, lower) of regular files of equal size whose bytes are equal.
 
-    `uppers` and `lowers` are the layers that the two sides lie in. Windows of bytes are compared,
-    each file is read once; a layer that is only there compressed is unpacked as a stream and never
-    stored. O(bytes of the pairs), or of such layers.
+    `uppers` and `lowers` are the layers that the two sides lie in; the first are `readable`. Windows
+    of bytes are compared, each file is read once; a lower layer that is only there compressed is
+    unpacked as a stream and never stored. O(bytes of the pairs), or of such layers.
     """
     by_layer: dict[tuple[int, int], list[Pair]] = {}
     for pair in pairs:
@@ -264,9 +264,25 @@ def same_content(
     for (upper, lower), group in by_layer.items():
         group.sort(key=lambda pair: pair[1].data)
         content = uppers[upper].content
-        assert content is not None  # noqa: S101  (squashed layers are unpacked)
+        assert content is not None  # noqa: S101  (the caller has seen to that)
         same.update(_equal_pairs(group, Cursor(content.read_at, _WINDOW), _cursor(lowers[lower])))
     return same
+
+
+def readable(pairs: Iterable[Pair], scans: Sequence[Scan], spool: Spool) -> list[Scan]:
+    """Return `scans` with content wherever the upper file of one of `pairs` lies.
+
+    That can be a kept layer: a hard link above it gives its file other attributes, or another
+    name's place. O(pairs), and O(bytes) of such layers that are only there compressed.
+    """
+    wanted: dict[int, set[tuple[int, int]]] = {}
+    for x, _ in pairs:
+        if scans[x.source].content is None:
+            wanted.setdefault(x.source, set()).add((x.data, x.data + x.stored))
+    found = list(scans)
+    for source, ranges in wanted.items():
+        found[source] = replace(scans[source], content=extract(scans[source], ranges, spool))
+    return found
 
 
 def _equal_pairs(group: Iterable[Pair], upper: Cursor, lower: Cursor) -> Iterator[Pair]:

@@ -101,6 +101,7 @@ class _Layer:
             (8, self.add),
             (5, self.rewrite),
             (5, self.link),
+            (2, self.link_over),
             (5, self.delete),
             (2, self.make_opaque),
             (4, self.touch_directory),
@@ -238,8 +239,25 @@ class _Layer:
             same = {key: getattr(node, key) for key in ("mode", "uid", "gid", "mtime", "xattrs")}
             self.put(Hardlink(self.path(), lower, **(same if self.chance(0.8) else {})))
 
+    def link_over(self) -> None:
+        """Put a copy of a lower file beside it, or a link to the file over its copy."""
+        one = self.existing(("file",))
+        if one is None:
+            return
+        node = self.nodes[one]
+        member = member_of(one, node)
+        twins = [p for p, other in self.nodes.items() if other != node and model.same(other, node)]
+        if not twins or self.tame:
+            self.put(replace(member, path=self.path()))
+            return
+        link = replace(member, path=self.random.choice(twins), type=b"1", target=one, data=b"")
+        self.put(link)
+
     def delete(self) -> None:
         path = self.existing()
+        linked = [p for p, names in self.groups.items() if len(names) > 1]
+        if linked and self.chance(0.3):
+            path = self.random.choice(linked)
         if path is not None and not (self.chance(0.05) and not self.tame):
             self.put(Whiteout(path))
         elif not self.tame:

@@ -41,6 +41,8 @@ def check(layers: Sequence[bytes], keep: int, form: str = "v25") -> squasher.Squ
     safe.check_archive(image)
     result = layers_of(image)
     assert result[:keep] == list(layers[:keep]), "a kept layer differs"
+    packed = archive(layers, form=form, gzip_layers=range(len(layers)))
+    assert layers_of(squash(packed, keep)[1]) == result, "compressed layers make a difference"
     if len(layers) - keep <= 1:
         assert result == list(layers), "nothing to merge, and yet it was"
         return report

@@ -12,6 +12,7 @@ from tests.builders import (
     File,
     Hardlink,
     Opaque,
+    Sparse,
     Symlink,
     Whiteout,
 )
@@ -403,6 +404,30 @@ CASES = (
         [T],
         [Hardlink(b"h", b"t"), File(b"z")],
         [Whiteout(b"t")],
+        warns="link-to-lower",
+    ),
+    case(
+        "h40",
+        "a base file's name goes over to another one of the base, and the other name goes",
+        [File(b"p", b"one"), File(b"q", b"one")],
+        [Hardlink(b"q", b"p")],
+        [Whiteout(b"p")],
+        warns="link-to-lower",
+    ),
+    case(
+        "h40-other",
+        "the same with files of equal size that differ, one of them sparse",
+        [File(b"p", b"one" + bytes(97)), Sparse(b"q", 100, [(0, b"two")])],
+        [Hardlink(b"q", b"p")],
+        [Whiteout(b"p")],
+        warns="link-to-lower",
+    ),
+    case(
+        "h40-sparse",
+        "the same with equal files, the sparse one of which stays",
+        [File(b"q", b"one" + bytes(97)), Sparse(b"p", 100, [(0, b"one")])],
+        [Hardlink(b"q", b"p")],
+        [Whiteout(b"p")],
         warns="link-to-lower",
     ),
     case(
