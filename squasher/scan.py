@@ -253,7 +253,7 @@ def same_content(
 ) -> set[Pair]:
     """Return those pairs (upper, lower) of regular files of equal size whose bytes are equal.
 
-    `uppers` and `lowers` are the layers that the two sides lie in; the first are `readable`. Windows
+    `uppers`, which are `readable`, and `lowers` are the layers that the two sides lie in. Windows
     of bytes are compared, each file is read once; a lower layer that is only there compressed is
     unpacked as a stream and never stored. O(bytes of the pairs), or of such layers.
     """
