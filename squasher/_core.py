@@ -21,6 +21,7 @@ from squasher.errors import (
     PolicyError,
     SquasherError,
     UsageError,
+    placed,
 )
 from squasher.image import Archive, Branch, Image, Node
 from squasher.job import Job, Progress, silent
@@ -130,15 +131,17 @@ def _put(
     written: Written,
     target: Target,
     job: Job,
+    name: str = "",
     check: Callable[[Callable[[], TarStore | FolderStore]], None] | None = None,
 ) -> tuple[str, ...]:
-    """Write the result where it goes, once it is known to be sound; return what the daemon said.
+    """Write the result where it goes, once the archive `name` is known to be sound.
 
+    Returns what the daemon said.
     What can be written meanwhile, is: it must be sound, and the daemon have taken it, when it takes
     its place.
     """
     with job.timed("write"), target.staged(written, job) as staged:
-        job.settle()
+        job.settle(name)
         if check is not None:
             check(staged.store)
         loaded = target.load_into_daemon(written, job)
@@ -216,14 +219,14 @@ def squash_archive(
     )
     with Job(tmp_dir, progress) as job:
         whole = _open(source, job)
-        job.name = whole.name
         archive = reader.select(whole, image, platform)
-        with job.explained(archive.name):
+        with placed(archive.name):
             reader.check_names(archive.images)
+        total = sum(each.stored_size for each in archive.images)
+        job = job.telling("read", "read", total)
         if options.tags is not None or target.ref:
             where = "-o" if target.ref or target.tags else "--tag" if tags else "--no-tag"
             _check_one(archive.images, where)
-        job.told["read"] = "read", sum(each.stored_size for each in archive.images)
         fetch = cache(partial(_fetch, job=job, daemon_base=daemon_base))  # a pipe comes once
         done = [
             _one(
@@ -238,8 +241,8 @@ def squash_archive(
             result, target.form, retag=options.tags is not None, ref=target.ref
         )
         check = partial(_verify, source=archive, done=done, target=target, job=job)
-        with job.explained():
-            loaded = _put(written, target, job, check if verify else None)
+        with job.explained(archive.name):
+            loaded = _put(written, target, job, archive.name, check if verify else None)
         return SquashReport(
             tuple(done),
             written.manifests,
@@ -282,7 +285,7 @@ def _one(
             error.within("-f").elsewhere = True
             raise
 
-    with job.explained(name):
+    with placed(name), job.explained():
         return begin(image, options, job, others=others, fetch=fetched, zstd=form == "oci")
 
 
@@ -327,7 +330,6 @@ def _verify(
     job: Job,
 ) -> None:
     """Read the result back and prove that it is right. Raises PolicyError."""
-    job.name = ""
     try:
         _prove(result(), source, done, target, job)
     except OutputError:  # no room for what is unpacked: nothing is said about the result
@@ -350,7 +352,7 @@ def _prove(
         raise PolicyError(notice)
     _check_form(found, result.images, target.form)
     total = sum(image.stored_size for image in source.images + result.images)
-    job.told["read"] = "compare", total
+    job = job.telling("read", "compare", total)
     images = {image.config.image_id: image for image in result.images}
     for before, squashed in zip(source.images, done, strict=True):
         after = images.get(squashed.image.config.image_id)

@@ -156,13 +156,11 @@ def squash(
         options = replace(options, base=base)
     job = Job(tmp_dir, progress)
     try:
-        with job.explained():
-            done = begin(image, options, job, others=others, fetch=fetch)
-            job.settle()
+        with job.verified():
+            return begin(image, options, job, others=others, fetch=fetch)
     except BaseException:
         job.close()
         raise
-    return done
 
 
 def begin(

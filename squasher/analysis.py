@@ -212,21 +212,21 @@ def inspect(
 
     Raises ArchiveError (also DigestMismatchError, and for more than `max_size` bytes), OutputError.
     """
-    with Job(tmp_dir, progress) as job, job.explained():
+    with Job(tmp_dir, progress) as job:
         books, dive = _Books(), Ledger()
         scans: list[Scan] = []
-        for done, changes in scan(image, 0, job, max_size):
-            try:
-                books.add(changes)  # first: it refuses what says far more than it spells out
-            except SquasherError as error:
-                raise error.within(f"layer {len(scans) + 1} of {len(image.layers)}") from None
-            dive.add(changes)
-            scans.append(done)
-            del changes  # its names are in the tree now
-        job.settle()  # no conclusion from damaged layers
+        with job.verified():  # no conclusion from damaged layers
+            for done, changes in scan(image, 0, job, max_size):
+                try:
+                    books.add(changes)  # first: it refuses what says far more than it spells out
+                except SquasherError as error:
+                    raise error.within(f"layer {len(scans) + 1} of {len(image.layers)}") from None
+                dive.add(changes)
+                scans.append(done)
+                del changes  # its names are in the tree now
         image = replace(image, layers=tuple(done.layer for done in scans))
-        sizes = squashed_sizes(books.trees, scans)
-        job.settle()
+        with job.verified():
+            sizes = squashed_sizes(books.trees, scans)
         shown, lost = _shown(books.trees[-1]), books.lost
         paths = [
             PathShare(path, shown.get(path, 0), *lost.get(path, (0, 0)))

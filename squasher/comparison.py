@@ -100,17 +100,14 @@ def compare(
     """
     total = before.stored_size + after.stored_size
     with Job(tmp_dir, progress) as job:
-        job.told["read"] = "read", total
+        job = job.telling("read", "read", total)
         sides = []
         for place, image in (("before", before), ("after", after)):
-            with job.explained(place):
+            with job.verified(place):
                 sides.append(tuple(scan(image, 0, job)))
-                job.settle()
         left, right = sides
-        with job.explained(), job.timed("compare"):
-            found = _differences(left, right, lambda count: job.progress("compare", count, total))
-            job.settle()
-        return found
+        with job.verified(), job.timed("compare"):
+            return _differences(left, right, lambda count: job.progress("compare", count, total))
 
 
 def _differences(

@@ -7,6 +7,8 @@ that an error passes through adds its own place in front with `within`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 if TYPE_CHECKING:
@@ -38,6 +40,15 @@ class SquasherError(Exception):
         """Return the whole message, on one line."""
         text = f"{self.where}: {self.what}" if self.where else self.what
         return f"{text}; {self.hint}" if self.hint else text
+
+
+@contextmanager
+def placed(place: str) -> Iterator[None]:
+    """Put `place` before where an error of the package that passes through has happened."""
+    try:
+        yield
+    except SquasherError as error:
+        raise error.within(place) from None
 
 
 class PolicyError(SquasherError):

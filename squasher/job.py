@@ -7,16 +7,17 @@ whoever needs a result that nobody has begun to work out does it in his own thre
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Generic, TypeVar
 
 from squasher.content import Content
-from squasher.errors import SquasherError, UsageError
+from squasher.errors import SquasherError, UsageError, placed
 from squasher.spool import Spool
 
 #: Called with the phase ("spool", "read", "hash", "write", "compare"), the bytes done just now,
@@ -69,28 +70,80 @@ class Task(Generic[_T]):
         return self._future.result()
 
 
+class _Work:
+    """What is done in other threads, and whether any of it has failed."""
+
+    def __init__(self) -> None:
+        self.failed = False
+        self.tasks: list[Task[object]] = []
+        self._pool: ThreadPoolExecutor | None = None
+
+    def start(self, work: Callable[[], _T]) -> Task[_T]:
+        def watched() -> _T:
+            try:
+                return work()
+            except SquasherError:
+                self.failed = True
+                raise
+
+        task = Task(watched)
+        self.tasks.append(task)  # type: ignore[arg-type]
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="squasher")
+        self._pool.submit(task.run)
+        return task
+
+    def result(self, task: Task[_T]) -> _T:
+        task.run()
+        for other in tuple(self.tasks):
+            if task.done:
+                break
+            other.run()
+        return task.result()
+
+    def finish(self) -> list[SquasherError]:
+        """Wait for everything; return the failures, in order of starting, and forget them."""
+        failures: list[SquasherError] = []
+        while self.tasks:  # one may have started another
+            for task in self.tasks:
+                task.run()
+            done, self.tasks = self.tasks, []
+            for task in done:
+                try:
+                    task.result()
+                except SquasherError as error:
+                    failures.append(error)
+                except Cancelled:
+                    pass
+        if self._pool is not None and not failures:
+            self._pool.shutdown()
+            self._pool = None
+        return failures
+
+    def close(self) -> None:
+        self.failed = True
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+
 class Job:
     """One run of reading, squashing, writing or comparing. A context manager.
 
+    All that it holds is shared by the jobs that `telling` makes of it, and nobody changes it from
+    outside.
+
     folder     of temporary files, see Spool
     progress   told of everything that goes by
-    name       of the archive, put before failures of what is done beside
-    sources    what is read, and must not change meanwhile
-    told       what a phase is told as, and its total, where the job knows better than its parts
     """
-
-    name = ""
 
     def __init__(
         self, folder: str | os.PathLike[str] | None = None, progress: Progress = silent
     ) -> None:
         self.spool = Spool(folder)
-        self.sources: list[Content] = []
-        self.told: dict[str, tuple[str, int]] = {}
         self._progress = progress
-        self._tasks: list[Task[object]] = []
-        self._pool: ThreadPoolExecutor | None = None
-        self._failed = False
+        self._told: Mapping[str, tuple[str, int]] = {}
+        self._work = _Work()
+        self._inputs: list[Content] = []
         self._seconds: dict[str, float] = {}
         self._lock = threading.Lock()
 
@@ -100,78 +153,56 @@ class Job:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def telling(self, phase: str, shown: str, total: int) -> Job:
+        """Return the same job, which tells of `phase` as `shown`, with that total."""
+        other = copy.copy(self)
+        other._told = {**self._told, phase: (shown, total)}
+        return other
+
     def progress(self, phase: str, done: int, total: int = 0) -> None:
         """Tell of `done` bytes. Raises Cancelled if another part of the job has failed."""
         self.check()
-        phase, total = self.told.get(phase, (phase, total))
+        phase, total = self._told.get(phase, (phase, total))
         self._progress(phase, done, total)
 
     def check(self) -> None:
         """Raise Cancelled if another part of the job has failed."""
-        if self._failed:
+        if self._work.failed:
             raise Cancelled
 
-    # ---------------------------------------------------------------- beside
+    def watch(self, inputs: Iterable[Content]) -> None:
+        """Require that these do not change before `settle`."""
+        self._inputs.extend(inputs)
+
+    # ---------------------------------------------------------------- in other threads
 
     def start(self, work: Callable[[], _T]) -> Task[_T]:
-        """Have `work` done beside, sooner or later; `settle` waits for it."""
-
-        def watched() -> _T:
-            try:
-                return work()
-            except SquasherError:
-                self._failed = True
-                raise
-
-        task = Task(watched)
-        self._tasks.append(task)  # type: ignore[arg-type]
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="squasher")
-        self._pool.submit(task.run)
-        return task
+        """Have `work` done in another thread, sooner or later; `settle` waits for it."""
+        return self._work.start(work)
 
     def result(self, task: Task[_T]) -> _T:
         """Return the result of `task`, doing others rather than nothing. Raises what it raises."""
-        task.run()
-        for other in tuple(self._tasks):
-            if task.done:
-                break
-            other.run()
-        return task.result()
+        return self._work.result(task)
 
-    def settle(self) -> None:
-        """Wait for everything that was started.
+    def settle(self, place: str = "") -> None:
+        """Wait for everything that was started; put `place` before what failed.
 
-        Raises ArchiveError if a source has changed meanwhile, which explains everything else, or
+        Raises ArchiveError if an input has changed meanwhile, which explains everything else, or
         the first failure, in order of starting.
         """
-        failures: list[SquasherError] = []
-        while self._tasks:  # one may have started another
-            for task in self._tasks:
-                task.run()
-            done, self._tasks = self._tasks, []
-            for task in done:
-                try:
-                    task.result()
-                except SquasherError as error:
-                    failures.append(error)
-                except Cancelled:
-                    pass
+        failures = self._work.finish()
         try:
-            for content in self.sources:
+            for content in self._inputs:
                 content.check()
         except SquasherError as error:
-            self.sources.clear()  # told once, as every failure is
+            self._inputs.clear()  # told once, as every failure is
             failures.insert(0, error)
         if failures:
-            raise failures[0].within(self.name) if self.name else failures[0]
-        if self._pool is not None:
-            self._pool.shutdown()
-            self._pool = None
+            raise failures[0].within(place) if place else failures[0]
 
     @contextmanager
     def explained(self, place: str = "") -> Iterator[None]:
-        """Put `place` before what fails inside, unless it is explained by what failed beside.
+        """Raise what has failed in another thread, with its `place`, instead of what fails inside.
 
         What a damaged layer says may be anything: that it is damaged explains it better.
         """
@@ -179,20 +210,20 @@ class Job:
             yield
         except UsageError:
             raise
-        except (SquasherError, Cancelled) as error:
-            try:
-                self.settle()
-            except SquasherError as first:
-                raise first.within(place) if place and not self.name else first from None
-            if place and isinstance(error, SquasherError):
-                error.within(place)
+        except (SquasherError, Cancelled):
+            self.settle(place)
             raise
+
+    @contextmanager
+    def verified(self, place: str = "") -> Iterator[None]:
+        """Wait at the end of the block for all digests; put `place` before what fails."""
+        with placed(place) if place else nullcontext(), self.explained():
+            yield
+            self.settle()
 
     def close(self) -> None:
         """End the threads and remove the temporary files."""
-        self._failed = True
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        self._work.close()
         self.spool.close()
 
     # ---------------------------------------------------------------- how long

@@ -42,10 +42,8 @@ def prove(before: Image, after: Image, kept: int, job: Job) -> None:
     layers are unpacked to temporary files. Time O(bytes), memory O(entries). Raises PolicyError;
     for what cannot be read ArchiveError, OutputError.
     """
-    with job.explained():
-        with job.timed("compare"):
-            _prove(before, after, kept, job)
-        job.settle()
+    with job.verified(), job.timed("compare"):
+        _prove(before, after, kept, job)
 
 
 def _prove(before: Image, after: Image, kept: int, job: Job) -> None:

@@ -64,7 +64,7 @@ def scan(
     all layers unpack to more than `max_size` bytes.
     """
     layers = image.layers
-    job.sources += (layer.blob.content for layer in layers)
+    job.watch(layer.blob.content for layer in layers)
     total = image.stored_size
     limit = _Limit(max_size)
     origins = _origins(layers)

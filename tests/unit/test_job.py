@@ -68,7 +68,7 @@ def test_work_may_start_more_work_and_its_failure_is_told() -> None:
 
     def early() -> None:
         begun.set()
-        while job._tasks:
+        while job._work.tasks:
             time.sleep(0.001)
         job.start(failing("late"))
 
@@ -84,24 +84,22 @@ def test_a_change_explains_every_other_failure_and_is_told_once(tmp_path: Path) 
     path.write_bytes(b"data")
     os.utime(path, (1, 1))
     with Job() as job, path.open("rb") as stream:
-        job.name = "image.tar"
-        job.sources.append(Content((Extent(open_file(stream), 0, 4),)))
+        job.watch([Content((Extent(open_file(stream), 0, 4),))])
         job.settle()
         job.start(failing("damaged"))
         os.utime(path)
         with pytest.raises(ArchiveError) as caught:
-            job.settle()
+            job.settle("image.tar")
         assert str(caught.value) == "image.tar: the input changed while it was read"
         job.settle()
 
 
 def test_damage_explains_what_else_failed() -> None:
-    with Job() as job, pytest.raises(ArchiveError) as caught, job.explained("layout"):  # noqa: PT012
-        job.name = "image.tar"
+    with Job() as job, pytest.raises(ArchiveError) as caught, job.explained("image.tar"):  # noqa: PT012
         job.start(failing("damaged"))
         raise ArchiveError("odd", where="layer 2")
     assert str(caught.value) == "image.tar: damaged"
-    with Job() as job, pytest.raises(ArchiveError) as caught, job.explained("image.tar"):  # noqa: PT012
+    with Job() as job, pytest.raises(ArchiveError) as caught, job.verified("image.tar"):  # noqa: PT012
         job.start(lambda: None)
         raise ArchiveError("odd", where="layer 2")
     assert str(caught.value) == "image.tar: layer 2: odd"
