@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ for _number, _handler in (
 ):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _handler)
+# So has a suite that somebody runs who keeps files to themselves: tests look at modes of files.
+os.umask(0o022)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import sysconfig
 import time
 from collections.abc import Iterator
@@ -170,7 +171,12 @@ def test_docker_squash_of_pypi_stays_what_it_is(client: Client) -> None:
     theirs = shutil.which("docker-squash", path=client.environment["PATH"])
     assert theirs, "the extra dev has it"
     said = subprocess.run(
-        [theirs, "--version"], env=client.environment, capture_output=True, text=True, check=True
+        # Not by its own first line: old installers write there a path that may hold a space.
+        [sys.executable, theirs, "--version"],
+        env=client.environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "image-squasher" not in said.stdout
     (client.config / "cli-plugins/docker-squash").unlink()

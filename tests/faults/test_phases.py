@@ -103,9 +103,9 @@ def cases(*left_out: str, outputs: Sequence[str] = OUTPUTS) -> list[tuple[str, s
 
 
 @pytest.fixture
-def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let there be a daemon."""
-    with running(tmp_path) as state:
+    with running() as state:
         monkeypatch.setenv("DOCKER_HOST", state.host)
         yield
         assert not state.loaded

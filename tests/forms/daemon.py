@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.server
 import json
 import socketserver
+import tempfile
 import threading
 import urllib.parse
 from collections.abc import Iterable, Iterator
@@ -126,15 +127,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Daemon]:
-    """Give a daemon that listens on a socket in `folder`."""
-    state = Daemon(folder / "docker.sock")
-    with _Server(str(state.socket), _Handler) as server:
-        server.state = state
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield state
-        finally:
-            server.shutdown()
-            thread.join()
+def running() -> Iterator[Daemon]:
+    """Give a daemon that listens.
+
+    Its socket is in a folder of its own: the path of one has 107 bytes at most, and those below
+    TMPDIR are as long as that makes them.
+    """
+    with tempfile.TemporaryDirectory(prefix="squasher-", dir="/tmp") as folder:
+        state = Daemon(Path(folder) / "docker.sock")
+        with _Server(str(state.socket), _Handler) as server:
+            server.state = state
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+            thread.start()
+            try:
+                yield state
+            finally:
+                server.shutdown()
+                thread.join()

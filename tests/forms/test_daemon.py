@@ -33,7 +33,7 @@ def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     monkeypatch.delenv("DOCKER_CONTEXT", raising=False)
     monkeypatch.delenv("DOCKER_TLS_VERIFY", raising=False)
-    with running(tmp_path) as state:
+    with running() as state:
         monkeypatch.setenv("DOCKER_HOST", state.host)
         state.put(NAME, ID, DIFF_IDS, ARCHIVE)
         state.put("debian:12", "sha256:" + "d" * 64, DIFF_IDS[:2], b"")

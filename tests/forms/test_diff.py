@@ -99,7 +99,7 @@ def test_an_image_of_the_daemon(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     pytest.importorskip("docker", reason="needs the docker SDK")
     image = both(File(b"a"))
     put(image, both(File(b"b")))
-    with running(folder) as state:
+    with running() as state:
         monkeypatch.setenv("DOCKER_HOST", state.host)
         monkeypatch.setenv("DOCKER_CONFIG", str(folder))
         state.put("example:latest", "sha256:" + "1" * 64, [], image)

@@ -132,7 +132,7 @@ def notes_of(index: Document) -> list[Document]:
     ],
 )
 def test_options_in_conflict(options: str, says: str, image: Path, out: Path) -> None:
-    words = options.replace("OUT", str(out)).split()
+    words = [word.replace("OUT", str(out)) for word in options.split()]
     assert says in failed(squash(*words, image), 2)
     assert os.listdir(out) == []
 

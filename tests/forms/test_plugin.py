@@ -32,7 +32,7 @@ BASE_ID = "sha256:" + "d" * 64
 def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
     """Give a daemon that only `--host` leads to, with the sample and its base in it."""
     monkeypatch.chdir(tmp_path)
-    with mock.patch.dict(os.environ, {"DOCKER_CONFIG": str(tmp_path)}), running(tmp_path) as state:
+    with mock.patch.dict(os.environ, {"DOCKER_CONFIG": str(tmp_path)}), running() as state:
         for name in ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
             os.environ.pop(name, None)
         state.put(NAME, ID, DIFF_IDS, ARCHIVE)

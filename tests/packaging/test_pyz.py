@@ -57,7 +57,7 @@ def test_it_can_be_run_by_its_name(pyz: Path) -> None:
 
 def test_it_carries_the_docker_sdk(pyz: Path, tmp_path: Path) -> None:
     layers = [f"sha256:{sha256(data)}" for data in LAYERS]
-    with running(tmp_path) as daemon:
+    with running() as daemon:
         identity = f"sha256:{sha256(SAMPLE)}"
         daemon.put("app:1", identity, layers, SHAPES["docker-20.10"]().archive)
         env = {"PATH": os.environ["PATH"], "DOCKER_HOST": daemon.host, "HOME": str(tmp_path)}

@@ -108,6 +108,8 @@ def test_a_bar_on_a_terminal(image: str, monkeypatch: pytest.MonkeyPatch) -> Non
     err = Terminal()
     monkeypatch.setattr(sys, "stderr", err)
     monkeypatch.setenv("TQDM_NCOLS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
     assert cli.run([image, "--dry-run"]) == 0
     assert "B/s" in err.shown
     assert cli.run([image + ".none", "--dry-run"]) == 3

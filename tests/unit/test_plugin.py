@@ -153,8 +153,12 @@ def test_what_is_left_out_is_filled_in(
     assert plugin.fill_in(given) == expected
 
 
-def killed(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Return what is set when the process would end by SIGTERM."""
+def killed(monkeypatch: pytest.MonkeyPatch, folder: Path) -> threading.Event:
+    """Return what is set when the process would end by SIGTERM; go to `folder`.
+
+    A socket is named from there: its path may have no more than 107 bytes.
+    """
+    monkeypatch.chdir(folder)
     event = threading.Event()
 
     def kill(process: int, number: int) -> None:
@@ -172,8 +176,8 @@ def test_it_ends_when_the_client_hangs_up(
 ) -> None:
     if kind == "abstract" and not os.path.exists("/proc/self"):
         pytest.skip("only Linux has sockets without a file")
-    name = f"@squasher-{os.getpid()}" if kind == "abstract" else str(tmp_path / "socket")
-    ended = killed(monkeypatch)
+    name = f"@squasher-{os.getpid()}" if kind == "abstract" else "socket"
+    ended = killed(monkeypatch, tmp_path)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(name.replace("@", "\0"))
         server.listen()
@@ -188,22 +192,22 @@ def test_it_ends_when_the_client_hangs_up(
 def test_it_ends_when_the_client_has_hung_up_before_it_began(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended = killed(monkeypatch)
+    ended = killed(monkeypatch, tmp_path)
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(tmp_path / "socket"))  # and nobody listens
-        plugin.end_with_docker({"DOCKER_CLI_PLUGIN_SOCKET": str(tmp_path / "socket")})
+        server.bind("socket")  # and nobody listens
+        plugin.end_with_docker({"DOCKER_CLI_PLUGIN_SOCKET": "socket"})
     assert ended.wait(10)
 
 
 def test_it_is_not_ended_while_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On Ctrl-C both the client and the plugin get the signal, and the client hangs up."""
-    ended = killed(monkeypatch)
+    ended = killed(monkeypatch, tmp_path)
     monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_DFL)
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(tmp_path / "socket"))
+        server.bind("socket")
         server.listen()
         before = threading.active_count()
-        plugin.end_with_docker({"DOCKER_CLI_PLUGIN_SOCKET": str(tmp_path / "socket")})
+        plugin.end_with_docker({"DOCKER_CLI_PLUGIN_SOCKET": "socket"})
         server.accept()[0].close()
         while threading.active_count() > before:
             time.sleep(0.01)
@@ -212,9 +216,9 @@ def test_it_is_not_ended_while_it_ends(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("environment", [{}, {"DOCKER_CLI_PLUGIN_SOCKET": "/nowhere"}])
 def test_older_clients_have_no_socket(
-    environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+    environment: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended = killed(monkeypatch)
+    ended = killed(monkeypatch, tmp_path)
     threads = threading.active_count()
     plugin.end_with_docker(environment)
     assert threading.active_count() == threads
