@@ -124,6 +124,8 @@ class _Application:
         self._strict = strict
         #: Where the names that an entry has for its directory lead.
         self._known: dict[bytes, _Folder] = {b"": root}
+        #: The same for names that hard links have.
+        self._linked_in: dict[bytes, _Folder | None] = {}
         self._touched: dict[_Folder, bool] = {}  # whether the layer has its entry
         self._ghosts: dict[bytes, set[bytes]] = {}  # by the path of their directory
 
@@ -145,8 +147,7 @@ class _Application:
                 self._directory(folder, join(parent, name), name, entry)
                 continue
             node = self._linked(folder, name, entry) if entry.kind == LINK else entry
-            if folder.children.get(name) is not None:
-                self._known = {b"": self._root}  # what led through the old one leads elsewhere
+            self._forget(folder.children.get(name))
             folder.children[name] = node
         for folder, own in self._touched.items():
             folder.reset = not own
@@ -277,11 +278,16 @@ class _Application:
         todo.extend(reversed(target.split(b"/")))
         return self._root if target.startswith(b"/") else folder
 
+    def _forget(self, old: _Node | None) -> None:
+        """Forget what led through `old`: it leads elsewhere."""
+        if type(old) is _Folder or (type(old) is Entry and old.kind == SYM):
+            self._known = {b"": self._root}
+            self._linked_in = {}
+
     def _directory(self, parent: _Folder, path: bytes, name: bytes, entry: Entry) -> None:
         folder: _Node | None = parent.children.get(name) if name else self._root
         if type(folder) is not _Folder:
-            if folder is not None:
-                self._known = {b"": self._root}
+            self._forget(folder)
             folder = parent.children[name] = _Folder(parent, None)
         folder.entry, folder.layer = entry, self._layer
         self._touched[folder] = True
@@ -291,7 +297,10 @@ class _Application:
     def _linked(self, folder: _Folder, name: bytes, link: Entry) -> Entry:
         """Return the file that `link` names, with the attributes that the link gives it."""
         path = clean(link.target)  # type: ignore[arg-type]
-        place, last = self._lookup(path), path.rpartition(b"/")[2]
+        parent, _, last = path.rpartition(b"/")
+        if parent not in self._linked_in:
+            self._linked_in[parent] = self._lookup(parent)
+        place = self._linked_in[parent]
         file = place.children.get(last) if place else None
         if type(file) is not Entry or (place, last) == (folder, name):
             self._fail(path, "is no file that a hard link can lead to")
@@ -308,9 +317,9 @@ class _Application:
         return file
 
     def _lookup(self, path: bytes) -> _Folder | None:
-        """Return the directory that `path` is in, all symlinks on the way followed."""
+        """Return the directory at `path`, all symlinks on the way followed."""
         folder, hops = self._root, 0
-        todo = path.split(b"/")[-2::-1]
+        todo = path.split(b"/")[::-1]
         while todo:
             name = todo.pop()
             if name == b"..":

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 
 from squasher import paths
 from squasher.errors import ArchiveError
@@ -42,9 +42,11 @@ from squasher.tarstream import (
 
 #: Symbolic links followed in one path; Linux gives up after 40, the engines' own resolver at 255.
 MAX_HOPS = 255
-#: Components followed in one path, those of its links included. A path has up to 2,048 of them, and
-#: so has each link in it; without a bound each entry could cost half a million.
-MAX_STEPS = 4096
+#: Names in the targets of symbolic links that one layer may have followed, and so many more for
+#: each of its entries. A target has up to 2,048 of them, and each entry can go through it anew;
+#: those that are real have two or three.
+STEPS_FREE = 1 << 14
+STEPS_FACTOR = 16
 
 
 class Directory:
@@ -179,6 +181,37 @@ def _by_name(item: tuple[bytes, Node]) -> bytes:
     return item[0]
 
 
+class _Way:
+    """Where a path has led so far: a directory and its real path.
+
+    hops    symlinks that were followed
+    lower   whether one of them is of a lower layer
+    """
+
+    __slots__ = ("folder", "hops", "lower", "place")
+
+    def __init__(self, place: bytes, folder: Directory, hops: int = 0) -> None:
+        self.place = place
+        self.folder = folder
+        self.hops = hops
+        self.lower = False
+
+
+#: Says what a path finds at a name: a directory, a symlink to follow, or None where it ends.
+_Step = Callable[[_Way, bytes], Directory | Entry | None]
+
+#: A directory that is not there, nor what would be in it.
+_NOWHERE = Directory(None, 0, 0, 0)
+
+
+def _imagined(way: _Way, name: bytes) -> Directory | Entry | None:
+    """Find what is there, and _NOWHERE where nothing is."""
+    child = way.folder.children.get(name)
+    if type(child) is Directory or (type(child) is Entry and child.kind == SYM):
+        return child
+    return _NOWHERE if len(way.place) <= paths.PATH_MAX else None
+
+
 class _Application:
     """One layer on its way into a tree."""
 
@@ -191,8 +224,11 @@ class _Application:
             tree.root = tree.root.copy(self.epoch)
         #: Directories by the path that an entry's name has for them, symlinks not resolved.
         self.folders: dict[bytes, Directory] = {b"": tree.root}
-        #: Of these, the ones that a symlink leads to, with their real path.
-        self.real: dict[bytes, bytes] = {}
+        #: Of these, the ones that symlinks lead to, and where that is.
+        self.real: dict[bytes, _Way] = {}
+        #: Directories of hard links' targets that no entry has gone to.
+        self.reached: dict[bytes, _Way | None] = {}
+        self.steps = STEPS_FREE + STEPS_FACTOR * len(changes.entries)
         #: Directories that the layer touches, own entry or not, by real path; whether a default ACL
         #: reaches them there.
         self.mentioned: dict[bytes, bool] = {}
@@ -204,7 +240,6 @@ class _Application:
         self.led: set[bytes] = set()
         #: Directories in which a whiteout of this layer hides nothing.
         self.ghosts: set[bytes] = set()
-        self._resolved = b""
         #: Whether a path may come twice; only then is it worth looking.
         self.twice = False
         tree.room += IMPLIED_FACTOR * changes.size
@@ -401,10 +436,10 @@ class _Application:
             if real and parent in real:
                 # A symlink led here: the name in the header is not the path.
                 entry.flags |= REWRITE
-                place = join(real[parent], name)
+                place = join(real[parent].place, name)
                 self._check_length(place)
                 self.moved[join(parent, name)] = place
-                parent = real[parent]
+                parent = real[parent].place
             kind = entry.kind
             children = folder.children
             if folder.entry is not None and folder.entry.xattrs and folder.layer == layer:
@@ -457,6 +492,7 @@ class _Application:
             self.folders.clear()
             self.folders[b""] = self.tree.root
             self.real.clear()
+            self.reached.clear()
             self._give_back()
             self.twice = True
 
@@ -474,14 +510,14 @@ class _Application:
         tree = self.tree
         link: bytes = entry.target  # type: ignore[assignment]
         try:
-            found = self._resolve(paths.clean(link))
+            found, place = self._target(paths.clean(link))
         except ArchiveError as error:
             raise error.within(f"{show(path)}: hard link to {show(link)}") from None
         existing = folder.children.get(name)
         if type(found) is not Entry:
             what = "is no file" if found else "does not exist"
             raise self.fail(path, f"hard link to {show(link)}, which {what} at this point")
-        if existing is found and self._resolved == path:
+        if existing is found and place == path:
             raise self.fail(path, "a hard link to itself")
         if existing is not None:
             self._displace(existing)
@@ -510,39 +546,73 @@ class _Application:
             tree.stamps[found].flags |= DISPUTED
         folder.children[name] = found
 
-    def _resolve(self, path: bytes) -> Node | None:
-        """Return what `path` leads to, following symlinks in its directories, inside the root."""
-        stack: list[tuple[bytes, Directory]] = [(b"", self.tree.root)]
-        parts = deque(path.split(b"/")) if path else deque()
-        hops = steps = 0
-        while parts:
-            steps += 1
-            if steps > MAX_STEPS:
-                raise ArchiveError("too many symbolic links")
-            name = parts.popleft()
+    def _target(self, path: bytes) -> tuple[Node | None, bytes]:
+        """Return what a hard link to the clean `path` names, and its real path."""
+        parent, _, name = path.rpartition(b"/")
+        if not path:
+            return self.tree.root, path
+        way = self._reach(parent)
+        if way is None:
+            return None, path
+        return way.folder.children.get(name), join(way.place, name)
+
+    def _reach(self, path: bytes) -> _Way | None:
+        """Return the directory at `path`, all symlinks on the way followed; None if it ends."""
+        if path in self.folders:
+            return self.real.get(path) or _Way(path, self.folders[path])
+        if path not in self.reached:
+            way = _Way(b"", self.tree.root)
+            there = all(self._go(way, name, self._existing) for name in path.split(b"/"))
+            self.reached[path] = way if there else None
+        return self.reached[path]
+
+    def _existing(self, way: _Way, name: bytes) -> Directory | Entry | None:
+        """Find what is there, of any layer."""
+        child = way.folder.children.get(name)
+        if type(child) is Directory:
+            return self._mine(way.folder, name, child)  # it is kept in `reached`
+        if type(child) is Entry and child.kind == SYM:
+            return child
+        return None
+
+    def _go(self, way: _Way, name: bytes, step: _Step) -> bool:
+        """Go on to `name`, and through symlinks to where they lead, inside the root.
+
+        Tells whether it was there, as `step` has it. O(names in the targets): there is one bound
+        for all of the layer, since one for each path would be paid for each entry. Raises
+        ArchiveError beyond it, and for a loop.
+        """
+        start, todo = join(way.place, name), [name]
+        while todo:
+            name = todo.pop()
             if name in (b"", b"."):
                 continue
             if name == b"..":
-                if len(stack) > 1:
-                    stack.pop()
+                way.place = way.place.rpartition(b"/")[0]
+                self._pay(way.place.count(b"/") + 1, start)
+                above = self.tree.find(way.place)
+                way.folder = above if type(above) is Directory else _NOWHERE
                 continue
-            node = stack[-1][1].children.get(name)
-            if not parts:
-                self._resolved = join(stack[-1][0], name)
-                return node
-            if type(node) is Directory:
-                stack.append((join(stack[-1][0], name), node))
-            elif type(node) is Entry and node.kind == SYM:
-                hops += 1
-                if hops > MAX_HOPS:
-                    raise ArchiveError("too many symbolic links")
-                target: bytes = node.target  # type: ignore[assignment]
-                if target.startswith(b"/"):
-                    del stack[1:]
-                parts.extendleft(reversed(target.split(b"/")))
-            else:
-                return None
-        return stack[-1][1]
+            child = step(way, name)
+            if child is None:
+                return False
+            if type(child) is Directory:
+                way.place, way.folder = join(way.place, name), child
+                continue
+            way.hops += 1
+            if way.hops > MAX_HOPS:
+                raise self.fail(start, "too many symbolic links")
+            names = child.target.split(b"/")  # type: ignore[union-attr]
+            self._pay(len(names), start)
+            if not names[0]:
+                way.place, way.folder = b"", self.tree.root
+            todo.extend(reversed(names))
+        return True
+
+    def _pay(self, steps: int, path: bytes) -> None:
+        self.steps -= steps
+        if self.steps < 0:
+            raise self.fail(path, "too many symbolic links")
 
     def _enter(self, path: bytes, entry: Entry) -> Directory:
         """A2: return the directory for an entry whose parent the layer has not mentioned so far.
@@ -554,22 +624,32 @@ class _Application:
         while path not in self.folders:
             path, _, name = path.rpartition(b"/")
             todo.append(name)
-        folder = self.folders[path]
+        folder, led = self.folders[path], self.real.get(path)
         while todo:
             name = todo.pop()
-            place = join(self.real.get(path, path), name)
+            place = join(led.place if led else path, name)
             path = join(path, name)
             self.held += BLOCK + len(path)
             self._take(BLOCK + len(path), place)
             child = folder.children.get(name)
             if type(child) is Entry and child.kind == SYM and self._is_new(child):
-                folder, place = self._follow(place, entry)
+                led = _Way(place.rpartition(b"/")[0], folder, led.hops if led else 0)
+                self._go(led, name, partial(self._behind, entry))
+                folder = led.folder
             else:
                 folder = self._step(folder, name, place, entry)
+                led = _Way(place, folder, led.hops) if led else None
             self.folders[path] = folder
-            if place != path:
-                self.real[path] = place
+            if led:
+                self.real[path] = led
         return folder
+
+    def _behind(self, entry: Entry, way: _Way, name: bytes) -> Directory | Entry:
+        """Find a symlink of this layer, else the directory, made for `entry` if there is none."""
+        child = way.folder.children.get(name)
+        if type(child) is Entry and child.kind == SYM and self._is_new(child):
+            return child
+        return self._step(way.folder, name, join(way.place, name), entry)
 
     def _take(self, count: int, path: bytes) -> None:
         """Take `count` bytes of the room that the image has for what it does not spell out."""
@@ -606,69 +686,21 @@ class _Application:
             if child.kind == SYM:
                 new.over = child
                 self.warn("through-lower-symlink", place)
-                self.led.add(self._leads_to(place))
+                self.led.add(self._leads_to(folder, place))
             else:
                 self.warn("file-becomes-directory", place)
         folder.children[name] = new
         self.implied.append((place, entry.data))
         return new
 
-    def _leads_to(self, path: bytes) -> bytes:
-        """Return the path that the symlink at `path` leads to, there or not; the root for loops."""
-        found: list[tuple[bytes, Node | None]] = []
-        parts = deque(path.split(b"/"))
-        steps = 0
-        while parts:
-            steps += 1
-            if steps > MAX_STEPS:
-                return b""
-            name = parts.popleft()
-            if name in (b"", b"."):
-                continue
-            if name == b"..":
-                del found[-1:]
-                continue
-            above = found[-1][1] if found else self.tree.root
-            node = above.children.get(name) if type(above) is Directory else None
-            if type(node) is not Entry or node.kind != SYM:
-                found.append((name, node))
-                continue
-            target: bytes = node.target  # type: ignore[assignment]
-            if target.startswith(b"/"):
-                found.clear()
-            parts.extendleft(reversed(target.split(b"/")))
-        return b"/".join(name for name, _ in found)
-
-    def _follow(self, path: bytes, entry: Entry) -> tuple[Directory, bytes]:
-        """Return the directory that the symlinks of this layer at `path` lead to, and its path."""
-        stack: list[tuple[bytes, Directory]] = [(b"", self.tree.root)]
-        parts = deque(path.split(b"/"))
-        hops = steps = 0
-        while parts:
-            steps += 1
-            if steps > MAX_STEPS:
-                raise self.fail(path, "too many symbolic links")
-            name = parts.popleft()
-            if name in (b"", b"."):
-                continue
-            if name == b"..":
-                if len(stack) > 1:
-                    stack.pop()
-                continue
-            parent, folder = stack[-1]
-            child = folder.children.get(name)
-            if type(child) is Entry and child.kind == SYM and self._is_new(child):
-                hops += 1
-                if hops > MAX_HOPS:
-                    raise self.fail(path, "too many symbolic links")
-                target: bytes = child.target  # type: ignore[assignment]
-                if target.startswith(b"/"):
-                    del stack[1:]
-                parts.extendleft(reversed(target.split(b"/")))
-            else:
-                place = join(parent, name)
-                stack.append((place, self._step(folder, name, place, entry)))
-        return stack[-1][1], stack[-1][0]
+    def _leads_to(self, folder: Directory, place: bytes) -> bytes:
+        """Return where the symlink at `place` leads, there or not; the root for loops."""
+        parent, _, name = place.rpartition(b"/")
+        way = _Way(parent, folder)
+        try:
+            return way.place if self._go(way, name, _imagined) else b""
+        except ArchiveError:
+            return b""
 
     # ------------------------------------------------------------ what engines disagree about
 

@@ -74,6 +74,39 @@ def symlinks_followed(n: int) -> Layers:
     return [layer(), layer(Dir(b"d"), Symlink(b"s", b"d"), *files), layer(File(b"z"))]
 
 
+def symlinks_in_symlinks(n: int) -> Layers:
+    """Each of ten files lies behind a symlink in every directory, and the last one is new."""
+    depth = n // 4
+    turns = [
+        part
+        for i in range(10)
+        for part in (Symlink(b"x", b"%d" % i), File(b"s/" * depth + b"f%d" % i))
+    ]
+    links = [Symlink(b"d/" * i + b"s", b"d") for i in range(depth)]
+    return [layer(), layer(Dir(b"/".join([b"d"] * depth)), *links, *turns), layer(File(b"z"))]
+
+
+def hard_links_through_a_long_symlink(n: int) -> Layers:
+    deep = b"/".join([b"d"] * (n // 2))
+    links = [Hardlink(b"l%d" % i, b"s/f") for i in range(n)]
+    return [layer(), layer(File(deep + b"/f"), Symlink(b"s", deep), *links), layer(File(b"z"))]
+
+
+def lower_symlinks_behind_a_long_symlink(n: int) -> Layers:
+    """Each one's place is taken by a directory, and where it led is looked up."""
+    deep = b"/".join([b"d"] * n)
+    links = [Symlink(deep + b"/s%d" % i, b"t") for i in range(n // 10)]
+    files = [File(b"l/s%d/f" % i) for i in range(n // 10)]
+    return [layer(Dir(deep), *links), layer(Symlink(b"l", deep), *files), layer(File(b"z"))]
+
+
+def files_that_change_behind_a_long_symlink(n: int) -> Layers:
+    deep = b"/".join([b"d"] * (n // 2))
+    lower = [File(deep + b"/f%d" % i) for i in range(n)]
+    upper = [File(b"s/f%d" % i, b"x") for i in range(n)]
+    return [layer(*lower), layer(Dir(deep), Symlink(b"s", deep), *upper), layer(File(b"z"))]
+
+
 def replaced_over_and_over(n: int) -> Layers:
     """Each entry makes what was known of directories void."""
     turns = [part for i in range(n) for part in (Symlink(b"s%d" % i, b"d"), File(b"d/e/%d" % i))]
@@ -113,10 +146,33 @@ def require_growth(make: Callable[[int], Layers], act: Callable[[BinaryIO], obje
         one_folder_in_many_layers,
         hard_links,
         symlinks_followed,
+        symlinks_in_symlinks,
+        hard_links_through_a_long_symlink,
+        lower_symlinks_behind_a_long_symlink,
+        files_that_change_behind_a_long_symlink,
         replaced_over_and_over,
     ],
 )
 def test_work_grows_with_the_image(make: Callable[[int], Layers], keep: int) -> None:
     require_growth(
         make, lambda source: squasher.squash_archive(source, io.BytesIO(), keep_layers=keep)
+    )
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        depth,
+        hard_links,
+        symlinks_followed,
+        symlinks_in_symlinks,
+        hard_links_through_a_long_symlink,
+        lower_symlinks_behind_a_long_symlink,
+        files_that_change_behind_a_long_symlink,
+    ],
+)
+def test_verifying_grows_with_the_image(make: Callable[[int], Layers]) -> None:
+    require_growth(
+        make,
+        lambda source: squasher.squash_archive(source, io.BytesIO(), keep_layers=1, verify=True),
     )

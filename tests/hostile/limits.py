@@ -122,7 +122,25 @@ def cases() -> Iterator[Case]:
     )
     yield in_layer(
         "limit: symlinks of thousands of components, and a hard link through them",
-        "'h': hard link to 's0/f': too many symbolic links",
+        "'h': hard link to 's0/f': 's0': too many symbolic links",
         *hops,
         Hardlink(b"h", b"s0/f"),
+    )
+    yield in_layer(
+        "limit: hard links through a long symlink, and one that changes between them",
+        "'l8': hard link to 's/f': 's': too many symbolic links",
+        File(deep + b"/f"),
+        Symlink(b"s", deep),
+        *(
+            part
+            for i in range(20)
+            for part in (Symlink(b"x", b"%d" % i), Hardlink(b"l%d" % i, b"s/f"))
+        ),
+    )
+    yield in_layer(
+        "limit: a symlink that goes up from deep below, again and again",
+        "'s': too many symbolic links",
+        Dir(b"/".join([b"e"] * 200)),
+        Symlink(b"s", b"/".join([b"e"] * 200 + [b"../e"] * 200)),
+        File(b"s/f"),
     )

@@ -107,6 +107,35 @@ def test_a_whiteout_below_what_is_no_directory(member: Member) -> None:
         tree(lower, (member,))
 
 
+def test_symlinks_count_for_the_whole_path() -> None:
+    links = [Symlink(b"d/" * i + b"s", b"d") for i in range(MAX_HOPS + 2)]
+    made = (Dir(b"/".join([b"d"] * (MAX_HOPS + 2))), *links)
+    tree((*made, File(b"s/" * MAX_HOPS + b"f")))
+    tree((*made, File(b"s/" * MAX_HOPS + b"d/f")))
+    for name in (b"s/" * (MAX_HOPS + 1) + b"f", b"s/" * MAX_HOPS + b"d/s/f"):
+        with pytest.raises(ArchiveError, match="too many symbolic links"):
+            tree((*made, File(b"s/" * MAX_HOPS + b"f"), File(name)))
+
+
+def test_where_a_lower_symlink_leads_is_found_or_nothing_is_trusted() -> None:
+    def led(*lower: Member) -> frozenset[bytes]:
+        return tree(lower, (File(b"d/s/f"),)).led
+
+    assert led(Symlink(b"d/s", b"../e/./f")) == {b"e/f"}
+    assert led(Symlink(b"d/s", b"x/../y"), Symlink(b"d/y", b"/z")) == {b"z"}
+    assert led(Symlink(b"d/s", b"s")) == {b""}
+    long = b"/".join([b"x" * 200] * 15)
+    assert led(Symlink(b"d/s", b"l/" + long), Symlink(b"d/l", long)) == {b""}
+    links = [Symlink(b"s%d" % i, b"./" * 2000 + b"s%d" % (i + 1)) for i in range(20)]
+    assert led(Symlink(b"d/s", b"/s0"), *links) == {b""}
+
+
+def test_a_hard_link_finds_what_came_after_one_before() -> None:
+    lower = (Dir(b"d"), File(b"d/f"), Symlink(b"s", b"d"))
+    made = tree(lower, (Hardlink(b"h", b"s/f"), File(b"d/g"), Hardlink(b"i", b"s/g")))
+    assert made.find(b"i") is made.find(b"d/g")
+
+
 def test_as_many_symlinks_as_engines_follow() -> None:
     chain = [Symlink(b"l%d" % n, b"l%d" % (n + 1)) for n in range(MAX_HOPS - 1)]
     end = Symlink(b"l%d" % (MAX_HOPS - 1), b"d")
