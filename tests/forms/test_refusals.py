@@ -138,7 +138,7 @@ def test_a_layout_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.Monke
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     (tmp_path / "index.json").touch()
-    monkeypatch.setattr(store, "open", forbidden, raising=False)
+    monkeypatch.setattr(store, "open_regular", forbidden)
     assert "index.json: cannot be read: Permission denied" in failed(squash(tmp_path), 3)
 
 
