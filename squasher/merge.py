@@ -37,6 +37,7 @@ from typing import NamedTuple
 from squasher.errors import ArchiveError
 from squasher.paths import WHITEOUT_PREFIX, Cover, join
 from squasher.tarstream import (
+    ABSOLUTE,
     BLK,
     BLOCK,
     CHR,
@@ -248,6 +249,7 @@ class Draft:
                 folder.droppable = (
                     (parent is None or parent.solid)
                     and node.entry.same_attributes(base.entry)
+                    and not (node.entry.flags ^ base.entry.flags) & ABSOLUTE
                     and folder.path not in self._base.haunted
                     and self._trusted(folder.path)
                 )
@@ -482,9 +484,11 @@ class _Assembly:
 
     def _directory(self, folder: _Folder, written: bool) -> None:
         """Write a directory's entry, if it is `written`, and its whiteouts."""
-        node, path = folder.node, folder.path or b"."
+        node, entry = folder.node, folder.node.entry
+        path = folder.path
+        if not path and not (entry and entry.flags & ABSOLUTE):
+            path = b"."
         if written:
-            entry = node.entry
             if entry is None:
                 self._literal(header(path, DIR, _IMPLIED_OWNER, mtime=node.mtime))
             elif entry.flags & REWRITE or folder.reason in _AGAIN:

@@ -22,7 +22,7 @@ from squasher.image import Image, rows_fit
 from squasher.job import Job
 from squasher.paths import Cover, clean, join, show
 from squasher.scan import Scan, scan
-from squasher.tarstream import BLK, CHR, DIR, LINK, REG, SYM, Changeset, Entry
+from squasher.tarstream import ABSOLUTE, BLK, CHR, DIR, LINK, REG, SYM, Changeset, Entry
 
 #: Symbolic links followed in one name; engines give up there too.
 _HOPS_MAX = 255
@@ -376,6 +376,8 @@ def _compare_folders(path: bytes, one: _Folder, two: _Folder) -> None:
         _differ(path, "attributes")
     if x and (b is None or x.mtime != b.mtime):
         _differ(path, "mtime")
+    if x and b and (x.flags ^ b.flags) & ABSOLUTE:  # podman heeds the one and ignores the other
+        _differ(path, "spelling")
     if x and two.reset and not one.reset:
         _differ(path, "attributes on overlay engines")
     if ghosts := two.ghosts - one.ghosts:

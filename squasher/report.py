@@ -36,6 +36,8 @@ _DISPUTES = {
     "overlay-xattr": "an overlay xattr, which overlay engines obey; it is passed on",
     "root-opaque": "an opaque whiteout at the root, which overlay engines ignore; it hides all"
     " below",
+    "root-spelling": "the root is `/` in one layer and `./` in a later one, which podman ignores;"
+    " the last one counts",
     "symlink-xattr": "a symlink has xattrs, which some engines refuse; they are passed on",
     "through-lower-symlink": "an entry lies below a symlink of a lower layer, which overlay"
     " engines replace by a directory",

@@ -55,6 +55,8 @@ REWRITE = 1
 INHERITS = 2
 #: Engines differ on what a hard link has made of this file's attributes.
 DISPUTED = 4
+#: The root with a name that begins with a slash: podman takes its attributes, and ignores `./`.
+ABSOLUTE = 8
 
 Owner = tuple[int, int, int]
 Xattrs = tuple[tuple[bytes, bytes], ...]
@@ -75,7 +77,7 @@ class Entry:
     mtime    nanoseconds since 1970
     xattrs   sorted (name, value) pairs
     target   link name; (major, minor) of a device; the fragments of a sparse file; else None
-    flags    REWRITE, INHERITS
+    flags    REWRITE, INHERITS, DISPUTED, ABSOLUTE
 
     Slots and no dataclass: a layer can have a million of these.
     """
@@ -359,6 +361,11 @@ def owner(mode: int, uid: int, gid: int) -> Owner:
     return mode & 0o7777, 0 if uid == 0xFFFFFFFF else uid, 0 if gid == 0xFFFFFFFF else gid
 
 
+def device(major: int, minor: int) -> tuple[int, int]:
+    """Return a device's numbers as it gets them: mknod(2) takes 12 and 20 bits of what is said."""
+    return major & 0xFFF, minor & 0xFFFFF
+
+
 def _prefix(tail: bytes) -> bytes:
     """Return the prefix in header bytes 257 to 511, checking device numbers as Go does."""
     ustar = tail.startswith(_USTAR)
@@ -492,9 +499,12 @@ class _Headers:
         if size < 0 and flag not in _DATALESS:
             raise ArchiveError("negative size")
         target: Target = link if flag in (LINK, SYM) else None
+        odd = self.odd
         if flag in (CHR, BLK):  # V7 headers have no place for device numbers
             v7 = not block.startswith((_USTAR, _GNU), 257)
-            target = (0, 0) if v7 else (number(block[329:337]), number(block[337:345]))
+            said = (0, 0) if v7 else (number(block[329:337]), number(block[337:345]))
+            target = device(*said)
+            odd = odd or said != target
         data = offset + BLOCK
         lead = data - self.start if self.start >= 0 else BLOCK
         entry = Entry(
@@ -507,7 +517,7 @@ class _Headers:
             mtime,
             xattrs,
             target,
-            REWRITE if self.odd else 0,
+            REWRITE if odd else 0,
         )
         return self._sparse_name(name), entry
 
@@ -804,10 +814,12 @@ class LayerWalk:
         except ArchiveError as error:
             place = entry.data - entry.lead
             raise error.within(f"{show(name)} at byte {place}") from None
-        # containerd 1.6 refuses doubled slashes; the root is written `./` and nothing else. What is
-        # absolute or has `..` stays inside the root only if whoever unpacks it takes care.
+        # containerd 1.6 refuses doubled slashes; the root is written `./` or `/`. What is absolute
+        # or has `..` stays inside the root only if whoever unpacks it takes care.
         strays = name.startswith(b"/") or b"/../" in name + b"/"
-        if strays or b"//" in name or (not path and name != b"./"):
+        if not path:
+            entry.flags |= ABSOLUTE * name.startswith(b"/") | REWRITE * (name not in (b"./", b"/"))
+        elif strays or b"//" in name:
             entry.flags |= REWRITE
         parent, _, base = path.rpartition(b"/")
         self._parents.append(parent)
@@ -937,10 +949,11 @@ def header(
 ) -> bytes:
     """Return a header for `path`: ustar, preceded by PAX records for what ustar cannot say.
 
-    `mtime` in nanoseconds. Directories get their slash. A `sparse` file gets its map, in the format
-    1.0 of GNU tar, which all engines read; its fragments follow the header as one. The same
-    arguments always give the same bytes. Source: POSIX pax; values are placed as every engine was
-    seen to read them. Raises ArchiveError for a header larger than engines read.
+    `mtime` in nanoseconds. Directories get their slash; no path is the root as `/`. A `sparse` file
+    gets its map, in the format 1.0 of GNU tar, which all engines read; its fragments follow the
+    header as one. The same arguments always give the same bytes. Source: POSIX pax; values are
+    placed as every engine was seen to read them. Raises ArchiveError for a header larger than
+    engines read.
     """
     mode, uid, gid = owner
     name = path + b"/" if kind == DIR else path
@@ -1024,15 +1037,8 @@ def _ustar(
             bytes((kind,)),
             link.ljust(100, b"\0"),
             b"ustar\00000".ljust(72, b"\0"),
-            _device_number(device[0]),
-            _device_number(device[1]),
+            b"%07o\0%07o\0" % device,
             bytes(167),
         )
     )
     return block[:148] + b"%06o\0 " % sum(block) + block[156:]
-
-
-def _device_number(value: int) -> bytes:
-    if 0 <= value < 8**7:
-        return b"%07o\0" % value
-    return b"\x80" + (value & (1 << 56) - 1).to_bytes(7, "big")

@@ -23,6 +23,7 @@ from squasher import paths
 from squasher.errors import ArchiveError
 from squasher.paths import Cover, join, show
 from squasher.tarstream import (
+    ABSOLUTE,
     BLOCK,
     DEFAULT_ACL,
     DIR,
@@ -461,8 +462,7 @@ class _Application:
                         self._displace(existing)
                     self._make(folder, name, path, entry)
                 else:
-                    self._mention_again(self.tree.root.layer)
-                    self.tree.root.entry, self.tree.root.layer = entry, layer
+                    self._root(entry)
             elif kind == LINK:
                 self._link(folder, name, join(parent, name), entry)
             elif kind != _IMPLIES:
@@ -470,6 +470,14 @@ class _Application:
                     self._displace(existing)
                 children[name] = entry
         self.tree.overwritten += overwritten
+
+    def _root(self, entry: Entry) -> None:
+        """Give the root other attributes; podman does so only if the name begins with a slash."""
+        root = self.tree.root
+        self._mention_again(root.layer)
+        if root.entry is not None and root.entry.flags & ABSOLUTE and not entry.flags & ABSOLUTE:
+            self.warn("root-spelling", b"")
+        root.entry, root.layer = entry, self.layer
 
     def _make(self, parent: Directory, name: bytes, path: bytes, entry: Entry) -> None:
         new = Directory(entry, self.layer, entry.mtime, self.epoch)

@@ -66,7 +66,7 @@ def member_of(path: bytes, node: model.Node) -> Member:
     }
     match node.kind:
         case "dir":
-            return Dir(path or b"./", **attributes)
+            return replace(Dir(path or b"./", **attributes), path=_folder_name(path, node))
         case "symlink":
             return Symlink(path, node.target, **attributes)
         case "char":
@@ -77,6 +77,10 @@ def member_of(path: bytes, node: model.Node) -> Member:
             return Fifo(path, **attributes)
         case _:
             return File(path, node.data, **attributes)
+
+
+def _folder_name(path: bytes, node: model.Node) -> bytes:
+    return path + b"/" if path else b"/" if node.absolute else b"./"
 
 
 class _Layer:
@@ -112,7 +116,9 @@ class _Layer:
         for _ in range(self.random.randint(0 if self.chance(0.1) else 1, 8)):
             self.random.choices(acts, weights)[0][1]()
         if self.chance(0.03):
-            self.members.append(Dir(b"./", mode=self.random.choice((0o755, 0o711))))
+            root = Dir(b"./", mode=self.random.choice((0o755, 0o711)))
+            slash = self.chance(0.3) and not self.tame
+            self.members.append(replace(root, path=b"/") if slash else root)
         if self.chance(0.1) and not self.tame:
             self.random.shuffle(self.members)
         parts: list[Member | bytes] = [self.spelled(member) for member in self.members]
@@ -131,7 +137,7 @@ class _Layer:
 
     def spelled(self, member: Member) -> Member:
         prefix = self.random.choices((b"", b"./", b"/", b"q/../", b".//"), (90, 6, 1, 1, 1))[0]
-        if self.tame or member.path == b"./":
+        if self.tame or member.path in (b"./", b"/"):
             return member
         return replace(member, path=prefix + member.path)
 

@@ -39,7 +39,8 @@ Decisions, where those leave something open:
 * A directory that is implied below an opaque whiteout is a warning (some engines delete it again or
   give it what it hides) if the whiteout comes later or hid something of that name.
 * Warnings, and so rule D3, are at real paths, which a symlink of the same layer may have changed.
-* Numbers are compared as written: owners are not taken modulo 2^32.
+* Device numbers are what mknod(2) takes of them, 12 and 20 bits.
+* The root as `/` is not the root as `./`: podman takes the attributes of the one alone.
 * GNU's old sparse form (`S`) is refused like every type that engines do not unpack.
 * A link header differs when any of mode, owner, mtime and xattrs does; on a symlink, mode apart.
 """
@@ -183,7 +184,7 @@ def member(
         gid=fields[b"gid"],
         mtime=nanoseconds(pax[b"mtime"]) if b"mtime" in pax else fields[b"mtime"] * 10**9,
         target=target,
-        device=device if kind in ("char", "block") else (0, 0),
+        device=(device[0] % 2**12, device[1] % 2**20) if kind in ("char", "block") else (0, 0),
         xattrs={
             key[len(b"SCHILY.xattr.") :]: value
             for key, value in pax.items()
@@ -390,6 +391,7 @@ class Node:
     children: dict[bytes, Node] = field(default_factory=dict)
     linked: bool = False  # has been the target of a hard link
     disputed: bool = False  # engines differ on what a hard link has made of its attributes
+    absolute: bool = False  # the root whose last entry has a name that begins with a slash
     replaced: Node | None = None  # the symlink of a lower layer that an implied directory replaced
 
 
@@ -516,6 +518,10 @@ def apply_entry(tree: Tree, entry: Entry, layer: int) -> list[Path]:
     """Apply rules A2 to A5 for one entry; return the directories that it implied."""
     if not entry.path:
         warn_about_header(tree, entry, layer, ())
+        absolute = entry.raw_path.startswith(b"/")
+        if tree.root.absolute and not absolute:
+            tree.warn("root-spelling", layer, ())
+        tree.root.absolute = absolute
         set_attributes(tree.root, entry, layer)
         tree.said[layer].add(())
         tree.own[layer].add(())
@@ -760,6 +766,7 @@ class Record:
     device: tuple[int, int]
     xattrs: tuple[tuple[bytes, bytes], ...]
     names: tuple[bytes, ...]  # all paths that share the inode
+    absolute: bool  # the root is spelt `/`
 
 
 def listing(tree: Tree) -> dict[bytes, Record]:
@@ -778,6 +785,7 @@ def listing(tree: Tree) -> dict[bytes, Record]:
             device=node.device,
             xattrs=tuple(sorted(node.xattrs.items())),
             names=tuple(b"/".join(p) for p in names[node.serial]),
+            absolute=node.absolute,
         )
         for path, node in walk(tree.root)
     }
@@ -912,7 +920,7 @@ def same(old: Node, new: Node) -> bool:
 
     def fields(node: Node) -> tuple[object, ...]:
         mode = None if node.kind == "symlink" else node.mode
-        where = (node.kind, mode, node.uid, node.gid, node.mtime, node.xattrs)
+        where = (node.kind, mode, node.uid, node.gid, node.mtime, node.xattrs, node.absolute)
         return (*where, node.data, node.target, node.device)
 
     return fields(old) == fields(new)

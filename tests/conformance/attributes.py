@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from tests.builders import (
     END,
+    Block,
     Char,
     Dir,
     File,
@@ -298,6 +299,8 @@ TIMES = (
     ),
 )
 
+WIDE = b"\x81" + bytes(4) + b"\xf0\0\7"
+
 NUMBERS = (
     case("k01", "an owner in PAX records", LOWER, [File(b"n", uid=3_000_000, gid=4_000_000)]),
     case(
@@ -305,6 +308,24 @@ NUMBERS = (
         "an owner in base-256",
         LOWER,
         layer(File(b"n", uid=3_000_000, gid=4_000_000), dialect="gnu"),
+    ),
+    case(
+        "k03",
+        "device numbers below 0 and of more than 56 bits",
+        LOWER,
+        [
+            replace(Char(b"n"), patches=((329, b"\xff" * 8), (337, b"\xff" * 7 + b"\xfe"))),
+            replace(Block(b"m"), patches=((329, b"\x90" + bytes(6) + b"\5"), (337, WIDE))),
+            Hardlink(b"o", b"n", mode=0o666),
+        ],
+        [File(b"z")],
+    ),
+    case(
+        "k03-zero",
+        "a device that is 0:0 once its numbers are cut to what a device has",
+        LOWER,
+        [replace(Char(b"n", 1, 0), patches=((329, b"\x80" + bytes(5) + b"\x10\0"),))],
+        warns="whiteout-device",
     ),
     case("k02b", "the largest owner", LOWER, [File(b"n", uid=2**32 - 2)]),
     case(

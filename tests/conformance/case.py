@@ -20,6 +20,7 @@ KINDS = frozenset(
         "odd-mtime",
         "overlay-xattr",
         "root-opaque",
+        "root-spelling",
         "symlink-xattr",
         "through-lower-symlink",
         "whiteout-and-entry",

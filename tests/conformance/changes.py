@@ -17,6 +17,9 @@ from tests.builders import (
 )
 from tests.conformance.case import D2, LIB, LOWER, SUB, D, case
 
+# As kaniko spells it.
+SLASH = replace(Dir(b"./", mode=0o711), path=b"/")
+
 TYPES = (
     case("t01", "a file becomes a directory", LOWER, [Dir(b"f"), File(b"f/x")]),
     case("t02", "a directory becomes a file", LOWER, [File(b"d", b"file")]),
@@ -375,7 +378,35 @@ PARENTS = (
             [replace(Dir(b"./", mode=0o711, uid=5, gid=6), path=path)],
             [File(b"z")],
         )
-        for name, path in (("dot-slash", b"./"), ("slash", b"/"), ("dot", b"."))
+        for name, path in (
+            ("dot-slash", b"./"),
+            ("slash", b"/"),
+            ("dot", b"."),
+            ("slashes", b"//"),
+            ("slash-dot", b"/./"),
+        )
+    ),
+    case(
+        "p09-spellings",
+        "the root is entered again as it was, but for its spelling, which podman heeds",
+        [Dir(b"./", mode=0o711), *LOWER],
+        [SLASH],
+        [File(b"z")],
+    ),
+    case(
+        "p09-slash-same",
+        "the root is entered again as it was, as kaniko spells it",
+        [SLASH, *LOWER],
+        [SLASH],
+        [File(b"z")],
+    ),
+    case(
+        "p10-slash",
+        "the root is entered as podman heeds it, and then as it does not",
+        [SLASH, *LOWER],
+        [Dir(b"./", mode=0o711)],
+        [File(b"z")],
+        warns="root-spelling",
     ),
     case(
         "p10",

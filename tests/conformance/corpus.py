@@ -18,6 +18,7 @@ all layers are squashed, each at least once and no other. The kinds are the slug
 | odd-mtime               | has a time outside 1970 to 2262
 | overlay-xattr           | has an xattr that overlay filesystems obey
 | root-opaque             | hides everything below with an opaque whiteout at the root
+| root-spelling           | has an entry `./` for the root above one `/`: podman ignores it
 | symlink-xattr           | has an xattr on a symlink
 | through-lower-symlink   | has an entry below a symlink of a lower layer
 | whiteout-and-entry      | whites a name out and has something at or below it

@@ -61,7 +61,7 @@ def check_layer(data: bytes) -> None:
 def _inside(name: str) -> str:
     """Return the path that a name stands for; it must be inside the root however it is read."""
     parts = name.split("/")
-    assert not name.startswith("/"), f"absolute: {name}"
+    assert not name.startswith("/") or name == "/", f"absolute: {name}"
     assert ".." not in parts, f"leads out: {name}"
     assert "\0" not in name, f"cut short by whoever takes it for text of C: {name}"
     return "/".join(part for part in parts if part not in ("", "."))

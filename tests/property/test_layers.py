@@ -105,7 +105,7 @@ times = st.one_of(
     st.one_of(st.integers(0, 3000), st.integers(0, 2**62)),
     times,
     targets,
-    st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1)),
+    st.tuples(st.integers(0, 2**12 - 1), st.integers(0, 2**20 - 1)),
     xattrs,
 )
 def test_a_header_that_is_written_reads_back(
