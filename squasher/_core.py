@@ -78,7 +78,7 @@ def open_archive(
     EngineError, OutputError (no room for the copy).
     """
     with Job(tmp_dir, progress) as job:
-        yield _open(source, job)
+        yield _referred(_open(source, job), source)
 
 
 def _open(source: Source, job: Job, *, hashed: bool = True) -> Archive:
@@ -98,8 +98,14 @@ def _open(source: Source, job: Job, *, hashed: bool = True) -> Archive:
         hint = "oci-archive: takes files, oci: takes folders"
         raise ArchiveError(what, where=source.path, hint=hint)
     found, name = store.open_store(source.path, job, hashed=hashed)
-    archive = reader.read(found, name)
-    return reader.select(archive, source.ref) if source.ref else archive
+    return reader.read(found, name)
+
+
+def _referred(archive: Archive, source: Source) -> Archive:
+    """Return what of `archive` the reference of its transport names; all of it without one."""
+    if not isinstance(source, Location) or not source.ref:
+        return archive
+    return reader.referred(archive, source.ref, listed=source.kind == "docker-archive")
 
 
 def write(
@@ -121,7 +127,7 @@ def write(
         if target.tags or target.ref:
             _check_one(found, "-o")
         if target.tags:
-            found = tuple(replace(image, tags=target.tags) for image in found)
+            found = tuple(replace(image, tags=target.tags, references=()) for image in found)
         written = writer.lay_out(Archive("", found), target.form, retag=True, ref=target.ref)
         _put(written, target, job)
     return written
@@ -219,7 +225,7 @@ def squash_archive(
     )
     with Job(tmp_dir, progress) as job:
         whole = _open(source, job)
-        archive = reader.select(whole, image, platform)
+        archive = reader.select(_referred(whole, source), image, platform)
         with placed(archive.name):
             reader.check_names(archive.images)
         total = sum(each.stored_size for each in archive.images)
@@ -302,7 +308,7 @@ def _fetch(text: str, job: Job, daemon_base: bool) -> Sequence[bases.Base] | Non
     if location.kind == "path" and not os.path.exists(text):
         return (daemon.base(text),) if daemon_base and daemon.may_have(text) else None
     source = text if location.kind == "path" else location
-    images = _open(source, job, hashed=False).images
+    images = _referred(_open(source, job, hashed=False), source).images
     try:
         for layer in (layer for image in images for layer in image.layers):
             layer.blob.content.check()  # nothing else is read of it

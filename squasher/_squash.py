@@ -187,7 +187,8 @@ def begin(
     tags = image.tags
     if options.tags is not None:
         tags = tuple(dict.fromkeys(map(_with_tag, options.tags)))
-    image = replace(image, tags=tags)
+    references = image.references if options.tags is None else ()
+    image = replace(image, tags=tags, references=references)
     if len(image.layers) - split.kept > 1:
         return _merge(image, split, options, job, zstd)
     scans, tree, _, _ = _read(image, len(image.layers), options, job)

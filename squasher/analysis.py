@@ -144,7 +144,8 @@ class FolderShare:
 class Inspection:
     """What is in one image.
 
-    name      the first tag, else the image ID
+    name      the first tag or reference, else the image ID
+    references   what the layout calls it, as spelt there
     platform  "os/arch[/variant]"
     rows      the history; layers that no row tells of come last
     layers    lowest first
@@ -157,6 +158,7 @@ class Inspection:
 
     name: str
     tags: tuple[str, ...]
+    references: tuple[str, ...]
     platform: str
     image_id: Digest
     rows: tuple[HistoryRow, ...]
@@ -236,6 +238,7 @@ def inspect(
         return Inspection(
             image.name,
             image.tags,
+            image.references,
             str(image.platform),
             image.config.image_id,
             history,

@@ -93,7 +93,9 @@ def resolve(
             )
         if named:
             return _on_top_of(image, [of_image(x) for x in named], base)
-    named = [x for x in others if any(same_name(tag, base) for tag in x.tags)]
+    named = [
+        x for x in others if base in x.references or any(same_name(tag, base) for tag in x.tags)
+    ]
     if named:
         return _on_top_of(image, [of_image(x) for x in named], base)
     fetched = fetch(base)
@@ -205,7 +207,7 @@ def _not_found(image: Image, base: str, others: Sequence[Image]) -> BaseNotFound
     import difflib
 
     where = f"-f {base}"
-    names = [tag for other in others for tag in other.tags if other is not image]
+    names = [name for other in others for name in other.names if other is not image]
     digests = [digest.hex[:24] for digest in image.chain_ids]
     near = difflib.get_close_matches(base.removeprefix("sha256:"), names + digests, 3)
     hint = f"did you mean {' or '.join(near)}? " if near else ""

@@ -82,6 +82,8 @@ def _run(arguments: Sequence[str], docker: bool) -> int:
         return UsageError.exit_code
     except BaseNotFoundError as error:
         terminal.say(str(error))
+        if error.there:
+            terminal.tell("\n".join(f"  {terminal.text(line)}" for line in error.there))
         if error.image is not None:
             from squasher import report
 

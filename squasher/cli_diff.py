@@ -161,11 +161,11 @@ def _only(archive: Archive, name: str | None, platform: str | None) -> Image:
 
     picked = reader.select(archive, name or "", platform or "")
     if len(picked.images) > 1:
-        there = ", ".join(f"{each.name} ({each.platform})" for each in picked.images)
         raise BaseNotFoundError(
             f"holds {len(picked.images)} images",
             where=archive.name,
-            hint=f"choose one with --image or --platform: {there}",
+            hint="choose one of those below with --image or --platform",
+            there=reader.listing(picked.images),
         )
     return picked.images[0]
 

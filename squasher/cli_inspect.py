@@ -270,8 +270,10 @@ def to_text(
 
 def _head(inspection: Inspection, width: int) -> Iterator[str]:
     dive = inspection.dive
-    names = ", ".join(map(text, inspection.tags)) or "no tag"
-    yield click.style(cut(f"{names}  {text(inspection.platform)}", width), bold=True)
+    words = dict.fromkeys((*inspection.tags, *inspection.references))
+    names, place = ", ".join(map(text, words)) or "no tag", text(inspection.platform)
+    line = f"{cut(names, max(20, width - 2 - terminal.columns(place)))}  {place}"
+    yield click.style(line, bold=True)
     yield labelled("image", str(inspection.image_id))
     stored = inspection.stored_size
     less = f" ({size(stored)} as stored)" if stored != inspection.size else ""
@@ -476,6 +478,7 @@ def _image_json(inspection: Inspection, rules: Iterable[Rule], *, every: bool) -
     return {
         "name": inspection.name,
         "tags": list(inspection.tags),
+        "references": list(inspection.references),
         "platform": inspection.platform,
         "image_id": str(inspection.image_id),
         "size": inspection.size,

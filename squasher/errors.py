@@ -85,16 +85,24 @@ class DigestMismatchError(ArchiveError):
 class BaseNotFoundError(SquasherError, LookupError):
     """The base, image or platform asked for is not there, or is ambiguous.
 
-    `image` is the image that was searched, so that its layers can be shown.
+    `image` is the image that was searched, so that its layers can be shown; `there` are lines, one
+    for each image that can be asked for.
     """
 
     exit_code = 4
 
     def __init__(
-        self, what: str, *, where: str = "", hint: str = "", image: Image | None = None
+        self,
+        what: str,
+        *,
+        where: str = "",
+        hint: str = "",
+        image: Image | None = None,
+        there: tuple[str, ...] = (),
     ) -> None:
         super().__init__(what, where=where, hint=hint)
         self.image = image
+        self.there = there
 
 
 class UnsupportedImageError(SquasherError, ValueError):

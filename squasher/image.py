@@ -10,7 +10,7 @@ from typing import Any
 from squasher.content import Content
 from squasher.digest import Digest
 from squasher.platforms import Platform
-from squasher.spec import ImageConfig, platform_of
+from squasher.spec import ImageConfig, full_name, normalise_tag, platform_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,8 @@ class Layer:
 class Image:
     """An image: config, layers (lowest first, one for each diff_id), tags.
 
+    references   what the layout calls it, as spelt there: a docker name or any other text; to give
+                 the image other names, replace these, too
     manifest     the document of its OCI manifest, {} if it had none
     descriptor   the document that pointed at that manifest
     leads        digests of that manifest and of the indexes that lead to it
@@ -54,6 +56,7 @@ class Image:
     config: ImageConfig
     layers: tuple[Layer, ...]
     tags: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
     manifest: dict[str, Any] = field(default_factory=dict)
     descriptor: dict[str, Any] = field(default_factory=dict)
     leads: tuple[Digest, ...] = ()
@@ -86,8 +89,15 @@ class Image:
 
     @property
     def name(self) -> str:
-        """A name for messages: the first tag, else the image ID."""
-        return self.tags[0] if self.tags else str(self.config.image_id)
+        """A name for messages: the first tag or reference, else the image ID."""
+        return next(iter(self.names), str(self.config.image_id))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its tags, and those of its references that are none of these in another spelling."""
+        full = {full_name(tag) for tag in self.tags}
+        others = (x for x in self.references if full_name(normalise_tag(x) or x) not in full)
+        return (*self.tags, *others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +129,7 @@ class Archive:
     tree      how its index leads to them; () where it has none
     document  the index itself
     notices   what was left out, in words
+    listed    for each item of its manifest.json the image that it names, None for one left out
     """
 
     name: str
@@ -126,6 +137,7 @@ class Archive:
     tree: tuple[Node, ...] = ()
     document: dict[str, Any] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    listed: tuple[int | None, ...] = ()
 
 
 def chain_ids(diff_ids: Sequence[Digest]) -> tuple[Digest, ...]:

@@ -47,6 +47,8 @@ _FOLDER = re.compile(r"([0-9a-f]{64})/layer\.tar")
 _POINTER = 300
 _INCOMPLETE = "left out images whose blobs are not all in the archive ({})"
 _SEVERAL = "{} fits {} images, and all of them are taken"
+_BROKEN = "a half of the archive is not used, the other one is sound: {}"
+_NAMES = "manifest.json and index.json name the images differently: both kinds of names stay"
 _PINNED = "left out names that end in a digest ({}): {} is the image as it was"
 _ATTESTATION = ("vnd.docker.reference.type", "attestation-manifest")
 #: What may be a manifest or an index. Any other type "MUST NOT generate an error".
@@ -82,18 +84,27 @@ def read(store: TarStore | FolderStore, name: str) -> Archive:
 
 def _archive(name: str, documents: _Documents) -> Archive:
     store = documents.store
-    docker, notices = _docker_images(documents) if "manifest.json" in store else ((), ())
-    found = _Index(documents)
+    docker, index = _Docker(), _Index(documents)
+    broken: list[ArchiveError] = []
+    if "manifest.json" in store:
+        try:
+            docker = _docker_images(documents)
+        except ArchiveError as error:
+            broken.append(error)
     if "index.json" in store:
-        found.read()
-    if docker:
-        return _settle(name, docker, notices, found)
-    if found.images:
-        return Archive(
-            name, tuple(found.images), found.tree, found.document, tuple(found.notices())
-        )
-    if found.problems:
-        raise found.problems[0]
+        try:
+            index.read()
+        except ArchiveError as error:
+            index = _Index(documents)
+            broken.append(error)
+    notices = tuple(_BROKEN.format(error) for error in broken)
+    if docker.images:
+        return _settle(name, replace(docker, notices=(*docker.notices, *notices)), index)
+    if index.images:
+        left_out = (*index.notices(), *notices)
+        return Archive(name, tuple(index.images), index.tree, index.document, left_out)
+    if broken or index.problems:
+        raise (*broken, *index.problems)[0]
     raise _no_image(store)
 
 
@@ -154,23 +165,41 @@ def check_names(images: Iterable[Image]) -> None:
 # ---------------------------------------------------------------- docker's manifest.json
 
 
-def _docker_images(documents: _Documents) -> tuple[tuple[Image, ...], tuple[str, ...]]:
-    """Return the images of manifest.json and notices; one listed twice is one with all tags."""
+@dataclass(frozen=True)
+class _Docker:
+    """What manifest.json leads to; `listed` is what `Archive.listed` is."""
+
+    images: tuple[Image, ...] = ()
+    listed: tuple[int | None, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+def _docker_images(documents: _Documents) -> _Docker:
+    """Return the images of manifest.json; one that is listed twice is one with all its tags."""
     items = spec.parse_manifest_json(documents.get("manifest.json"))
-    tags: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for item in items:
-        tags.setdefault((item.config, item.layers), []).extend(item.tags)
+    found: dict[object, Image] = {}
+    keys: dict[tuple[str, tuple[str, ...]], object] = {}
+    incomplete = []
+    for i, item in enumerate(items):
         documents.pinned.update((spec.full_name(name), None) for name in item.pinned)
-    images, incomplete = [], []
-    for i, (key, own) in enumerate(tags.items()):
-        item = spec.ManifestItem(*key, tuple(dict.fromkeys(own)))
-        if all(name in documents.store for name in (item.config, *item.layers)):
-            images.append(_docker_image(documents, item, i))
-        else:
-            incomplete.append((item, i))
-    if incomplete and not images:
+        named = (item.config, item.layers)
+        if named not in keys:
+            if not all(name in documents.store for name in (item.config, *item.layers)):
+                incomplete.append((item, i))
+                continue
+            image = _docker_image(documents, item, i)
+            keys[named] = (image.config.image_id, _blob_digests(image))
+            found.setdefault(keys[named], image)
+        key = keys[named]
+        tags = dict.fromkeys((*found[key].tags, *item.tags))
+        found[key] = replace(found[key], tags=tuple(tags))
+    if incomplete and not found:
         _docker_image(documents, *incomplete[0])  # raises
-    return tuple(images), ((_INCOMPLETE.format(len(incomplete)),) if incomplete else ())
+    positions = {key: at for at, key in enumerate(found)}
+    listed = (positions.get(keys.get((item.config, item.layers))) for item in items)
+    count = len({(item.config, item.layers) for item, _ in incomplete})
+    notices = (_INCOMPLETE.format(count),) if incomplete else ()
+    return _Docker(tuple(found.values()), tuple(listed), notices)
 
 
 def _docker_image(documents: _Documents, item: spec.ManifestItem, position: int) -> Image:
@@ -238,6 +267,7 @@ class _Index:
     _unsupported: list[str] = field(default_factory=list)
     _known: dict[Digest, int] = field(default_factory=dict)
     _names: list[dict[str, None]] = field(default_factory=list)
+    _references: list[dict[str, None]] = field(default_factory=list)
     _leads: list[dict[Digest, None]] = field(default_factory=list)
     _subjects: int = 0
     _attestations: int = 0
@@ -251,10 +281,11 @@ class _Index:
         self.document = spec.parse_document(data, where)
         self._subjects += "subject" in self.document
         pointers = spec.parse_index(self.document, where)
-        self.tree = tuple(self._nodes(pointers, (), ()))
+        self.tree = tuple(self._nodes(pointers, (), (), ()))
+        told = zip(self.images, self._names, self._references, self._leads, strict=True)
         self.images = [
-            replace(image, tags=tuple(tags), leads=tuple(leads))
-            for image, tags, leads in zip(self.images, self._names, self._leads, strict=True)
+            replace(image, tags=tuple(tags), references=tuple(references), leads=tuple(leads))
+            for image, tags, references, leads in told
         ]
 
     def notices(self) -> Iterator[str]:
@@ -275,11 +306,16 @@ class _Index:
             yield f"left out images that cannot be squashed ({count}): {self._unsupported[0]}"
 
     def _nodes(
-        self, pointers: Sequence[Descriptor], tags: tuple[str, ...], above: tuple[Digest, ...]
+        self,
+        pointers: Sequence[Descriptor],
+        tags: tuple[str, ...],
+        references: tuple[str, ...],
+        above: tuple[Digest, ...],
     ) -> Iterator[Node]:
-        """Yield what `pointers` lead to, below the indexes `above`, under `tags` of those."""
+        """Yield what `pointers` lead to, below the indexes `above`, under the names of those."""
         for pointer in pointers:
             own = tags_of(pointer.document) or tags
+            called = (*references, *filter(None, (reference_of(pointer.document),)))
             if pinned := _pinned(pointer.document):
                 self.documents.pinned[pinned] = None
             annotations = pointer.document.get("annotations") or {}
@@ -292,6 +328,7 @@ class _Index:
             if pointer.digest in self._known:
                 position = self._known[pointer.digest]
                 self._names[position].update(dict.fromkeys(own))
+                self._references[position].update(dict.fromkeys(called))
                 self._leads[position].update(dict.fromkeys(above))
                 yield Leaf(position, pointer.document)
                 continue
@@ -310,7 +347,7 @@ class _Index:
                 if len(above) == _DEPTH_MAX:
                     raise ArchiveError(f"more than {_DEPTH_MAX} indexes inside each other")
                 inner = spec.parse_index(found, name)
-                children = tuple(self._nodes(inner, own, (*above, pointer.digest)))
+                children = tuple(self._nodes(inner, own, called, (*above, pointer.digest)))
                 if children:
                     self._subjects += "subject" in found
                     yield Branch(children, pointer.document, found)
@@ -325,6 +362,7 @@ class _Index:
                 position = self._known[pointer.digest] = len(self.images)
                 self.images.append(replace(image, descriptor=pointer.document))
                 self._names.append(dict.fromkeys(own))
+                self._references.append(dict.fromkeys(called))
                 self._leads.append(dict.fromkeys((pointer.digest, *above)))
                 self._subjects += "subject" in found
                 yield Leaf(position, pointer.document)
@@ -369,7 +407,7 @@ class _Index:
             layers.append(
                 _layer(diff_id, content, pointer.digest, pointer.document, f"{where}.layers[{i}]")
             )
-        return Image(config, tuple(layers), (), manifest.document)
+        return Image(config, tuple(layers), manifest=manifest.document)
 
     def _artifact(self, media_type: Any, where: str) -> None:
         self._artifacts += 1
@@ -416,6 +454,17 @@ def tags_of(pointer: dict[str, Any]) -> tuple[str, ...]:
     return ()
 
 
+def reference_of(pointer: dict[str, Any]) -> str:
+    """Return the reference in the layout that a descriptor carries, as spelt; "" for none.
+
+    Beside the full name docker and containerd write what is behind its colon, which is no other
+    name: all images of one version have it.
+    """
+    name: str = (pointer.get("annotations") or {}).get(spec.REF_NAME, "")
+    repeats = any(name == tag.rpartition(":")[2] for tag in tags_of(pointer))
+    return "" if repeats or spec.ends_in_digest(name) else name
+
+
 def _pinned(pointer: dict[str, Any]) -> str:
     """Return the full name with a digest at its end that a descriptor has, "" if it has none."""
     annotations = pointer.get("annotations") or {}
@@ -427,9 +476,7 @@ def _pinned(pointer: dict[str, Any]) -> str:
 # ---------------------------------------------------------------- where both speak
 
 
-def _settle(
-    name: str, docker: tuple[Image, ...], notices: tuple[str, ...], index: _Index
-) -> Archive:
+def _settle(name: str, docker: _Docker, index: _Index) -> Archive:
     """Return one view of an archive that has manifest.json and perhaps an index.
 
     Loaders differ on which they believe. Where they agree, the index adds descriptors, platforms
@@ -437,26 +484,58 @@ def _settle(
     first: docker 25.0.0 wrote archives with one of them wrong.
     """
     if not index.images:
-        return Archive(name, docker, notices=notices)
+        return Archive(name, docker.images, notices=docker.notices, listed=docker.listed)
     same: dict[Digest, dict[tuple[Digest | None, ...], int]] = {}
     for at, image in enumerate(index.images):
         same.setdefault(image.config.image_id, {}).setdefault(_blob_digests(image), at)
-    matches = [_match(image, same.get(image.config.image_id, {})) for image in docker]
-    if None not in matches:
-        images = list(index.images)
-        for image, position in zip(docker, matches, strict=True):
-            assert position is not None  # noqa: S101
-            images[position] = replace(images[position], tags=image.tags)
-        return Archive(name, tuple(images), index.tree, index.document, tuple(index.notices()))
-    if _layers_fit(docker):
+    matches = [_match(image, same.get(image.config.image_id, {})) for image in docker.images]
+    places = [position for position in matches if position is not None]
+    if len(places) == len(matches):
+        both = list(zip(places, docker.images, strict=True))
+        images = _with_tags(index.images, both)
+        differ = any(_names_differ(image, index.images[at]) for at, image in both)
+        notices = [*index.notices(), *((_NAMES,) if differ else ())]
+        listed = tuple(None if at is None else places[at] for at in docker.listed)
+        return Archive(name, images, index.tree, index.document, tuple(notices), listed)
+    if _layers_fit(docker.images):
         notice = "manifest.json and index.json disagree; manifest.json is used, its layers fit"
-        return Archive(name, docker, notices=(*notices, notice))
+        notices = [*docker.notices, notice]
+        return Archive(name, docker.images, notices=tuple(notices), listed=docker.listed)
     if _layers_fit(index.images):
         notice = "manifest.json and index.json disagree; index.json is used, its layers fit"
         return Archive(
             name, tuple(index.images), index.tree, index.document, (*index.notices(), notice)
         )
     raise ArchiveError("manifest.json and index.json disagree, and the layers of neither fit")
+
+
+def _with_tags(images: Sequence[Image], listed: Sequence[tuple[int, Image]]) -> tuple[Image, ...]:
+    """Return the `images` of an index with the tags that manifest.json gives them as well.
+
+    docker takes these, podman and containerd those. A name that the two give to different images
+    is what manifest.json says.
+    """
+    own = [{spec.full_name(tag): tag for tag in image.tags} for image in images]
+    found: list[dict[str, str]] = [{} for _ in images]
+    agreed: dict[str, bool] = {}
+    for position, image in listed:
+        for tag in image.tags:
+            full = spec.full_name(tag)
+            found[position].setdefault(full, tag)
+            agreed[full] = agreed.get(full, False) or full in own[position]
+    for tags, others in zip(found, own, strict=True):
+        for full, tag in others.items():
+            if agreed.get(full, True):
+                tags.setdefault(full, tag)
+    return tuple(
+        replace(image, tags=tuple(tags.values())) for image, tags in zip(images, found, strict=True)
+    )
+
+
+def _names_differ(one: Image, other: Image) -> bool:
+    """Tell whether each has a name that the other has not."""
+    names = [{spec.full_name(tag) for tag in image.tags} for image in (one, other)]
+    return not names[0] <= names[1] and not names[1] <= names[0]
 
 
 def _blob_digests(image: Image) -> tuple[Digest | None, ...]:
@@ -523,15 +602,49 @@ def select(archive: Archive, image: str = "", platform: str = "") -> Archive:
             picked[i] = chosen
     wanted = " for ".join(part for part in (image, platform) if part)
     if not picked:
-        there = ", ".join(
-            f"{candidate.name} ({candidate.platform})" for candidate in archive.images
-        )
         raise BaseNotFoundError(
-            f"no image {wanted}", where=archive.name, hint=f"the archive holds {there}"
+            f"no image {wanted}",
+            where=archive.name,
+            hint="the archive holds those below",
+            there=listing(archive.images),
         )
+    notices = (_SEVERAL.format(wanted, len(picked)),) if len(picked) > 1 else ()
+    return _with_only(archive, picked, platform, notices)
+
+
+def referred(archive: Archive, reference: str, *, listed: bool = False) -> Archive:
+    """Return `archive` with only what the reference of a transport names: as `select`, or `@N`.
+
+    `@N` counts from 0: the items of manifest.json if `listed`, else the descriptors of index.json.
+    Source: containers-transports(5). Raises BaseNotFoundError.
+    """
+    match = _POSITION.fullmatch(reference)
+    if match is None:
+        return select(archive, reference)
+    at = int(match[1])
+    found: set[int | None] = set()
+    if listed or not archive.tree:
+        found.update(archive.listed[at : at + 1])
+    else:
+        for pointer in archive.document["manifests"][at : at + 1]:
+            nodes = (node for node in archive.tree if node.pointer["digest"] == pointer["digest"])
+            found.update(leaf.image for leaf in _leaves(nodes))
+    picked = {i: image for i, image in enumerate(archive.images) if i in found}
+    if not picked:
+        raise BaseNotFoundError(f"no image at position {at}, counted from 0", where=archive.name)
+    return _with_only(archive, picked)
+
+
+def _with_only(
+    archive: Archive,
+    picked: dict[int, Image],
+    platform: str = "",
+    notices: tuple[str, ...] = (),
+) -> Archive:
+    """Return `archive` with the images of these positions, and in its tree those for `platform`."""
     positions = {old: new for new, old in enumerate(picked)}
 
-    def chosen_leaf(leaf: Leaf) -> Leaf | None:
+    def chosen(leaf: Leaf) -> Leaf | None:
         if leaf.image not in positions:
             return None
         as_seen = replace(archive.images[leaf.image], descriptor=leaf.pointer)
@@ -539,12 +652,12 @@ def select(archive: Archive, image: str = "", platform: str = "") -> Archive:
             return None
         return replace(leaf, image=positions[leaf.image])
 
-    notices = (_SEVERAL.format(wanted, len(picked)),) if len(picked) > 1 else ()
     return replace(
         archive,
         images=tuple(picked.values()),
-        tree=tuple(_pruned(archive.tree, chosen_leaf)),
+        tree=tuple(_pruned(archive.tree, chosen)),
         notices=(*archive.notices, *notices),
+        listed=tuple(None if i is None else positions.get(i) for i in archive.listed),
     )
 
 
@@ -561,6 +674,18 @@ def _pruned(nodes: Sequence[Node], chosen: Callable[[Leaf], Leaf | None]) -> Ite
 
 
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{6,64})")
+_POSITION = re.compile(r"@([0-9]{1,9})")
+
+
+def listing(images: Iterable[Image]) -> tuple[str, ...]:
+    """Return a line for each name of each image, with the platform: names first, then digests."""
+    named: list[str] = []
+    unnamed: list[str] = []
+    for image in images:
+        named += [f"{name} ({image.platform})" for name in image.names]
+        if not image.names:
+            unnamed.append(f"{image.config.image_id} ({image.platform})")
+    return (*named, *unnamed)
 
 
 def _named(archive: Archive, name: str) -> set[int]:
@@ -595,7 +720,7 @@ def _referenced(nodes: Sequence[Node], name: str) -> Iterator[int]:
             yield from _referenced(node.children, name)
 
 
-def _leaves(nodes: Sequence[Node]) -> Iterator[Leaf]:
+def _leaves(nodes: Iterable[Node]) -> Iterator[Leaf]:
     for node in nodes:
         if isinstance(node, Leaf):
             yield node

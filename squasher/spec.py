@@ -563,6 +563,9 @@ _REFERENCE = re.compile(
 )
 
 
+#: Characters of a name with its registry, without the tag. Source: distribution/reference,
+#: NameTotalLengthMax.
+NAME_MAX = 255
 #: Looks like an image ID: no engine takes it for a name.
 _ID = re.compile(r"[0-9a-f]{64}")
 _PIN = re.compile(r"@sha256:[0-9a-f]{64}$")
@@ -575,6 +578,9 @@ def normalise_tag(name: str) -> str | None:
     """
     match = _REFERENCE.fullmatch(name)
     if match is None or _ID.fullmatch(name):
+        return None
+    tag = f":{match['tag']}" if match["tag"] else ""
+    if len(full_name(name.removesuffix(tag))) > NAME_MAX:
         return None
     return name if match["tag"] else f"{name}:latest"
 

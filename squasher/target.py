@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -64,6 +65,8 @@ class Target:
         if kind == "docker-archive":
             tags = (destination.ref,) if destination.ref else ()
             return cls(destination.path, implied, tags=tags, notices=notices)
+        if re.fullmatch("@[0-9]+", destination.ref):
+            raise UsageError("@N counts images that are there", where=f"{kind}:{destination.path}")
         if spec.ends_in_digest(destination.ref):
             where = f"{kind}:{destination.path}:{destination.ref}"
             raise UsageError("the result's digest follows from its content", where=where)

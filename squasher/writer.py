@@ -30,7 +30,7 @@ from squasher.content import Content, open_regular, widen_pipe
 from squasher.digest import Digest
 from squasher.errors import ArchiveError, DocumentError, OutputError, UsageError
 from squasher.image import Archive, Image, Layer, Leaf, Node
-from squasher.reader import tags_of
+from squasher.reader import reference_of, tags_of
 from squasher.tarstream import BLOCK, DIR, REG, header
 
 try:
@@ -60,12 +60,14 @@ class Written:
     documents  the other members by name: index.json, oci-layout, perhaps manifest.json
     index      the index as a document
     manifests  the manifest digest of each image
+    items      the element of manifest.json for each image
     """
 
     blobs: dict[Digest, Content]
     documents: dict[str, bytes]
     index: dict[str, Any]
     manifests: tuple[Digest, ...]
+    items: tuple[dict[str, Any], ...] = ()
 
     @property
     def members(self) -> list[tuple[str, Content]]:
@@ -101,14 +103,17 @@ def lay_out(
             blobs[_digest(layer)] = layer.blob.content
         manifests.append(_store(blobs, _manifest(image, form)))
     documents = {"oci-layout": _LAYOUT}
+    items = tuple(_manifest_item(image) for image in archive.images)
     if form == "docker":
         _check_names(archive.images)
         pointers = [
             pointer
             for image, (digest, size) in zip(archive.images, manifests, strict=True)
-            for pointer in _named(_pointer(image, image.descriptor, digest, size, form), image.tags)
+            for pointer in _named(
+                _pointer(image, image.descriptor, digest, size, form),
+                _names(image.tags, image.references),
+            )
         ]
-        items = [_manifest_item(image) for image in archive.images]
         documents["manifest.json"] = spec.dump(items).encode("ascii")
         index: dict[str, Any] = {}
     else:
@@ -116,7 +121,7 @@ def lay_out(
         index = {key: value for key, value in archive.document.items() if key != "subject"}
     index = {"schemaVersion": 2} | index | {"mediaType": spec.OCI_INDEX, "manifests": pointers}
     documents["index.json"] = spec.dump(index).encode("ascii")
-    return Written(blobs, documents, index, tuple(digest for digest, _ in manifests))
+    return Written(blobs, documents, index, tuple(digest for digest, _ in manifests), items)
 
 
 def _store(blobs: dict[Digest, Content], value: dict[str, Any]) -> tuple[Digest, int]:
@@ -224,21 +229,30 @@ def _has_name(pointer: dict[str, Any]) -> bool:
     return any(key in (pointer.get("annotations") or {}) for key in _NAMES)
 
 
-def _named(pointer: dict[str, Any], tags: Sequence[str], ref: str = "") -> Iterator[dict[str, Any]]:
-    """Yield `pointer` under each of `tags` instead of the names it has.
-
-    podman and containerd name the image by the annotations, and want the full name in both.
-    """
+def _named(pointer: dict[str, Any], names: Iterable[dict[str, str]]) -> Iterator[dict[str, Any]]:
+    """Yield `pointer` under each of `names` instead of those it has."""
     rest = {key: value for key, value in pointer.items() if key != "annotations"}
     others = {
         key: value for key, value in (pointer.get("annotations") or {}).items() if key not in _NAMES
     }
-    names: list[dict[str, str]] = [dict.fromkeys(_NAMES, spec.full_name(tag)) for tag in tags]
-    if ref:
-        names = [(names[0] if names else {}) | {spec.REF_NAME: ref}]
-    for name in names or [{}]:
+    for name in list(names) or [{}]:
         annotations = others | name
         yield rest | {"annotations": annotations} if annotations else rest
+
+
+def _names(tags: Sequence[str], references: Sequence[str] = ()) -> Iterator[dict[str, str]]:
+    """Yield the annotations that name an image: tags and the references that it came with.
+
+    podman and containerd name the image by the full name, beside which a reference keeps its
+    spelling; where there is none, the full name is that, too.
+    """
+    spelt = {spec.full_name(spec.normalise_tag(x) or x): x for x in reversed(references)}
+    full = [spec.full_name(tag) for tag in tags]
+    for name in full:
+        yield {spec.IMAGE_NAME: name, spec.REF_NAME: spelt.get(name, name)}
+    for ref in references:
+        if spec.full_name(spec.normalise_tag(ref) or ref) not in full:
+            yield {spec.REF_NAME: ref}
 
 
 def _oci_pointers(
@@ -261,10 +275,7 @@ def _oci_pointers(
         return _moved(node.pointer) | spec.descriptor(spec.OCI_INDEX, digest, size)
 
     tree = archive.tree or tuple(Leaf(i, image.descriptor) for i, image in enumerate(images))
-    named = any(tags_of(node.pointer) for node in tree)
-    leads: dict[tuple[str, ...], set[object]] = {}
-    for node in tree:
-        leads.setdefault(tags_of(node.pointer), set()).add(node.pointer.get("digest"))
+    told = {spec.full_name(tag) for node in tree for tag in _told(node, images)}
     pointers = [rebuilt(node) for node in tree]
     # What had a name with a digest, and so has none now, needs no place beside another one.
     lost = [
@@ -277,19 +288,43 @@ def _oci_pointers(
         if gone and pointer["digest"] in led:
             continue
         led.add(pointer["digest"])
-        if retag or ref or not named:
-            if pointer["digest"] in seen:  # it was there once for each of its names
-                continue
-            seen.add(pointer["digest"])
-            own = images[_first_image(node)].tags
-            keep = not own and not retag and not ref
-            yield from (pointer,) if keep else _named(pointer, own, ref)
+        image = images[_first_image(node)]
+        missing = [tag for tag in image.tags if spec.full_name(tag) not in told]
+        first = pointer["digest"] not in seen
+        seen.add(pointer["digest"])
+        if ref:
+            name = next(_names(image.tags), {}) | {spec.REF_NAME: ref}
+            yield from _named(pointer, (name,)) if first else ()
+        elif retag:
+            yield from _named(pointer, _names(image.tags, image.references)) if first else ()
+        elif _has_name(pointer):
+            more = _names(missing if first else ())
+            yield from _named(pointer, (*_kept_name(pointer, image), *more))
         else:
-            own = tags_of(pointer)
-            # Images of one name are told apart by their references in the layout.
-            several = len(leads[own]) > 1
-            own_ref = (pointer.get("annotations") or {}).get(spec.REF_NAME, "") if several else ""
-            yield from _named(pointer, own, own_ref) if own else (pointer,)
+            yield from _named(pointer, _names(missing if first else ()))
+
+
+def _told(node: Node, images: Sequence[Image]) -> Iterator[str]:
+    """Yield the tags in a tree that are those of the image which they lead to."""
+    own = images[_first_image(node)].tags
+    yield from (tag for tag in tags_of(node.pointer) if any(spec.same_name(tag, x) for x in own))
+    if not isinstance(node, Leaf):
+        for child in node.children:
+            yield from _told(child, images)
+
+
+def _kept_name(pointer: dict[str, Any], image: Image) -> Iterator[dict[str, str]]:
+    """Yield the annotations by which a descriptor named the image, as far as it is called so.
+
+    docker and containerd write the full name and, as the reference, what is behind its colon. That
+    would be the same for all images of one version: the full name stands there as well.
+    """
+    annotations = {key: x for key, x in pointer["annotations"].items() if key in _NAMES}
+    tags = tags_of(pointer)
+    if tags and not any(spec.same_name(tags[0], x) for x in image.tags):
+        return
+    full = reference_of(pointer) in ("", *map(spec.full_name, tags))
+    yield from _names(tags) if tags and full else (annotations,)
 
 
 def _first_image(node: Node) -> int:
@@ -597,8 +632,14 @@ def staged_layout(
         if not os.path.exists(layout):
             made.append(layout)
             _put_inside(layout, (written.documents["oci-layout"],))
+        listed = os.path.join(folder, "manifest.json")
+        items = _merged_items(listed, written)
         merged = spec.dump(_merged_index(index, written.index)).encode("ascii")
-        _put_inside(index, (merged,))
+        with contextlib.ExitStack() as both:  # both are complete before one takes its name
+            found = ((listed, items), (index, merged))
+            beside = [_beside(path, None, path, (x,), 0) for path, x in found if x is not None]
+            for staged in [both.enter_context(each) for each in beside]:
+                staged.commit()
 
     with _alone(folder, made):
         try:
@@ -718,16 +759,48 @@ def _merged_index(path: str, new: dict[str, Any]) -> dict[str, Any]:
         pointers = spec.parse_index(old, path)
     except DocumentError as error:
         raise OutputError(f"is no index: {error.what}", where=error.where) from None
-    names = {_reference(pointer) for pointer in new["manifests"]} - {None}
-    digests = {pointer["digest"] for pointer in new["manifests"] if _reference(pointer) is None}
+    taken = {name for pointer in new["manifests"] for name in _called(pointer)}
+    digests = {pointer["digest"] for pointer in new["manifests"] if not _called(pointer)}
     kept = [
         pointer.document
         for pointer in pointers
-        if _reference(pointer.document) not in names
-        and not (str(pointer.digest) in digests and _reference(pointer.document) is None)
+        if not _called(pointer.document) & taken
+        and (_called(pointer.document) or str(pointer.digest) not in digests)
     ]
     return old | {"manifests": kept + new["manifests"]}
 
 
-def _reference(pointer: dict[str, Any]) -> Any:
-    return (pointer.get("annotations") or {}).get(spec.REF_NAME)
+def _called(pointer: dict[str, Any]) -> set[str]:
+    """Return what a descriptor of a layout is found by: its reference, its full image name."""
+    reference = reference_of(pointer)
+    names = (reference,) if reference else tags_of(pointer)
+    raw = (pointer.get("annotations") or {}).get(spec.REF_NAME)
+    return {spec.full_name(spec.normalise_tag(x) or x) for x in names} | ({raw} if raw else set())
+
+
+def _merged_items(path: str, written: Written) -> bytes | None:
+    """Return a manifest.json that lies in the layout, as `docker save` leaves it, with the images.
+
+    None if there is none. The new images take over their names, as in the index.
+    """
+    try:
+        with open_regular(path) as stream:
+            data = stream.read(spec.DOCUMENT_MAX + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise OutputError(f"cannot be read: {error.strerror}", where=path) from None
+    try:
+        spec.parse_manifest_json(data)
+        old = spec.load(data, path)
+    except DocumentError as error:
+        raise OutputError(f"is no manifest.json: {error.what}", where=path) from None
+    taken = {spec.full_name(x) for p in written.index["manifests"] for x in tags_of(p)}
+    same = {item["Config"] for item in written.items}
+    kept = []
+    for item in old:
+        names = spec.field(item, "RepoTags") or []
+        left = [x for x in names if spec.full_name(spec.normalise_tag(x) or x) not in taken]
+        if left or spec.field(item, "Config") not in same:
+            kept.append({k: left if spec.fold(k) == "repotags" else x for k, x in item.items()})
+    return spec.dump([*kept, *written.items]).encode("ascii")

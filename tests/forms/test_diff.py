@@ -114,8 +114,10 @@ def test_one_of_several_images(folder: Path) -> None:
         if len(made.images) > 1 and len({name for image in made.images for name in image.tags}) > 1
     )
     put(several.archive, several.archive)
-    line = failed(diff(), 4)
-    assert re.match(r"a\.tar: holds \d images; choose one with --image or --platform: ", line)
+    ended = diff()
+    line = failed(ended, 4)
+    assert re.match(r"a\.tar: holds \d images; choose one of those below with --image or", line)
+    assert all(f"  {image.tags[0]} (linux/" in ended.err for image in several.images)
     name = next(name for image in several.images for name in image.tags)
     assert done(diff("--image", name))
     assert "no image nobody:1" in failed(diff("--image", "nobody:1"), 4)
