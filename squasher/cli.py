@@ -239,7 +239,8 @@ def _subcommand(name: str) -> click.Command:
     "-c",
     "--cleanup",
     is_flag=True,
-    help="With a docker-daemon: input and --load: remove the source image, by its ID.",
+    help="With a docker-daemon: input and --load: remove the source image, by its ID,"
+    " unless another name or a container uses it.",
 )
 @click.option("--verify", is_flag=True, help="Read the result back and prove that it is right.")
 @click.option(
@@ -341,7 +342,7 @@ def command(
         terminal.tell(report.summary(done, width, verbose=verbose, written=not dry_run))
     if cleanup:
         ids = [str(each.image.config.image_id) for each in done.images]
-        _clean_up(before, ids + [str(digest) for digest in done.manifests])
+        _clean_up(daemon_name, before, ids + [str(digest) for digest in done.manifests])
 
 
 def _daemon_name(image: str | None) -> str:
@@ -388,9 +389,10 @@ def _source_id(name: str) -> str:
     return daemon.image_id(name)
 
 
-def _clean_up(before: str, after: Sequence[str]) -> None:
-    """Remove the source image, unless it is the new one; a refusal is a warning.
+def _clean_up(name: str, before: str, after: Sequence[str]) -> None:
+    """Remove the source image, unless it is the new one or still in use: that is a warning.
 
+    `name` and `before` are its name, as it was given, and its ID.
     `after` are the IDs that the new one may have: docker's classic store takes the digest of the
     config, its containerd store that of the manifest.
     """
@@ -400,8 +402,8 @@ def _clean_up(before: str, after: Sequence[str]) -> None:
         known = [identity for identity in after if daemon.has(identity)]
         if not known:
             terminal.say("warning: the source image stays: the daemon does not show the new one")
-        elif before not in known:
-            daemon.remove(before)
+        elif before not in known and (used := daemon.remove_unused(before, name)):
+            terminal.say(f"warning: the source image stays: {'; '.join(used)}")
     except SquasherError as error:
         terminal.say(f"warning: the source image stays: {error}")
 

@@ -19,7 +19,7 @@ from squasher import extras, spec
 from squasher.base import Base
 from squasher.digest import Digest
 from squasher.errors import BaseNotFoundError, EngineError, SquasherError
-from squasher.spec import normalise_tag
+from squasher.spec import full_name, normalise_tag
 
 _WHERE = "docker-daemon"
 _REASON = re.compile(r"\w+Error\(\d+, ['\"]([^'\"]+)['\"]\)")
@@ -210,10 +210,26 @@ def has(identity: str) -> bool:
         return False
 
 
-def remove(identity: str) -> None:
-    """Remove an image by its ID, never by force. Raises EngineError, BaseNotFoundError."""
+def remove_unused(identity: str, name: str) -> tuple[str, ...]:
+    """Remove an image that has no container and no name but `name`; return what else uses it.
+
+    A daemon that is told to remove an ID takes the image's name with it, where it has only one:
+    so it is asked first. Never by force. Raises EngineError, BaseNotFoundError.
+
+    Source: moby, daemon/images/image_delete.go.
+    """
     with _client() as client:
-        client.remove_image(identity)
+        image = _inspect(client, identity)[1]
+        known = (*(image.get("RepoTags") or ()), *(image.get("RepoDigests") or ()))
+        names = [each for each in known if full_name(each) != full_name(_reference(name))]
+        containers = client.containers(all=True, filters={"ancestor": identity})
+        used = [f"it is still named {', '.join(names)}"] if names else []
+        if containers:
+            who = ", ".join(each["Names"][0].lstrip("/") for each in containers)
+            used.append(f"it is still used by the container {who}")
+        if not used:
+            client.remove_image(identity)
+    return tuple(used)
 
 
 class _Chunks(io.RawIOBase):

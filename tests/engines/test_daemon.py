@@ -119,20 +119,40 @@ def test_cleanup_leaves_an_image_in_use(loaded: Docker) -> None:
     container = subprocess.run(create, capture_output=True, text=True, check=True).stdout.strip()
     try:
         said = done(squash(loaded, f"docker-daemon:{TAG}", "--load", "--cleanup"))
-        assert "squash: warning: the source image stays: docker-daemon: " in said
-        assert "container" in said
+        assert "squash: warning: the source image stays: it is still used by the container " in said
         assert exists(loaded, before)
     finally:
         subprocess.run(loaded.command("rm", container), check=True, capture_output=True)
 
 
-def test_cleanup_leaves_an_image_with_other_names(loaded: Docker) -> None:
+@pytest.mark.parametrize("names", [["one:1"], ["one:1", "two:1"]])
+@pytest.mark.parametrize("words", [(), ("--tag", "app:small")])
+def test_cleanup_leaves_an_image_with_other_names(
+    loaded: Docker, names: list[str], words: tuple[str, ...]
+) -> None:
     before = loaded.image_id(TAG)
-    for name in ("one:1", "two:1"):
+    for name in names:
         subprocess.run(loaded.command("tag", TAG, name), check=True)
-    said = done(squash(loaded, f"docker-daemon:{TAG}", "--load", "--cleanup"))
-    assert "warning: the source image stays" in said
-    assert loaded.image_id("one:1") == loaded.image_id("two:1") == before
+    said = done(squash(loaded, *words, f"docker-daemon:{TAG}", "--load", "--cleanup"))
+    assert f"warning: the source image stays: it is still named {', '.join(names)}\n" in said
+    for name in names:
+        assert loaded.image_id(name) == before
+
+
+def test_cleanup_takes_the_name_that_was_given(loaded: Docker) -> None:
+    before = loaded.image_id(TAG)
+    words = (f"docker-daemon:{TAG}", "--tag", "app:small", "--load", "--cleanup")
+    assert "warning" not in done(squash(loaded, *words))
+    assert not exists(loaded, before)
+    assert not exists(loaded, TAG)
+    assert exists(loaded, "app:small")
+
+
+def test_cleanup_by_id_leaves_an_image_its_only_name(loaded: Docker) -> None:
+    before = loaded.image_id(TAG)
+    said = done(squash(loaded, f"docker-daemon:{before}", "--load", "--cleanup"))
+    assert f"warning: the source image stays: it is still named {TAG}\n" in said
+    assert loaded.image_id(TAG) == before
 
 
 def test_cleanup_with_nothing_to_squash(loaded: Docker) -> None:

@@ -15,22 +15,30 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from tests.forms import result
 
 
 @dataclass
 class Daemon:
     """What the daemon has and what it was asked.
 
-    images   (ID, diff_ids, archive) by name, as `tag` and as ID
-    says     the lines that loading prints; None: what a real one says of the archive
-    answers  a status and a message for a request, "METHOD /path" of the API, in place of its own
+    images      (ID, diff_ids, archive) by name, as `tag` and as ID
+    digests     names with a digest, by ID
+    containers  names of containers, by ID
+    says        the lines that loading prints; None: what a real one says of the archive
+    answers     a status and a message for a request, "METHOD /path" of the API, in place of its own
+    id_is       what it takes for an image's ID; with "nothing" it forgets what it has loaded
     """
 
     socket: Path
     images: dict[str, tuple[str, list[str], bytes]] = field(default_factory=dict)
+    digests: dict[str, list[str]] = field(default_factory=dict)
+    containers: dict[str, list[str]] = field(default_factory=dict)
     says: list[dict[str, Any]] | None = None
     answers: dict[str, tuple[int, str]] = field(default_factory=dict)
+    id_is: Literal["config", "manifest", "nothing"] = "config"
     asked: list[str] = field(default_factory=list)
     loaded: list[bytes] = field(default_factory=list)
 
@@ -42,6 +50,35 @@ class Daemon:
     def put(self, name: str, identity: str, diff_ids: list[str], archive: bytes) -> None:
         """Let it have an image."""
         self.images |= dict.fromkeys((name, identity), (identity, diff_ids, archive))
+
+    def names(self, identity: str) -> list[str]:
+        """Return the names of an image, as RepoTags has them."""
+        return [name for name, found in self.images.items() if identity == found[0] != name]
+
+    def load(self, archive: bytes) -> None:
+        """Have the images of an archive: a name that another image had is moved."""
+        self.loaded.append(archive)
+        if self.id_is == "nothing":
+            return
+        read = result.read(archive)
+        for image, item in zip(read.images, read.listed, strict=True):
+            identity = image.image_id
+            if self.id_is == "manifest":
+                identity = image.descriptor["digest"]
+            for name in (identity, *(item["RepoTags"] or ())):
+                self.put(name, identity, image.config["rootfs"]["diff_ids"], archive)
+
+    def remove(self, identity: str) -> str:
+        """Remove an image by its ID, with its only name; return what is said against it.
+
+        Source: moby, daemon/images/image_delete.go.
+        """
+        if self.containers.get(identity):
+            return "conflict: image is being used by running container 1f"
+        if len(self.names(identity)) > 1:
+            return "conflict: image is referenced in multiple repositories"
+        self.images = {key: value for key, value in self.images.items() if value[0] != identity}
+        return ""
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):
@@ -75,9 +112,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             status, message = state.answers[request]
             return self._json(status, {"message": message})
         if request == "POST /images/load":
-            state.loaded.append(body)
+            state.load(body)
             lines = state.says or [{"stream": "Loaded image: app:latest\n"}]
             return self._stream(json.dumps(line).encode() + b"\r\n" for line in lines)
+        if request == "GET /containers/json":
+            return self._json(200, [{"Names": [f"/{name}"]} for name in self._ancestor()])
         name = what.removeprefix("/images/").removesuffix("/get").removesuffix("/json")
         found = state.images.get(name)
         if found is None:
@@ -86,9 +125,23 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if what.endswith("/get"):
             return self._send(200, archive)
         if what.endswith("/json"):
-            return self._json(200, {"Id": identity, "RootFS": {"Layers": diff_ids or None}})
-        state.images = {key: value for key, value in state.images.items() if value[0] != identity}
+            document = {
+                "Id": identity,
+                "RepoTags": state.names(identity),
+                "RepoDigests": state.digests.get(identity),
+                "RootFS": {"Layers": diff_ids or None},
+            }
+            return self._json(200, document)
+        if against := state.remove(identity):
+            return self._json(409, {"message": against})
         return self._json(200, [{"Deleted": identity}])
+
+    def _ancestor(self) -> list[str]:
+        """Return the names of the containers that are asked for, whether they run or not."""
+        asked = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
+        assert asked["all"] == ["1"]
+        (identity,) = json.loads(asked["filters"][0])["ancestor"]
+        return self.server.state.containers.get(identity, [])
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":

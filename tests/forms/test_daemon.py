@@ -155,42 +155,88 @@ CLEAN = ("--cleanup", "--load", f"docker-daemon:{NAME}")
 
 
 def test_cleanup_removes_the_source_by_its_id(daemon: Daemon) -> None:
-    expected = done(squash(f"docker-daemon:{NAME}")).out
-    identity = result.read(expected).one.image_id
-    daemon.put("new", identity, [], b"")
     outcome = done(squash(*CLEAN))
     assert daemon.asked[-1] == f"DELETE /images/{ID}"
-    assert NAME not in daemon.images
+    assert ID not in daemon.images
+    assert daemon.images[NAME][0] == new_id(daemon)
     assert "warning: the source image stays" not in outcome.err
-    assert new_id(daemon) == identity
-    assert f"GET /images/{identity}/json" in daemon.asked, "the new image was not confirmed"
+    assert f"GET /images/{new_id(daemon)}/json" in daemon.asked, "the new image was not confirmed"
+
+
+def removals(daemon: Daemon) -> list[str]:
+    """Return the requests to remove something."""
+    return [each for each in daemon.asked if each.startswith("DELETE")]
 
 
 def test_cleanup_keeps_what_nothing_was_done_to(daemon: Daemon) -> None:
     done(squash("--keep-layers", "5", *CLEAN))
-    assert not [each for each in daemon.asked if each.startswith("DELETE")]
+    assert not removals(daemon)
+
+
+@pytest.mark.parametrize(
+    ("names", "words", "stays"),
+    [
+        (["app:latest"], (), "it is still named app:latest"),
+        (["a:1", "b:1"], (), "it is still named a:1, b:1"),
+        (["a:1"], ("--tag", "app:small"), "it is still named a:1"),
+        (["example.com/team/app:2"], ("--no-tag",), "it is still named example.com/team/app:2"),
+    ],
+)
+def test_cleanup_takes_no_name_from_an_image(
+    daemon: Daemon, names: list[str], words: tuple[str, ...], stays: str
+) -> None:
+    """A daemon removes by its ID what has one name, and that name with it."""
+    for name in names:
+        daemon.put(name, ID, DIFF_IDS, ARCHIVE)
+    before = set(daemon.images)
+    outcome = done(squash(*words, *CLEAN))
+    assert f"squash: warning: the source image stays: {stays}\n" in outcome.err
+    assert before <= set(daemon.images)
+    assert not removals(daemon)
+
+
+@pytest.mark.parametrize("words", [("--tag", "app:small"), ("--no-tag",)])
+def test_cleanup_takes_the_name_that_was_given(daemon: Daemon, words: tuple[str, ...]) -> None:
+    outcome = done(squash(*words, *CLEAN))
+    assert "warning: the source image stays" not in outcome.err
+    assert not {NAME, ID} & set(daemon.images)
+
+
+def test_cleanup_by_id_does_not_take_the_only_name(daemon: Daemon) -> None:
+    outcome = done(squash("--no-tag", "--cleanup", "--load", f"docker-daemon:{ID}"))
+    assert f"the source image stays: it is still named {NAME}\n" in outcome.err
+    assert daemon.images[NAME][0] == ID
+
+
+def test_cleanup_takes_no_name_with_a_digest_and_nothing_from_a_container(daemon: Daemon) -> None:
+    daemon.digests[ID] = [f"example.com/team/app@{ID}"]
+    said = f"it is still named example.com/team/app@{ID}"
+    assert f"the source image stays: {said}\n" in done(squash(*CLEAN)).err
+    daemon.put(NAME, ID, DIFF_IDS, ARCHIVE)
+    daemon.containers[ID] = ["sad_turing"]
+    both = f"{said}; it is still used by the container sad_turing"
+    assert f"the source image stays: {both}\n" in done(squash(*CLEAN)).err
+    assert not removals(daemon)
 
 
 def test_cleanup_that_the_daemon_refuses_is_a_warning(daemon: Daemon) -> None:
-    identity = result.read(done(squash(f"docker-daemon:{NAME}")).out).one.image_id
-    daemon.put("new", identity, [], b"")
-    daemon.answers[f"DELETE /images/{ID}"] = (409, "image is being used by running container 1f")
+    daemon.answers[f"DELETE /images/{ID}"] = (409, "image has dependent child images")
     outcome = done(squash(*CLEAN))
     assert "squash: warning: the source image stays: " in outcome.err
-    assert "used by running container 1f" in outcome.err
+    assert "image has dependent child images" in outcome.err
 
 
 def test_cleanup_needs_the_new_image(daemon: Daemon) -> None:
     """Nothing is removed as long as the daemon does not show what it has loaded."""
+    daemon.id_is = "nothing"
     outcome = done(squash(*CLEAN))
-    assert not [each for each in daemon.asked if each.startswith("DELETE")]
+    assert not removals(daemon)
     assert "warning: the source image stays: the daemon does not show the new one" in outcome.err
 
 
 def test_cleanup_in_a_store_that_calls_images_by_their_manifest(daemon: Daemon) -> None:
     """Docker 29's containerd store knows no image by the digest of its config."""
-    expected = result.read(done(squash(f"docker-daemon:{NAME}")).out).one
-    daemon.put("new", expected.descriptor["digest"], [], b"")
+    daemon.id_is = "manifest"
     done(squash(*CLEAN))
     assert daemon.asked[-1] == f"DELETE /images/{ID}"
 
