@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from squasher import spec
-from squasher.errors import DocumentError, SquasherError
+from squasher.errors import SquasherError
 from squasher.image import Image
 from squasher.job import Job, Progress, silent
 from squasher.scan import Scan, same_content, scan
@@ -289,8 +289,6 @@ _MADE = (
     spec.BUILDKIT_CACHE,
     "rootfs",
 )
-#: A real config has five levels.
-_DEPTH_MAX = 50
 
 
 def config_differences(
@@ -310,19 +308,8 @@ def config_differences(
 
 
 def _document(config: ImageConfig) -> dict[str, Any]:
-    """Return the config as JSON has it. Raises DocumentError if it is nested beyond reason."""
-    document = spec.as_object(spec.load(config.raw, "config"), "config")
-    level: list[Any] = [document]
-    for _ in range(_DEPTH_MAX):
-        level = [
-            child
-            for value in level
-            if isinstance(value, dict | list)
-            for child in (value.values() if isinstance(value, dict) else value)
-        ]
-    if level:
-        raise DocumentError("nested too deeply to compare", where="config")
-    return document
+    """Return the config as JSON has it. Raises DocumentError."""
+    return spec.load_config(config.raw, "config")
 
 
 def _differing(key: tuple[str, ...], one: Any, two: Any) -> Iterator[ConfigDifference]:

@@ -64,7 +64,7 @@ def _prove(before: Image, after: Image, kept: int, job: Job) -> None:
 
 def _document(image: Image) -> dict[str, Any]:
     """Return the config without what squashing may change."""
-    found = spec.as_object(spec.load(image.config.raw, "config"), "config")
+    found = spec.load_config(image.config.raw, "config")
     return {key: value for key, value in found.items() if spec.fold(key) not in _CHANGED}
 
 

@@ -29,6 +29,16 @@ DOCUMENT_MAX = 4 << 20
 #: Lists and objects inside each other; real documents have five levels. Far below what Python's own
 #: recursion allows, so that what has been read can also be written.
 DEPTH_MAX = 100
+#: The same in a config, of which little is written anew: docker takes 10,000.
+CONFIG_DEPTH_MAX = 400
+#: What engines read of a config. Source: image-spec, config.md; docker, image.Image.
+_CONFIG = frozenset(
+    (
+        *("architecture", "author", "comment", "config", "container", "container_config"),
+        *("created", "docker_version", "history", "id", "os", "os.features", "os.version"),
+        *("parent", "rootfs", "size", "variant"),
+    )
+)
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -45,6 +55,7 @@ REF_NAME = "org.opencontainers.image.ref.name"
 BUILDKIT_CACHE = "moby.buildkit.cache.v0"
 
 _DECODER = json.JSONDecoder()
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -65,13 +76,65 @@ def load(data: bytes, where: str) -> Any:
     except ValueError as error:
         raise DocumentError(f"no valid JSON: {error}", where=where) from None
     except RecursionError:
-        raise _too_deep(where) from None
+        raise _too_deep(where, DEPTH_MAX) from None
+    _check_depth(value, DEPTH_MAX, where)
+    return value
+
+
+def load_config(data: bytes, where: str) -> dict[str, Any]:
+    """Return the object in `data`, of which all that we do not know may be odd: it stays as text.
+
+    That is bytes that are no UTF-8, numbers beyond all (both become text), keys that come twice
+    under a key that no engine knows (the last one counts), and more levels. Raises DocumentError.
+    """
+    if len(data) > DOCUMENT_MAX:
+        raise DocumentError(f"a document of {len(data)} bytes", where=where)
+    try:
+        value = json.loads(
+            _decoded(data),
+            parse_constant=_no_constant,
+            parse_float=_number,
+            object_pairs_hook=_perhaps_twice,
+        )
+    except ValueError as error:
+        raise DocumentError(f"no valid JSON: {error}", where=where) from None
+    except RecursionError:
+        raise _too_deep(where, CONFIG_DEPTH_MAX) from None
+    document = as_object(value, where)
+    _check_depth(document, CONFIG_DEPTH_MAX, where)
+    level: list[Any] = [document]
+    while level:
+        for found in level:
+            if isinstance(found, _Ambiguous):
+                raise DocumentError(f"no valid JSON: {found.told}", where=where)
+        level = [
+            inner
+            for outer in level
+            for inner in _inside(_known(outer) if outer is document else outer)
+        ]
+    return document
+
+
+def _known(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the members of a config that engines read."""
+    return {key: value for key, value in document.items() if fold(key) in _CONFIG}
+
+
+def _decoded(data: bytes) -> str:
+    """Return the text of a config; `_encoded` gives the same bytes again, UTF-8 or not."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _check_depth(value: Any, most: int, where: str) -> None:
     level = [value] if isinstance(value, dict | list) else []
-    for _ in range(DEPTH_MAX):
+    for _ in range(most):
         level = [inner for outer in level for inner in _inside(outer)]
     if level:
-        raise _too_deep(where)
-    return value
+        raise _too_deep(where, most)
 
 
 def _inside(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
@@ -80,28 +143,48 @@ def _inside(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
     return (x for x in inner if isinstance(x, dict | list))
 
 
-def _too_deep(where: str) -> DocumentError:
-    return DocumentError(f"nested more than {DEPTH_MAX} times", where=where)
+def _too_deep(where: str, most: int) -> DocumentError:
+    return DocumentError(f"nested more than {most} times", where=where)
 
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
-def _finite(text: str) -> float:
+def _number(text: str) -> float | str:
+    """Return a number, as text if it is beyond all that a float can be."""
     value = float(text)
-    if value in (float("inf"), -float("inf")):
+    return text if value in (float("inf"), -float("inf")) else value
+
+
+def _finite(text: str) -> float:
+    value = _number(text)
+    if isinstance(value, str):
         raise ValueError(f"{text[:40]} is no number that can be kept")
     return value
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object; of a key that comes twice readers take either, or both."""
+class _Ambiguous(dict[str, Any]):
+    """An object with a key that comes twice: readers take either, or both."""
+
+    told = ""
+
+
+def _perhaps_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
-    if len(value) < len(pairs):
-        counts = Counter(key for key, _ in pairs)
-        twice = next(key for key, count in counts.items() if count > 1)
-        raise ValueError(f"the key {show(twice.encode('utf-8', 'surrogatepass'))} occurs twice")
+    if len(value) == len(pairs):
+        return value
+    counts = Counter(key for key, _ in pairs)
+    twice = next(key for key, count in counts.items() if count > 1)
+    found = _Ambiguous(value)
+    found.told = f"the key {show(twice.encode('utf-8', 'surrogatepass'))} occurs twice"
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = _perhaps_twice(pairs)
+    if isinstance(value, _Ambiguous):
+        raise ValueError(value.told)
     return value
 
 
@@ -369,8 +452,8 @@ class ImageConfig:
 
 def parse_config(data: bytes, where: str = "config") -> ImageConfig:
     """Read an image config. O(its length). Raises DocumentError."""
-    document = as_object(load(data, where), where)
-    text = data.decode("utf-8")
+    document = load_config(data, where)
+    text = _decoded(data)
     spans = _members(text, where)
     rootfs = as_object(field(document, "rootfs", where), f"{where}.rootfs")
     diff_ids = as_list(field(rootfs, "diff_ids", f"{where}.rootfs"), f"{where}.rootfs.diff_ids")
@@ -403,8 +486,17 @@ def _history_entry(row: dict[str, Any], text: str, where: str) -> HistoryEntry:
     empty = field(row, "empty_layer", where)
     if empty is not None and not isinstance(empty, bool):
         raise DocumentError("true or false is expected", where=f"{where}.empty_layer")
-    texts = (_text_or_none(row, key, where) for key in ("created_by", "created", "comment"))
-    return HistoryEntry(text, bool(empty), *texts)
+    created = _text_or_none(row, "created", where)
+    made_by, comment = (_shown(row, key, where) for key in ("created_by", "comment"))
+    return HistoryEntry(text, bool(empty), made_by, created, comment)
+
+
+def _shown(row: dict[str, Any], key: str, where: str) -> str:
+    """Return a text of a row for people; what UTF-8 cannot hold is replaced, as Go does."""
+    value = field(row, key, where)
+    if isinstance(value, str):
+        value = _SURROGATE.sub("\ufffd", value)
+    return "" if value is None else as_text(value, f"{where}.{key}")
 
 
 def emptied(row: HistoryEntry) -> HistoryEntry:
@@ -439,7 +531,7 @@ def edit_config(
     `created` None leaves the time as it is; `history` None leaves it absent. BuildKit's cache
     record is removed: it describes layers that no longer exist.
     """
-    text = config.raw.decode("utf-8")
+    text = _decoded(config.raw)
     spans = _members(text, "config")
     rootfs = _span(spans, "rootfs")
     inner = text[rootfs.start : rootfs.stop]
@@ -458,7 +550,7 @@ def edit_config(
         text = text[:start] + new + text[stop:]
     if created is not None:
         text = _with_member(text, "created", json.dumps(created))
-    return parse_config(text.encode("utf-8"))
+    return parse_config(_encoded(text))
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,8 +134,8 @@ def test_what_is_missing_or_damaged_is_named(folder: Path) -> None:
     assert failed(squash("diff", "b.tar", "a.tar"), 3).startswith("b.tar: layer 1 of 1: ")
     put(both(FILE), archive([layer(FILE), layer(Hardlink(b"a", b"none"))]))
     assert failed(diff(), 3).startswith("b.tar: layer 2 of 2: 'a': ")
-    put(both(FILE), archive([layer(FILE)], config={"x": json.loads("[" * 60 + "]" * 60)}))
-    assert "nested too deeply" in failed(diff(), 3)
+    put(both(FILE), archive([layer(FILE)], config={"x": json.loads("[" * 401 + "]" * 401)}))
+    assert "nested more than 400 times" in failed(diff(), 3)
 
 
 # ---------------------------------------------------------------- what is said

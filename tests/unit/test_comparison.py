@@ -214,6 +214,8 @@ def test_what_tells_how_an_image_was_made() -> None:
 
 
 def test_a_config_nested_beyond_reason() -> None:
-    assert keys('"x":' + "[" * 40 + "]" * 40, "") == ["x"]
-    with pytest.raises(DocumentError, match="nested too deeply to compare"):
-        keys('"x":' + "[" * 60 + "]" * 60, "")
+    deep = '{"a":' * 398 + "%s" + "}" * 398
+    assert keys(f'"x":{deep % 1}', f'"x":{deep % 2}') == ["x" + ".a" * 398]
+    assert keys(f'"x":{deep % 1}', "") == ["x" + ".a" * 398]
+    with pytest.raises(DocumentError, match="nested more than 400 times"):
+        keys('"x":' + "[" * 401 + "]" * 401, "")
