@@ -32,9 +32,10 @@ from squasher.store import FolderStore, TarStore, document, names
 
 #: Indexes inside indexes that are followed; real ones have two levels.
 _DEPTH_MAX = 8
-#: All documents of an archive, each as often as something leads to it: one index can be listed a
-#: thousand times in another. A thousand images with configs of 30 kB fit.
-DOCUMENTS_MAX = 32 << 20
+#: Bytes of memory that the documents of an archive may take beyond twice their length, each as
+#: often as something leads to it: one index can be listed a thousand times in another, and an empty
+#: list of three characters takes forty times as much. Ten thousand images of builders fit.
+DOCUMENTS_MEMORY = 256 << 20
 #: Manifests of one config that are compared with an image that does not name its blobs; real
 #: archives have one for each compression.
 _MATCHES_MAX = 16
@@ -130,7 +131,7 @@ def _no_image(store: TarStore | FolderStore) -> ArchiveError:
 
 
 class _Documents:
-    """The documents of a store, up to DOCUMENTS_MAX bytes in all.
+    """The documents of a store, as far as they take no more than DOCUMENTS_MEMORY.
 
     pinned   the full names in them that end in a digest: nothing that is written is called so
     """
@@ -138,15 +139,34 @@ class _Documents:
     def __init__(self, store: TarStore | FolderStore) -> None:
         self.store = store
         self.pinned: dict[str, None] = {}
-        self._room = DOCUMENTS_MAX
+        self._room = DOCUMENTS_MEMORY
+        self._seen: set[str] = set()
 
     def get(self, name: str) -> bytes:
-        """Return the whole of a member. Raises ArchiveError."""
+        """Return the whole of a member. Raises ArchiveError, UnsupportedImageError."""
         data = document(self.store, name)
-        self._room -= len(data)
-        if self._room < 0:
-            raise ArchiveError(f"documents of more than {DOCUMENTS_MAX} bytes in all")
+        if name not in self._seen:
+            self._seen.add(name)
+            self._room += 2 * len(data)
+        self._take(spec.weight(data), name)
         return data
+
+    def config(self, data: bytes, name: str) -> spec.ImageConfig:
+        """Return the config in a member that has been got; less is kept than reading it takes."""
+        weight = spec.weight(data)
+        self._take(weight, name)  # each of its members is read twice
+        config = spec.parse_config(data, name)
+        self._room += max(0, 2 * weight - spec.kept_weight(config))
+        return config
+
+    def _take(self, count: int, name: str) -> None:
+        self._room -= count
+        if self._room < 0:
+            raise UnsupportedImageError(
+                f"documents that take more than {DOCUMENTS_MEMORY >> 20} MiB of memory",
+                where=name,
+                hint="save fewer images at once",
+            )
 
 
 def check_names(images: Iterable[Image]) -> None:
@@ -206,12 +226,12 @@ def _docker_image(documents: _Documents, item: spec.ManifestItem, position: int)
     where = f"manifest.json[{position}]"
     try:
         data = documents.get(item.config)
-    except ArchiveError as error:
+    except SquasherError as error:
         raise error.within(f"{where}.Config") from None
     named = _BLOB.fullmatch(item.config)
     if named:
         check(Digest(named[1]), Digest.of(data), where=item.config)
-    config = spec.parse_config(data, item.config)
+    config = documents.config(data, item.config)
     _check_count(len(item.layers), config, f"{where}.Layers")
     layers = []
     for i, (name, diff_id) in enumerate(zip(item.layers, config.diff_ids, strict=True)):
@@ -398,7 +418,7 @@ class _Index:
         raw = self.documents.get(name)
         _check_size(manifest.config, len(raw), name)
         check(manifest.config.digest, Digest.of(raw), where=name)
-        config = spec.parse_config(raw, name)
+        config = self.documents.config(raw, name)
         _check_count(len(manifest.layers), config, f"{where}.layers")
         layers = []
         for i, (pointer, diff_id) in enumerate(zip(manifest.layers, config.diff_ids, strict=True)):

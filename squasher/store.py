@@ -31,7 +31,7 @@ from squasher.content import (
     read_some,
     widen_pipe,
 )
-from squasher.errors import ArchiveError, SquasherError
+from squasher.errors import ArchiveError, SquasherError, UnsupportedImageError
 from squasher.job import Job, Task
 from squasher.paths import clean, show
 from squasher.spool import OwnFile
@@ -62,10 +62,17 @@ class Store(Protocol):
 
 
 def document(store: Store, name: str) -> bytes:
-    """Return the whole of a member that is a JSON document. Raises ArchiveError."""
+    """Return the whole of a member that is a JSON document.
+
+    Raises ArchiveError, UnsupportedImageError for one that is too long.
+    """
     content = store.content(name)
     if content.size > spec.DOCUMENT_MAX:
-        raise ArchiveError(f"a document of {content.size} bytes", where=name)
+        raise UnsupportedImageError(
+            f"a document of {content.size} bytes, more than {spec.DOCUMENT_MAX >> 20} MiB",
+            where=name,
+            hint="no engine but docker reads half of that: shorten its labels and its history",
+        )
     return content.read_at(0, content.size)
 
 

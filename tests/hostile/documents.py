@@ -42,7 +42,6 @@ TEXTS: dict[str, tuple[bytes, str]] = {
         _nested(1000, b'{"a":', b"}").replace(b":}", b":1}"),
         "nested more than 100 times",
     ),
-    "more than 4 MiB": (b"[" + b" " * (4 * MIB) + b"]", f"a document of {4 * MIB + 2} bytes"),
 }
 
 #: What of that a config may have, where it is an object.

@@ -37,7 +37,7 @@ def names_with_long_annotations() -> bytes:
     blob = {"config": f"blobs/sha256/{sha256(config)}", "layer": f"blobs/sha256/{sha256(GOOD)}"}
     manifest = dump({"config": descriptor(config, "config.v1+json"), "layers": [descriptor(GOOD)]})
     pointer = descriptor(manifest, "manifest.v1+json", annotations={"a": "a" * 100_000})
-    names = [f"a:{i}" for i in range(50)]
+    names = [f"a:{i}" for i in range(200)]
     docker_side = [{"Config": blob["config"], "RepoTags": names, "Layers": [blob["layer"]]}]
     return oci(
         manifest,
@@ -57,14 +57,35 @@ def cases() -> Iterator[Case]:
     yield refused(
         "limit: an index in an index, a million images",
         index_of_indexes,
-        "documents of more than 33554432 bytes in all",
+        "blobs/sha256/",
+        5,
+    )
+    yield refused(
+        "limit: a config of more than 16 MiB",
+        lambda: docker(item(), dump({**image_config([GOOD]), "x": "x" * (16 << 20)})),
+        "manifest.json[0].Config: config.json: a document of ",
+        5,
+    )
+    yield refused(
+        "limit: a config of lists without end",
+        lambda: docker(item(), dump({**image_config([GOOD]), "x": [[]] * (3 << 20)})),
+        "manifest.json[0].Config: config.json: documents that take more than 256 MiB of memory",
+        5,
+    )
+    yield Case(
+        "limit: a config of 9 MiB, which docker loads",
+        lambda: docker(item(), dump({**image_config([GOOD]), "x": "x" * (9 << 20)})),
+        0,
+        "",
+        (GOOD,),
     )
     config = dump({**image_config([GOOD]), "x": "x" * 3_000_000})
-    items = [{**item()[0], "RepoTags": None, "Layers": ["./" * i + "layer.tar"]} for i in range(12)]
+    items = [{**item()[0], "RepoTags": None, "Layers": ["./" * i + "layer.tar"]} for i in range(40)]
     yield refused(
         "limit: one large config for many images",
         lambda: docker(items, config),
-        "manifest.json[11].Config: documents of more than 33554432 bytes in all",
+        "config.json: documents that take more than 256 MiB of memory",
+        5,
     )
     many = dump(image_config([GOOD] * 1001))
     yield refused(

@@ -8,12 +8,14 @@ import hashlib
 import lzma
 import resource
 import subprocess
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from backports import zstd
 
+from squasher import spec
 from tests.builders import File, header, image_config, layer
 from tests.faults.command import COMMAND, environment, error_line
 from tests.hostile.case import GOOD, docker, dump, item
@@ -94,6 +96,41 @@ def test_a_million_empty_headers(pack: Callable[[bytes], bytes], tmp_path: Path)
     path.write_bytes(docker(item(Layers=["blob", "layer.tar"]), config, members))
     done = squash(path, "--quiet")
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"[" + b",".join([b"[]"] * 15_000) + b"]",
+        b"[" + b",".join([b"[" * 50 + b"]" * 50] * 500) + b"]",
+        b"[" + b",".join([b"{}"] * 15_000) + b"]",
+        b"[" + b",".join([b'{"":0}'] * 7_000) + b"]",
+        b"{" + b",".join(b'"%x":0' % i for i in range(5_000)) + b"}",
+        b"[" + b",".join(b'"%x"' % i for i in range(7_000)) + b"]",
+        b"[" + b",".join(b"%d" % (i + 1000) for i in range(9_000)) + b"]",
+        ("[" + ",".join(['"\u0394\u0394"'] * 5_000) + "]").encode(),
+        ('["' + "a" * 60_000 + '\U0001f600"]').encode(),
+        b'["' + b"a" * 60_000 + b'\\ud83d\\ude00"]',
+    ],
+    ids=range(10),
+)
+def test_what_a_document_weighs_at_most(document: bytes) -> None:
+    """The limit on the memory for documents rests on this."""
+    config = b'{"rootfs":{"diff_ids":[]},"history":[%b],"x":%b}'
+    rows = document[1:-1] if document[1:2] == b"{" else b""
+    for times, data, read in (
+        (1, document, spec.load),
+        (2, config % (rows, document), spec.parse_config),
+    ):
+        tracemalloc.start()
+        try:
+            found = read(data, "where")
+            now, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert most <= times * spec.weight(data)
+        if isinstance(found, spec.ImageConfig):
+            assert now <= spec.kept_weight(found)
 
 
 def test_paths_that_nobody_spelled(tmp_path: Path) -> None:

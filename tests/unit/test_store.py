@@ -17,7 +17,7 @@ from typing import BinaryIO
 import pytest
 
 from squasher.content import Content
-from squasher.errors import ArchiveError, OutputError
+from squasher.errors import ArchiveError, OutputError, UnsupportedImageError
 from squasher.job import Cancelled, Job
 from squasher.store import FolderStore, TarStore, _Growing, _Piped, document, names, open_store
 from tests.builders import Char, Dir, File, Hardlink, Symlink, layer, outer_tar
@@ -73,7 +73,8 @@ def test_what_is_no_archive_of_members() -> None:
 
 def test_a_document_is_not_too_long() -> None:
     found = TarStore(Content((layer(File(b"a", bytes((20 << 20) + 1))),)))
-    with pytest.raises(ArchiveError, match="a: a document of 20971521 bytes"):
+    says = "a: a document of 20971521 bytes, more than 16 MiB; no engine but docker"
+    with pytest.raises(UnsupportedImageError, match=says):
         document(found, "a")
 
 
