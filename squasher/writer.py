@@ -248,11 +248,12 @@ def _names(tags: Sequence[str], references: Sequence[str] = ()) -> Iterator[dict
     """
     spelt = {spec.full_name(spec.normalise_tag(x) or x): x for x in reversed(references)}
     full = [spec.full_name(tag) for tag in tags]
+    others = (x for x in references if spec.full_name(spec.normalise_tag(x) or x) not in full)
     for name in full:
-        yield {spec.IMAGE_NAME: name, spec.REF_NAME: spelt.get(name, name)}
-    for ref in references:
-        if spec.full_name(spec.normalise_tag(ref) or ref) not in full:
-            yield {spec.REF_NAME: ref}
+        # One descriptor, where one will do: of an index with several podman takes manifest.json.
+        yield {spec.IMAGE_NAME: name, spec.REF_NAME: spelt.get(name) or next(others, name)}
+    for ref in others:
+        yield {spec.REF_NAME: ref}
 
 
 def _oci_pointers(
