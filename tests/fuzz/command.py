@@ -5,7 +5,7 @@ An input is ten choices and an image in one of three ways:
 * `raw`: the archive, its zeros made short;
 * `parts`: blobs, manifest.json and index.json between cuts. `#N`, `@N` and `$N` stand for the
   diff_id, digest and size of the part N before them: mutated layers still fit their config;
-* `grammar`: choices that make layers, which are held against the whole specification.
+* `layers`: choices that make layers, which are held against the whole specification.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ from typing import Any
 import squasher
 from squasher.compression import decompress
 from squasher.content import ContentReader
-from tests import model
+from tests import generator, model
 from tests.builders import archive, outer_tar, sha256
 from tests.conformance.check import check_merged, comparable
-from tests.fuzz import grammar
 from tests.fuzz.walk import require_ours
 from tests.fuzz.wire import Dice, expand, mended, shorten
 
@@ -38,7 +37,7 @@ BASES = ("1", "2", "sha256:", "abcdef", "example", "example:latest", "0", "-", "
 def one(data: bytes) -> None:
     """Squash one input."""
     dice = Dice(data)
-    how = dice(("grammar", "parts", "raw"))
+    how = dice(("layers", "parts", "raw"))
     options: dict[str, Any] = {
         "keep_layers": dice((0, 1, 0, 1, 2, None)),
         "history": dice(("keep", "drop")),
@@ -52,7 +51,7 @@ def one(data: bytes) -> None:
     if options["keep_layers"] is None:
         options["base"] = dice(BASES)
     mend = dice((1, 0, 2))
-    if how == "grammar":
+    if how == "layers":
         specified(dice)
         return
     rest = dice.rest()
@@ -65,14 +64,14 @@ def one(data: bytes) -> None:
         require_ours(error, 2, 3, 4, 5)  # 1 would be `verify`, that has found something
 
 
-# ---------------------------------------------------------------- grammar
+# ---------------------------------------------------------------- layers
 
 
 def specified(dice: Dice) -> None:
     """Squash layers that the dice make, at a base that they choose, and check every rule."""
     keep = dice((0, 1, 2))
-    layers = grammar.layers(dice)
-    good = grammar.sound(layers)
+    layers = generator.layers(dice)
+    good = generator.sound(layers)
     if good != layers and keep < len(layers) - 1:
         refused(layers, keep)
     checked(good, min(keep, len(good)))
