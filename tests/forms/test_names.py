@@ -1,0 +1,100 @@
+"""What the result is called: tags, and references of transports."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import squasher
+from squasher.location import parse_location
+from tests.forms import result
+from tests.forms.command import done, failed, squash
+from tests.forms.samples import (
+    IMAGE,
+    TWO,
+    notes_of,
+)
+from tests.forms.shapes import (
+    CONTAINERD_NAME,
+    REF_NAME,
+    SHAPES,
+    TAG,
+    plain_files,
+)
+
+
+def test_tags_replace_those_of_the_input(image: Path) -> None:
+    found = result.read(done(squash("-t", "one", "-t", "x.example/two:2", image)).out)
+    assert found.tags == [["one:latest", "x.example/two:2"]]
+    full = ["docker.io/library/one:latest", "x.example/two:2"]
+    assert notes_of(found.index) == [{CONTAINERD_NAME: x, REF_NAME: x} for x in full]
+
+
+@pytest.mark.parametrize("form", ["docker", "oci"])
+def test_no_tag_drops_them(form: str, image: Path) -> None:
+    found = result.read(done(squash("--no-tag", "--format", form, image)).out)
+    assert notes_of(found.index) == [{}]
+    assert found.tags in ([[]], [])
+
+
+def test_tags_in_the_oci_form() -> None:
+    several = SHAPES["several-names"]().archive
+    found = result.read(done(squash("--format", "oci", "-t", "one", stdin=several)).out)
+    name = "docker.io/library/one:latest"
+    assert notes_of(found.index) == [{CONTAINERD_NAME: name, REF_NAME: name}]
+
+
+def test_the_reference_of_a_docker_archive_is_its_name(image: Path, out: Path) -> None:
+    done(squash(image, "-o", f"docker-archive:{out}/x.tar:app:2"))
+    assert result.read((out / "x.tar").read_bytes()).tags == [["app:2"]]
+    done(squash(image, "-o", f"docker-archive:{out}/x.tar"))
+    assert result.read((out / "x.tar").read_bytes()).tags == [[TAG]]
+
+
+def test_the_reference_of_an_oci_archive(image: Path, out: Path) -> None:
+    done(squash(image, "-o", f"oci-archive:{out}/x.tar:ref"))
+    found = result.read((out / "x.tar").read_bytes())
+    assert notes_of(found.index) == [{CONTAINERD_NAME: TAG, REF_NAME: "ref"}]
+    assert not found.listed
+    done(squash(image, "--no-tag", "-o", f"oci-archive:{out}/x.tar:ref"))
+    found = result.read((out / "x.tar").read_bytes())
+    assert notes_of(found.index) == [{REF_NAME: "ref"}]
+
+
+def test_images_of_one_name_keep_their_references(tmp_path: Path) -> None:
+    """`oci:DIR:REF` tells them apart; the name alone would lose one of them."""
+    layout, again = tmp_path / "layout", tmp_path / "again.tar"
+    for ref, keep in (("v1", "1"), ("v2", "2")):
+        source = tmp_path / f"{ref}.tar"
+        source.write_bytes(IMAGE)
+        done(squash(source, "--keep-layers", keep, "-o", f"oci:{layout}:{ref}"))
+    done(squash(layout, "-o", again, "--format", "oci", "--verify"))
+    index = json.loads(plain_files(again.read_bytes())["index.json"])
+    found = [pointer["annotations"][REF_NAME] for pointer in index["manifests"]]
+    assert found == ["v1", "v2"]
+    done(squash(layout, "-o", f"oci:{layout}"))
+    index = json.loads((layout / "index.json").read_bytes())
+    assert [x["annotations"][REF_NAME] for x in index["manifests"]] == ["v1", "v2"]
+    line = failed(squash(layout, "-o", again), 2)
+    assert "choose one by its reference, oci:DIR:REF" in line
+
+
+def test_writing_under_the_name_of_the_destination(image: Path, out: Path) -> None:
+    with squasher.open_archive(image) as found:
+        squasher.write(found.images, parse_location(f"docker-archive:{out}/x.tar:new:1"))
+        assert result.read((out / "x.tar").read_bytes()).tags == [["new:1"]]
+        for name in ("docker-archive", "oci-archive"):
+            destination = parse_location(f"{name}:{out}/two.tar:new:1")
+            with pytest.raises(squasher.UsageError, match="a name fits one"):
+                squasher.write(found.images * 2, destination)
+
+
+def test_two_images_of_one_name_cannot_be_written() -> None:
+    with squasher.open_archive(io.BytesIO(TWO)) as found:
+        images = [replace(image, tags=("app:1",)) for image in found.images]
+        with pytest.raises(squasher.UsageError, match="names several images"):
+            squasher.write(images, io.BytesIO())
