@@ -9,8 +9,8 @@ The rules, with k the first squashed layer, D a directory of the final tree, b w
 at the same path:
 
 M1  D is written if (a) a squashed layer has its entry; (b) squashed layers made it without an
-    entry, unless it or one above took the place of the symlink b (then engines go on to part as
-    they did: a directory on overlay, the link's target elsewhere); (c) a base name below it has to
+    entry, unless it or one above took the place of the symlink b (then engines go on to part:
+    a directory on overlay, the link's target elsewhere); (c) a base name below it has to
     be written again; (d) a squashed layer mentioned it, and a whiteout of the base hides nothing
     in it: overlay engines list such a name, unless a layer above has the directory as well.
 M2  Every name of the base directory b that D lacks gets one whiteout, after D's own entry.
@@ -20,7 +20,8 @@ M4  Any other entry is written if its attributes come from a squashed layer; a f
     names in full: the first carries the content, the others are links to it.
 M5  All headers of such a group say the same: the last one unpacked wins on most engines.
 M6  Order: directory, its whiteouts, its names sorted bytewise. Only what a default ACL must not
-    reach comes before its directory.
+    reach comes before its directory; and what is below the place of a base symlink comes last, for
+    umoci follows that, and writes over what hard links after it would lead to.
 M7  Headers pass through as they were; one that has to change is written in ustar or PAX.
 
 D0 to D3 leave out what the base already provides, where every engine shows the same without it.
@@ -96,6 +97,7 @@ class _Folder:
         "carried",
         "droppable",
         "gone",
+        "late",
         "live",
         "node",
         "parent",
@@ -115,6 +117,7 @@ class _Folder:
         self.reason = _NONE  # why it is written
         self.solid = parent is None  # it and all above have an entry (D0)
         self.through: bool = parent is not None and parent.through  # below a symlink of the base
+        self.late: bool = parent is not None and parent.late  # comes after all that is not
         self.droppable = False  # the base has the same (D2)
         self.gone: list[bytes] = []  # names that get a whiteout
         self.live = False  # something below it is written
@@ -194,6 +197,8 @@ class Draft:
                 break
             else:
                 stack.pop()
+        if any(folder.late for folder in self._folders):
+            self._items.sort(key=_is_late)
 
     def _open(self, folder: _Folder) -> Iterator[_Folder]:
         """Decide about the directory itself, then yield the directories in it, names in order."""
@@ -256,7 +261,11 @@ class Draft:
         elif parent is None:
             return  # the root is written only for its own entry
         elif node.layer >= self.first:
-            folder.through |= base is not None and node.over is base
+            if base is not None and node.over is base:
+                folder.through = True
+                # What must not inherit an ACL from the directory comes before that, in its place.
+                spared = parent.node.default_acl and parent.reason != _NONE and not node.inherits
+                folder.late = folder.late or not spared
             folder.reason = _LAZY if folder.through else _NEW
         elif folder.path in self._covers:
             folder.reason = _COVERS
@@ -376,6 +385,10 @@ class Draft:
             return False
         base = folder.base
         return type(base) is Directory and base.children.get(name) is entry
+
+
+def _is_late(item: _Run | _Folder) -> bool:
+    return item.late if type(item) is _Folder else item.folder.late  # type: ignore[union-attr]
 
 
 #: Stands for "the base has nothing that would do".

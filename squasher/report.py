@@ -30,8 +30,12 @@ _DISPUTES = {
     "implicit-base-directory": "a layer changes a directory without an entry for it, and overlay"
     " engines reset owner and mode; they are kept",
     "link-header-differs": "a hard link's header differs from its file's; the last one counts",
+    "link-through-lower-symlink": "a hard link's target lies behind a symlink of a lower layer,"
+    " which overlay engines refuse; the symlink is followed",
     "link-to-lower": "a hard link leads to a lower layer, which overlay engines refuse; the file"
     " is repeated",
+    "link-up-from-symlink": "a hard link's target has '..' after a symlink, which containerd"
+    " follows and others do not; it is not followed",
     "odd-mtime": "a time lies outside 1970 to 2262, which engines show as 1970; it is passed on",
     "overlay-xattr": "an overlay xattr, which overlay engines obey; it is passed on",
     "root-opaque": "an opaque whiteout at the root, which overlay engines ignore; it hides all"
@@ -39,6 +43,8 @@ _DISPUTES = {
     "root-spelling": "the root is `/` in one layer and `./` in a later one, which podman ignores;"
     " the last one counts",
     "symlink-xattr": "a symlink has xattrs, which some engines refuse; they are passed on",
+    "through-dangling-symlink": "an entry lies below a symlink that leads to nothing in its own"
+    " layer, which docker and podman refuse; the directory is made",
     "through-lower-symlink": "an entry lies below a symlink of a lower layer, which overlay"
     " engines replace by a directory",
     "whiteout-and-entry": "a layer both hides a name and brings it, which engines read"

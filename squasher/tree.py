@@ -518,7 +518,7 @@ class _Application:
         tree = self.tree
         link: bytes = entry.target  # type: ignore[assignment]
         try:
-            found, place = self._target(paths.clean(link))
+            found, place, lower = self._target(paths.clean(link))
         except ArchiveError as error:
             raise error.within(f"{show(path)}: hard link to {show(link)}") from None
         existing = folder.children.get(name)
@@ -527,6 +527,10 @@ class _Application:
             raise self.fail(path, f"hard link to {show(link)}, which {what} at this point")
         if existing is found and place == path:
             raise self.fail(path, "a hard link to itself")
+        if lower:
+            self.warn("link-through-lower-symlink", path)
+        if b".." in link and self._goes_up(link, found):
+            self.warn("link-up-from-symlink", path)
         if existing is not None:
             self._displace(existing)
         now = tree.state(found)
@@ -554,15 +558,25 @@ class _Application:
             tree.stamps[found].flags |= DISPUTED
         folder.children[name] = found
 
-    def _target(self, path: bytes) -> tuple[Node | None, bytes]:
-        """Return what a hard link to the clean `path` names, and its real path."""
+    def _target(self, path: bytes) -> tuple[Node | None, bytes, bool]:
+        """Return what a hard link to the clean `path` names, its real path, and `_Way.lower`."""
         parent, _, name = path.rpartition(b"/")
         if not path:
-            return self.tree.root, path
+            return self.tree.root, path, False
         way = self._reach(parent)
         if way is None:
-            return None, path
-        return way.folder.children.get(name), join(way.place, name)
+            return None, path, False
+        return way.folder.children.get(name), join(way.place, name), way.lower
+
+    def _goes_up(self, link: bytes, found: Entry) -> bool:
+        """Tell whether `..` in a hard link's target goes up from where a symlink leads."""
+        names = [name for name in link.split(b"/") if name not in (b"", b".")]
+        way = _Way(b"", self.tree.root)
+        try:
+            there = all(self._go(way, name, _imagined) for name in names[:-1])
+        except ArchiveError:
+            return True
+        return not there or way.folder.children.get(names[-1]) is not found
 
     def _reach(self, path: bytes) -> _Way | None:
         """Return the directory at `path`, all symlinks on the way followed; None if it ends."""
@@ -580,6 +594,7 @@ class _Application:
         if type(child) is Directory:
             return self._mine(way.folder, name, child)  # it is kept in `reached`
         if type(child) is Entry and child.kind == SYM:
+            way.lower = way.lower or not self._is_new(child)
             return child
         return None
 
@@ -657,7 +672,12 @@ class _Application:
         child = way.folder.children.get(name)
         if type(child) is Entry and child.kind == SYM and self._is_new(child):
             return child
-        return self._step(way.folder, name, join(way.place, name), entry)
+        place = join(way.place, name)
+        own = type(child) is Directory and child.layer == self.layer
+        if not own and (child is None or place not in self.mentioned):
+            # In the layer alone the symlink leads to nothing, and a path cannot go through it.
+            self.warn("through-dangling-symlink", place)
+        return self._step(way.folder, name, place, entry)
 
     def _take(self, count: int, path: bytes) -> None:
         """Take `count` bytes of the room that the image has for what it does not spell out."""

@@ -42,6 +42,8 @@ Decisions, where those leave something open:
 * Device numbers are what mknod(2) takes of them, 12 and 20 bits.
 * The root as `/` is not the root as `./`: podman takes the attributes of the one alone.
 * GNU's old sparse form (`S`) is refused like every type that engines do not unpack.
+* A symlink dangles in its own layer when a part of its target is no directory that this layer has
+  brought or gone through before: a whiteout in it does not count.
 * A link header differs when any of mode, owner, mtime and xattrs does; on a symlink, mode apart.
 """
 
@@ -411,6 +413,7 @@ class Tree:
         self.serial = 0
         self.warnings: set[Disagreement] = set()
         self.said: list[set[Path]] = []  # for each layer: directories that it names or goes through
+        self.entered: list[set[Path]] = []  # for each layer: directories that entries lie in
         self.own: list[set[Path]] = []  # for each layer: directories that have an entry in it
         self.led: set[Path] = set()  # where lower symlinks led whose place a directory took
         self.root = self.new("dir", 0, -1, explicit=False)
@@ -441,6 +444,7 @@ def apply_layer(tree: Tree, entries: Sequence[Entry], layer: int) -> None:
     """Apply one layer: first its whiteouts on the lower tree, then its entries in order."""
     tree.said.append(set())
     tree.own.append(set())
+    tree.entered.append(set())
     warn_about_names(tree, entries, layer)
     implied, hidden = apply_whiteouts(tree, entries, layer)
     last_opaque = {e.path: i for i, e in enumerate(entries) if e.kind == "opaque"}
@@ -555,9 +559,10 @@ def directory(tree: Tree, path: Path, entry: Entry, layer: int) -> tuple[Path, N
     todo = list(path)
     trail: list[tuple[bytes, Node]] = []
     made: list[Path] = []
-    followed = 0
+    followed = led = 0  # names left that are of symlinks' targets
     while todo:
         name = todo.pop(0)
+        behind, led = led > 0, max(0, led - 1)
         if name in (b"", b"."):
             continue
         if name == b"..":
@@ -573,11 +578,18 @@ def directory(tree: Tree, path: Path, entry: Entry, layer: int) -> tuple[Path, N
             if node.target.startswith(b"/"):
                 trail = []
             todo = node.target.split(b"/") + todo
+            led += len(node.target.split(b"/"))
             continue
+        if behind and not (
+            node is not None
+            and (real in tree.entered[layer] or (node.kind == "dir" and node.layer == layer))
+        ):
+            # Some engines unpack the layer alone: the symlink leads to nothing there.
+            tree.warn("through-dangling-symlink", layer, real)
         if node is None or node.kind != "dir":
             if node is not None and node.kind == "symlink":
                 tree.warn("through-lower-symlink", layer, real)
-                tree.led.add(leads_to(tree, real))
+                tree.led.add(leads_to(tree, real) or ())  # a loop makes all doubtful
             elif node is not None and node.layer == layer:
                 raise ModelError(f"{real!r} is no directory")
             elif node is not None:
@@ -589,12 +601,13 @@ def directory(tree: Tree, path: Path, entry: Entry, layer: int) -> tuple[Path, N
             made.append(real)
         trail.append((name, node))
         tree.said[layer].add(real)
+        tree.entered[layer].add(real)
     tree.said[layer].add(())
     return tuple(name for name, _ in trail), trail[-1][1] if trail else tree.root, made
 
 
-def leads_to(tree: Tree, path: Path) -> Path:
-    """Return where a symlink leads, there or not; the root for a loop."""
+def leads_to(tree: Tree, path: Path) -> Path | None:
+    """Return where a path leads, there or not, symlinks followed; None for a loop."""
     todo, followed = list(path), 0
     found: list[bytes] = []
     while todo:
@@ -606,7 +619,7 @@ def leads_to(tree: Tree, path: Path) -> Path:
             if node is not None and node.kind == "symlink":
                 followed += 1
                 if followed > MAX_SYMLINKS:
-                    return ()
+                    return None
                 if node.target.startswith(b"/"):
                     found = []
                 todo = node.target.split(b"/") + todo
@@ -618,10 +631,17 @@ def leads_to(tree: Tree, path: Path) -> Path:
 def link(tree: Tree, entry: Entry, path: Path, layer: int) -> Node:
     """Return the node that a hard link binds to, stamped as rule A5 says."""
     target = clean(entry.target, is_dir=False)
-    parent_path, parent = resolve(tree, target[:-1])
+    parent_path, parent, lower = resolve(tree, target[:-1], layer)
     node = parent.children.get(target[-1])
     if node is None or node.kind == "dir" or (*parent_path, target[-1]) == path:
         raise ModelError(f"{path!r} links to {target!r}")
+    if lower:
+        tree.warn("link-through-lower-symlink", layer, path)
+    spelled = [part for part in entry.target.split(b"/") if part not in (b"", b".")]
+    if b".." in spelled:
+        above = leads_to(tree, tuple(spelled[:-1]))
+        if above is None or find(tree.root, (*above, spelled[-1])) is not node:
+            tree.warn("link-up-from-symlink", layer, path)
     if node.layer < layer:
         tree.warn("link-to-lower", layer, path)
         node.disputed = True
@@ -640,11 +660,15 @@ def link(tree: Tree, entry: Entry, path: Path, layer: int) -> Node:
     return node
 
 
-def resolve(tree: Tree, path: Path) -> tuple[Path, Node]:
-    """Return an existing directory, following every symlink inside the root."""
+def resolve(tree: Tree, path: Path, layer: int) -> tuple[Path, Node, bool]:
+    """Return an existing directory, following every symlink inside the root.
+
+    And whether one of them is of a lower layer than `layer`.
+    """
     todo = list(path)
     trail: list[tuple[bytes, Node]] = []
     followed = 0
+    lower = False
     while todo:
         name = todo.pop(0)
         if name in (b"", b"."):
@@ -655,6 +679,7 @@ def resolve(tree: Tree, path: Path) -> tuple[Path, Node]:
         node = (trail[-1][1] if trail else tree.root).children.get(name)
         if node is not None and node.kind == "symlink":
             followed += 1
+            lower |= node.layer < layer
             if node.target.startswith(b"/"):
                 trail = []
             todo = node.target.split(b"/") + todo
@@ -662,7 +687,8 @@ def resolve(tree: Tree, path: Path) -> tuple[Path, Node]:
             trail.append((name, node))
         if node is None or node.kind not in ("dir", "symlink") or followed > MAX_SYMLINKS:
             raise ModelError(f"{path!r} leads to no directory")
-    return tuple(name for name, _ in trail), trail[-1][1] if trail else tree.root
+    place, folder = tuple(name for name, _ in trail), trail[-1][1] if trail else tree.root
+    return place, folder, lower
 
 
 def set_attributes(node: Node, entry: Entry, layer: int) -> None:
@@ -806,12 +832,14 @@ def groups(tree: Tree) -> dict[int, list[Path]]:
 def expected_merge(layers: Sequence[bytes], k: int) -> list[Item]:
     """Return what the layer that replaces layers `k`.. must hold, in order.
 
-    The order is that of rule M6 without its exception for default ACLs.
+    The order is that of rule M6 without its exception for default ACLs: parents first, sorted, but
+    last what lies below a directory that took the place of a base symlink.
     """
     merge = Merge(apply(layers[:k]), apply(layers), k)
     full = merge.items()
     merge.leave_out(full)
-    return [(b"/".join(path), kind) for path, kind in merge.items()]
+    items = sorted(merge.items(), key=merge.is_late)
+    return [(b"/".join(path), kind) for path, kind in items]
 
 
 class Merge:
@@ -836,8 +864,7 @@ class Merge:
         """Return the items of a directory: its entry, its whiteouts, what lies below (M1, M2)."""
         lower = find(self.base.root, path)
         implied = node.layer >= self.k and not node.explicit
-        if implied and node.replaced is not None:
-            through_symlink |= lower is not None and lower.serial == node.replaced.serial
+        through_symlink |= self.replaced_symlink(path)
         whiteouts: list[PathItem] = []
         if lower is not None and lower.kind == "dir":
             gone = sorted(set(lower.children) - set(node.children))
@@ -865,6 +892,22 @@ class Merge:
             )
         entry: list[PathItem] = [(path, "entry")] if wanted else []
         return entry + whiteouts + below
+
+    def is_late(self, item: PathItem) -> bool:
+        """Tell whether some engine follows the base's symlink on the way to an item."""
+        return any(self.replaced_symlink(above) for above in prefixes(item[0]))
+
+    def replaced_symlink(self, path: Path) -> bool:
+        """Tell whether a directory without an entry took the place of the base's own symlink."""
+        lower, node = find(self.base.root, path), find(self.final.root, path)
+        return (
+            lower is not None
+            and node is not None
+            and node.layer >= self.k
+            and not node.explicit
+            and node.replaced is not None
+            and node.replaced.serial == lower.serial
+        )
 
     def is_base_name(self, path: Path) -> bool:
         """Tell whether the base has the same inode at this path (M1c)."""

@@ -6,23 +6,26 @@ A `Case` (see `case.py`) has `name`, `description` (a line), `layers` (uncompres
 first), `verdict` ("agree", "warn" or "refuse") and `kinds`, the warnings that must be reported when
 all layers are squashed, each at least once and no other. The kinds are the slugs of the library:
 
-| kind                    | engines disagree because a layer
+| kind                       | engines disagree because a layer
 |-|-
-| default-acl             | gives a directory a default ACL: what is unpacked after it inherits it
-| duplicate-path          | has a path twice
-| file-becomes-directory  | has an entry below a file of a lower layer, which it does not replace
-| ghost-whiteout          | has a whiteout in a directory that merges with no lower one
-| implicit-base-directory | has something below a lower directory that has no entry in it
-| link-header-differs     | has a hard link whose header says other things than its target's
-| link-to-lower           | has a hard link whose target is only in a lower layer
-| odd-mtime               | has a time outside 1970 to 2262
-| overlay-xattr           | has an xattr that overlay filesystems obey
-| root-opaque             | hides everything below with an opaque whiteout at the root
-| root-spelling           | has an entry `./` for the root above one `/`: podman ignores it
-| symlink-xattr           | has an xattr on a symlink
-| through-lower-symlink   | has an entry below a symlink of a lower layer
-| whiteout-and-entry      | whites a name out and has something at or below it
-| whiteout-device         | has a character device 0:0, which overlay takes for a whiteout
+| default-acl                | gives a directory a default ACL, which what comes after it inherits
+| duplicate-path             | has a path twice
+| file-becomes-directory     | has an entry below a file of a lower layer, which it does not replace
+| ghost-whiteout             | has a whiteout in a directory that merges with no lower one
+| implicit-base-directory    | has something below a lower directory that has no entry in it
+| link-header-differs        | has a hard link whose header says other things than its target's
+| link-through-lower-symlink | has a hard link whose target lies behind a lower symlink
+| link-to-lower              | has a hard link whose target is only in a lower layer
+| link-up-from-symlink       | has a hard link whose target has '..' after a symlink
+| odd-mtime                  | has a time outside 1970 to 2262
+| overlay-xattr              | has an xattr that overlay filesystems obey
+| root-opaque                | hides everything below with an opaque whiteout at the root
+| root-spelling              | has an entry `./` for the root above one `/`: podman ignores it
+| symlink-xattr              | has an xattr on a symlink
+| through-dangling-symlink   | has an entry below its own symlink to what only is below, or nowhere
+| through-lower-symlink      | has an entry below a symlink of a lower layer
+| whiteout-and-entry         | whites a name out and has something at or below it
+| whiteout-device            | has a character device 0:0, which overlay takes for a whiteout
 
 Layers were loaded into docker 20.10 (vfs, overlay2), podman 4.3, containerd 1.6, umoci 0.4 and
 newer builds of each. The letters: w whiteouts, o opaque whiteouts, t types and symlinks, h hard

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests import model
-from tests.builders import archive
+from tests.builders import archive, sha256
 from tests.conformance.check import layers_of, squash
-from tests.conformance.corpus import CASES
+from tests.conformance.corpus import CASES, by_name
 from tests.engines.archives import docker_archive
-from tests.engines.engines import Engine, EngineError, engines
+from tests.engines.engines import Engine, EngineError, Umoci, engines, loaders
 from tests.engines.tree import GHOST, Node, Tree, differences
 from tests.generator import random_image
 
@@ -37,9 +37,6 @@ UNFIT = {
 # Where an engine parts from the specification and squashing can do nothing about it: the beginning
 # of what is then found, by the beginning of the engine's name.
 PARTS = {
-    # A symlink of the same layer whose target is in no layer but a lower one.
-    ("docker", "t07b"): "refused",
-    ("podman", "t07b"): "refused",
     # A directory becomes a file, and the layer has a whiteout below it.
     ("docker", "w31"): "refused",
     ("containerd", "w31"): "refused",
@@ -256,6 +253,43 @@ def test_no_whiteout_of_the_base_comes_to_light(engine: Engine, tmp_path: Path) 
             if not _ghosts(after) <= ghosts:
                 wrong[form] = _ghosts(after), ghosts
     assert wrong == {}
+
+
+REFUSED = {
+    c.name: c.layers
+    for c in CASES
+    if c.kinds & {"link-through-lower-symlink", "through-dangling-symlink"}
+}
+
+
+@pytest.mark.parametrize(
+    "engine", [e for e in engines() if e.name in ENGINES], ids=lambda e: e.name, indirect=True
+)
+def test_what_a_layer_alone_does_not_have_is_warned_of(engine: Engine, tmp_path: Path) -> None:
+    """Docker and podman refuse it all, containerd the hard links alone; squashed, all load it."""
+    loads = set()
+    for forms in shown(engine, REFUSED, tmp_path / "images.tar"):
+        (form, before), *squashed = forms.items()
+        if not isinstance(before, EngineError):
+            loads.add(form.partition("/")[0])
+        assert [f for f, after in squashed if isinstance(after, EngineError)] == []
+    expected = {
+        c.name for c in CASES if c.name in REFUSED and "through-dangling-symlink" in c.kinds
+    }
+    assert loads == (expected if engine.name.startswith("containerd") else set())
+
+
+@pytest.mark.parametrize(
+    "loader", [x for x in loaders() if isinstance(x, Umoci)], ids=lambda x: x.name, indirect=True
+)
+def test_a_link_keeps_its_content_where_a_base_symlink_is_followed(
+    loader: Umoci, tmp_path: Path
+) -> None:
+    """What is unpacked through the symlink comes after the link: it was the other way round."""
+    file = tmp_path / "image.tar"
+    file.write_bytes(squash(archive(by_name("t08-alias").layers), 1)[1])
+    (ref,) = loader.load(file)
+    assert loader.tree(ref)[b"z"].sha256 == sha256(b"one")
 
 
 def _ghosts(found: Shown) -> set[bytes]:
