@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import squasher
 from squasher.location import parse_location
 from tests.builders import archive
 from tests.forms import result
-from tests.forms.command import done, squash
 from tests.forms.samples import (
     GZIPPED,
     IMAGE,
@@ -22,14 +20,8 @@ from tests.forms.samples import (
 )
 from tests.forms.shapes import (
     LAYERS,
-    OCI_INDEX,
     SAMPLE,
-    SHAPES,
     TAG,
-    describe,
-    dump,
-    pack,
-    plain_files,
 )
 
 
@@ -93,27 +85,3 @@ def test_progress_reaches_what_it_announces(image: Path, out: Path) -> None:
             squasher.squash_archive(source, destination, progress=progress)
             assert counts["write"] == totals["write"] > 0
             assert counts["read"] == totals["read"] > 0
-
-
-def test_documents_keep_annotations_of_the_index() -> None:
-    manifest = SHAPES["skopeo-oci-archive"]()
-    files = plain_files(manifest.archive)
-    index = json.loads(files["index.json"]) | {
-        "annotations": {"org.example": "kept"},
-        "subject": describe(OCI_INDEX, b"x"),
-        "artifactType": "application/x",
-    }
-    files["index.json"] = dump(index)
-    found = result.read(done(squash("--format", "oci", stdin=pack(files))).out)
-    assert found.index["annotations"] == {"org.example": "kept"}
-    assert found.index["artifactType"] == "application/x"
-    assert "subject" not in found.index
-
-
-def test_what_a_descriptor_says_of_old_bytes_goes() -> None:
-    files = plain_files(GZIPPED)
-    index = json.loads(files["index.json"])
-    index["manifests"][0] |= {"data": "e30=", "urls": ["https://example.com"]}
-    files["index.json"] = dump(index)
-    found = result.read(done(squash("--format", "oci", stdin=pack(files))).out)
-    assert set(found.index["manifests"][0]) == {"mediaType", "digest", "size", "annotations"}
