@@ -338,6 +338,9 @@ def test_a_folder_of_docker_save_stays_of_one_mind(tmp_path: Path) -> None:
     assert [each["RepoTags"] for each in listed] == [["app:old"], ["app:1"]]
     index = json.loads((folder / "index.json").read_bytes())
     assert len(index["manifests"]) == 1
+    done(squash("--keep-layers", "1", source, "-o", f"oci:{folder}"))
+    again = json.loads((folder / "manifest.json").read_bytes())
+    assert again == listed
     (folder / "manifest.json").write_bytes(b"{}")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     line = failed(squash(source, "-o", f"oci:{folder}"), 6)

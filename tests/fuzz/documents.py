@@ -90,9 +90,9 @@ def edited(text: bytes, count: int, time: str | None, mode: str) -> None:
     assert rest_of(before, "rootfs", "diff_ids") == rest_of(after, "rootfs", "diff_ids")
     if config.history is not None and history is not None:
         for old, row in zip(config.history, history[:-1], strict=False):
-            assert rest_of({"r": old.text.encode()}, "r", "empty_layer") == rest_of(
-                {"r": row.text.encode()}, "r", "empty_layer"
-            )
+            assert rest_of(
+                {"r": old.text.encode("utf-8", "surrogateescape")}, "r", "empty_layer"
+            ) == rest_of({"r": row.text.encode("utf-8", "surrogateescape")}, "r", "empty_layer")
             assert row.empty_layer
             assert row.created_by == old.created_by
 
@@ -109,7 +109,10 @@ def outside(text: bytes) -> Iterator[tuple[str, bytes]]:
         token = found[0]
         if depth == 1 and token in b",}":
             if key is not None:
-                yield json.loads(key), text[begin : found.start()].strip(b" \t\r\n")
+                yield (
+                    json.loads(key.decode("utf-8", "surrogateescape")),
+                    text[begin : found.start()].strip(b" \t\r\n"),
+                )
             key = None
         elif depth == 1 and key is None:
             key = token

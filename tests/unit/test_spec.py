@@ -359,5 +359,10 @@ def test_short_names() -> None:
     assert spec.short_name("localhost/app:1") == "localhost/app:1"
 
 
+def test_a_config_of_many_bytes() -> None:
+    with pytest.raises(DocumentError, match="a document of"):
+        parse_config(b" " * (spec.DOCUMENT_MAX + 1))
+
+
 def test_errors_are_ours() -> None:
     assert issubclass(DocumentError, SquasherError)
