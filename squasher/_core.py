@@ -337,7 +337,8 @@ def _verify(
 ) -> None:
     """Read the result back and prove that it is right. Raises PolicyError."""
     try:
-        _prove(result(), source, done, target, job)
+        with job.apart():
+            _prove(result(), source, done, target, job)
     except OutputError:  # no room for what is unpacked: nothing is said about the result
         raise
     except SquasherError as error:

@@ -174,6 +174,15 @@ class Job:
         """Require that these do not change before `settle`."""
         self._inputs.extend(inputs)
 
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Forget at the end of the block what was watched in it: it may be gone then."""
+        before = len(self._inputs)
+        try:
+            yield
+        finally:
+            del self._inputs[before:]
+
     # ---------------------------------------------------------------- in other threads
 
     def start(self, work: Callable[[], _T]) -> Task[_T]:
