@@ -9,6 +9,7 @@ from typing import Any
 
 from squasher.content import Content
 from squasher.digest import Digest
+from squasher.errors import SquasherError
 from squasher.platforms import Platform
 from squasher.spec import ImageConfig, full_name, normalise_tag, platform_of
 
@@ -121,6 +122,21 @@ Node = Leaf | Branch
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """An image that cannot be read, and why: only who picks it gets the error.
+
+    names        its tags and references
+    ids          the digests that it can be picked by
+    descriptor   the document that pointed at it
+    """
+
+    error: SquasherError
+    names: tuple[str, ...] = ()
+    ids: tuple[Digest, ...] = ()
+    descriptor: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Archive:
     """What an archive holds.
 
@@ -130,6 +146,7 @@ class Archive:
     document  the index itself
     notices   what was left out, in words
     listed    for each item of its manifest.json the image that it names, None for one left out
+    unread    those that cannot be read
     """
 
     name: str
@@ -138,6 +155,7 @@ class Archive:
     document: dict[str, Any] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     listed: tuple[int | None, ...] = ()
+    unread: tuple[Unread, ...] = ()
 
 
 def chain_ids(diff_ids: Sequence[Digest]) -> tuple[Digest, ...]:

@@ -24,10 +24,10 @@ from squasher.errors import (
     SquasherError,
     UnsupportedImageError,
 )
-from squasher.image import Archive, Blob, Branch, Image, Layer, Leaf, Node
+from squasher.image import Archive, Blob, Branch, Image, Layer, Leaf, Node, Unread
 from squasher.paths import show
 from squasher.platforms import same
-from squasher.spec import Descriptor
+from squasher.spec import Descriptor, platform_of
 from squasher.store import FolderStore, TarStore, document, names
 
 #: Indexes inside indexes that are followed; real ones have two levels.
@@ -49,6 +49,7 @@ _POINTER = 300
 _INCOMPLETE = "left out images whose blobs are not all in the archive ({})"
 _SEVERAL = "{} fits {} images, and all of them are taken"
 _BROKEN = "a half of the archive is not used, the other one is sound: {}"
+_UNREAD = "left out images that cannot be read ({}): {}"
 _NAMES = "manifest.json and index.json name the images differently: both kinds of names stay"
 _PINNED = "left out names that end in a digest ({}): {} is the image as it was"
 _ATTESTATION = ("vnd.docker.reference.type", "attestation-manifest")
@@ -86,7 +87,7 @@ def read(store: TarStore | FolderStore, name: str) -> Archive:
 def _archive(name: str, documents: _Documents) -> Archive:
     store = documents.store
     docker, index = _Docker(), _Index(documents)
-    broken: list[ArchiveError] = []
+    broken: list[SquasherError] = []
     if "manifest.json" in store:
         try:
             docker = _docker_images(documents)
@@ -98,14 +99,26 @@ def _archive(name: str, documents: _Documents) -> Archive:
         except ArchiveError as error:
             index = _Index(documents)
             broken.append(error)
-    notices = tuple(_BROKEN.format(error) for error in broken)
+    if docker.unread and index.images and not index.unread:
+        broken.append(docker.unread[0].error)
+        docker = _Docker()
+    elif index.unread and docker.images and not docker.unread:
+        broken.append(index.unread[0].error)
+        index = _Index(documents)
+    unread = (*docker.unread, *index.unread)
+    notices = [_BROKEN.format(error) for error in broken]
+    if unread:
+        notices.append(_UNREAD.format(len(unread), unread[0].error))
     if docker.images:
-        return _settle(name, replace(docker, notices=(*docker.notices, *notices)), index)
+        whole = replace(docker, notices=(*docker.notices, *notices))
+        return replace(_settle(name, whole, index), unread=unread)
     if index.images:
         left_out = (*index.notices(), *notices)
-        return Archive(name, tuple(index.images), index.tree, index.document, left_out)
-    if broken or index.problems:
-        raise (*broken, *index.problems)[0]
+        images = tuple(index.images)
+        return Archive(name, images, index.tree, index.document, left_out, unread=unread)
+    first, last = ([x.error for x in half.unread] for half in (docker, index))
+    for problem in (*first, *broken, *last, *index.problems):
+        raise problem
     raise _no_image(store)
 
 
@@ -144,6 +157,7 @@ class _Documents:
 
     def get(self, name: str) -> bytes:
         """Return the whole of a member. Raises ArchiveError, UnsupportedImageError."""
+        self._take(0, name)
         data = document(self.store, name)
         if name not in self._seen:
             self._seen.add(name)
@@ -159,9 +173,15 @@ class _Documents:
         self._room += max(0, 2 * weight - spec.kept_weight(config))
         return config
 
+    @property
+    def full(self) -> bool:
+        """Whether they take too much memory: nothing more is read."""
+        return self._room < 0
+
     def _take(self, count: int, name: str) -> None:
-        self._room -= count
-        if self._room < 0:
+        if not self.full:
+            self._room -= count
+        if self.full:
             raise UnsupportedImageError(
                 f"documents that take more than {DOCUMENTS_MEMORY >> 20} MiB of memory",
                 where=name,
@@ -187,11 +207,12 @@ def check_names(images: Iterable[Image]) -> None:
 
 @dataclass(frozen=True)
 class _Docker:
-    """What manifest.json leads to; `listed` is what `Archive.listed` is."""
+    """What manifest.json leads to; `listed` and `unread` are what they are of an Archive."""
 
     images: tuple[Image, ...] = ()
     listed: tuple[int | None, ...] = ()
     notices: tuple[str, ...] = ()
+    unread: tuple[Unread, ...] = ()
 
 
 def _docker_images(documents: _Documents) -> _Docker:
@@ -200,6 +221,7 @@ def _docker_images(documents: _Documents) -> _Docker:
     found: dict[object, Image] = {}
     keys: dict[tuple[str, tuple[str, ...]], object] = {}
     incomplete = []
+    unread = []
     for i, item in enumerate(items):
         documents.pinned.update((spec.full_name(name), None) for name in item.pinned)
         named = (item.config, item.layers)
@@ -207,19 +229,24 @@ def _docker_images(documents: _Documents) -> _Docker:
             if not all(name in documents.store for name in (item.config, *item.layers)):
                 incomplete.append((item, i))
                 continue
-            image = _docker_image(documents, item, i)
+            try:
+                image = _docker_image(documents, item, i)
+            except SquasherError as error:
+                blob = _BLOB.fullmatch(item.config)
+                unread.append(Unread(error, item.tags, (Digest(blob[1]),) if blob else ()))
+                continue
             keys[named] = (image.config.image_id, _blob_digests(image))
             found.setdefault(keys[named], image)
         key = keys[named]
         tags = dict.fromkeys((*found[key].tags, *item.tags))
         found[key] = replace(found[key], tags=tuple(tags))
-    if incomplete and not found:
+    if incomplete and not found and not unread:
         _docker_image(documents, *incomplete[0])  # raises
     positions = {key: at for at, key in enumerate(found)}
     listed = (positions.get(keys.get((item.config, item.layers))) for item in items)
     count = len({(item.config, item.layers) for item, _ in incomplete})
     notices = (_INCOMPLETE.format(count),) if incomplete else ()
-    return _Docker(tuple(found.values()), tuple(listed), notices)
+    return _Docker(tuple(found.values()), tuple(listed), notices, tuple(unread))
 
 
 def _docker_image(documents: _Documents, item: spec.ManifestItem, position: int) -> Image:
@@ -284,6 +311,7 @@ class _Index:
     tree: tuple[Node, ...] = ()
     document: dict[str, Any] = field(default_factory=dict)
     problems: list[SquasherError] = field(default_factory=list)
+    unread: list[Unread] = field(default_factory=list)
     _unsupported: list[str] = field(default_factory=list)
     _known: dict[Digest, int] = field(default_factory=dict)
     _names: list[dict[str, None]] = field(default_factory=list)
@@ -338,54 +366,70 @@ class _Index:
             called = (*references, *filter(None, (reference_of(pointer.document),)))
             if pinned := _pinned(pointer.document):
                 self.documents.pinned[pinned] = None
-            annotations = pointer.document.get("annotations") or {}
-            place = pointer.document.get("platform") or {}
-            if annotations.get(_ATTESTATION[0]) == _ATTESTATION[1] or (
-                place.get("os") == place.get("architecture") == "unknown"
-            ):
-                self._attestations += 1
-                continue
-            if pointer.digest in self._known:
-                position = self._known[pointer.digest]
-                self._names[position].update(dict.fromkeys(own))
-                self._references[position].update(dict.fromkeys(called))
-                self._leads[position].update(dict.fromkeys(above))
-                yield Leaf(position, pointer.document)
-                continue
-            name = spec.blob_name(pointer.digest)
-            if pointer.media_type not in _MANIFESTS:
-                self._artifact(pointer.media_type, name)
-                continue
-            if name not in self.documents.store:
-                self._miss(name)
-                continue
-            data = self.documents.get(name)
-            check(pointer.digest, Digest.of(data), where=name)
-            _check_size(pointer, len(data), name)
-            found = spec.parse_document(data, name)
-            if "manifests" in found:
-                if len(above) == _DEPTH_MAX:
-                    raise ArchiveError(f"more than {_DEPTH_MAX} indexes inside each other")
-                inner = spec.parse_index(found, name)
-                children = tuple(self._nodes(inner, own, called, (*above, pointer.digest)))
-                if children:
-                    self._subjects += "subject" in found
-                    yield Branch(children, pointer.document, found)
-                continue
             try:
-                image = self._image(found, name)
-            except UnsupportedImageError as error:
-                self.problems.append(error)
-                self._unsupported.append(str(error))
-                continue
-            if image is not None:
-                position = self._known[pointer.digest] = len(self.images)
-                self.images.append(replace(image, descriptor=pointer.document))
-                self._names.append(dict.fromkeys(own))
-                self._references.append(dict.fromkeys(called))
-                self._leads.append(dict.fromkeys((pointer.digest, *above)))
+                yield from self._node(pointer, own, called, above)
+            except SquasherError as error:
+                ids = (pointer.digest, *above)
+                self.unread.append(Unread(error, (*own, *called), ids, pointer.document))
+
+    def _node(
+        self,
+        pointer: Descriptor,
+        own: tuple[str, ...],
+        called: tuple[str, ...],
+        above: tuple[Digest, ...],
+    ) -> Iterator[Node]:
+        """Yield what one of them leads to. Raises SquasherError for what cannot be read."""
+        annotations = pointer.document.get("annotations") or {}
+        place = pointer.document.get("platform") or {}
+        if annotations.get(_ATTESTATION[0]) == _ATTESTATION[1] or (
+            place.get("os") == place.get("architecture") == "unknown"
+        ):
+            self._attestations += 1
+            return
+        if pointer.digest in self._known:
+            position = self._known[pointer.digest]
+            self._names[position].update(dict.fromkeys(own))
+            self._references[position].update(dict.fromkeys(called))
+            self._leads[position].update(dict.fromkeys(above))
+            yield Leaf(position, pointer.document)
+            return
+        name = spec.blob_name(pointer.digest)
+        if pointer.media_type not in _MANIFESTS:
+            self._artifact(pointer.media_type, name)
+            return
+        if name not in self.documents.store:
+            self._miss(name)
+            return
+        data = self.documents.get(name)
+        check(pointer.digest, Digest.of(data), where=name)
+        _check_size(pointer, len(data), name)
+        found = spec.parse_document(data, name)
+        if "manifests" in found:
+            if len(above) == _DEPTH_MAX:
+                raise ArchiveError(f"more than {_DEPTH_MAX} indexes inside each other")
+            inner = spec.parse_index(found, name)
+            children = tuple(self._nodes(inner, own, called, (*above, pointer.digest)))
+            if children:
                 self._subjects += "subject" in found
-                yield Leaf(position, pointer.document)
+                yield Branch(children, pointer.document, found)
+            return
+        try:
+            image = self._image(found, name)
+        except UnsupportedImageError as error:
+            if self.documents.full:
+                raise
+            self.problems.append(error)
+            self._unsupported.append(str(error))
+            return
+        if image is not None:
+            position = self._known[pointer.digest] = len(self.images)
+            self.images.append(replace(image, descriptor=pointer.document))
+            self._names.append(dict.fromkeys(own))
+            self._references.append(dict.fromkeys(called))
+            self._leads.append(dict.fromkeys((pointer.digest, *above)))
+            self._subjects += "subject" in found
+            yield Leaf(position, pointer.document)
 
     def _miss(self, name: str) -> None:
         self._incomplete += 1
@@ -605,9 +649,11 @@ def select(archive: Archive, image: str = "", platform: str = "") -> Archive:
 
     `image` is a name as docker takes it, a reference of the layout, or an image ID (the digest of
     a config, a manifest, an index) or a prefix of six or more digits of one. Raises
-    BaseNotFoundError if nothing fits, ArchiveError for names that cannot be written.
+    BaseNotFoundError if nothing fits, and what was wrong with an image that is picked.
     """
     if not image and not platform:
+        for unread in archive.unread:
+            raise unread.error.within(archive.name)
         return archive
     named = _named(archive, image) if image else range(len(archive.images))
     pointers: dict[int, list[dict[str, Any]]] = {}
@@ -620,6 +666,9 @@ def select(archive: Archive, image: str = "", platform: str = "") -> Archive:
         fits = (x for x in (found, *others) if not platform or same(platform, x.platform))
         if chosen := next(fits, None):
             picked[i] = chosen
+    for unread in archive.unread:
+        if _may_mean(unread, image, platform, certain=not picked):
+            raise unread.error.within(archive.name)
     wanted = " for ".join(part for part in (image, platform) if part)
     if not picked:
         raise BaseNotFoundError(
@@ -630,6 +679,22 @@ def select(archive: Archive, image: str = "", platform: str = "") -> Archive:
         )
     notices = (_SEVERAL.format(wanted, len(picked)),) if len(picked) > 1 else ()
     return _with_only(archive, picked, platform, notices)
+
+
+def _may_mean(unread: Unread, image: str, platform: str, *, certain: bool) -> bool:
+    """Tell whether an image that cannot be read is picked.
+
+    Where no index tells its platform, `certain` says whether it is.
+    """
+    if image:
+        match = _ID.fullmatch(image)
+        called = any(name == image or spec.same_name(name, image) for name in unread.names)
+        if not called and not (match and any(x.hex.startswith(match[1]) for x in unread.ids)):
+            return False
+    if not platform:
+        return True
+    place = platform_of(unread.descriptor)
+    return certain if place is None else same(platform, place)
 
 
 def referred(archive: Archive, reference: str, *, listed: bool = False) -> Archive:
@@ -678,6 +743,7 @@ def _with_only(
         tree=tuple(_pruned(archive.tree, chosen)),
         notices=(*archive.notices, *notices),
         listed=tuple(None if i is None else positions.get(i) for i in archive.listed),
+        unread=(),
     )
 
 

@@ -21,6 +21,7 @@ from squasher.errors import ArchiveError
 from squasher.job import Job
 from tests.builders import File, image_config, layer, outer_tar, sha256
 from tests.faults.command import error_line, squash
+from tests.faults.conftest import Here
 
 #: What a process may have open here, Python's own included; half of what the smallest systems give.
 DESCRIPTORS = 128
@@ -96,6 +97,77 @@ def test_more_images_than_descriptors(form: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
     with squasher.open_archive(tmp_path / "new") as archive:
         assert [len(image.layers) for image in archive.images] == [2] * count
+
+
+# ---------------------------------------------------------------- what nobody asked for
+
+ARM = {"os": "linux", "architecture": "arm64"}
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "bytes": lambda data: data[:-1] + b"!",
+    "longer": lambda data: data + b" ",
+    "no JSON": lambda data: b"x",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("part", ["manifest", "config", "layer"])
+@pytest.mark.parametrize("place", [None, ARM])
+@pytest.mark.parametrize("form", ["oci", "oci-archive"])
+def test_an_image_that_was_not_picked_is_damaged(
+    form: str, place: dict[str, str] | None, part: str, damage: str, tmp_path: Path, here: Here
+) -> None:
+    """One of three: nobody who picks another one hears of it; who picks it, or all, does."""
+    members = dict(many(3, own))
+    index = json.loads(members["index.json"])
+    described = index["manifests"][1]
+    if place:
+        described["platform"] = place
+    members["index.json"] = json.dumps(index).encode()
+    manifest = json.loads(members[f"blobs/sha256/{described['digest'][7:]}"])
+    parts = {"manifest": described, "config": manifest["config"], "layer": manifest["layers"][1]}
+    name = f"blobs/sha256/{parts[part]['digest'][7:]}"
+    members[name] = DAMAGES[damage](members[name])
+    source = tmp_path / "source"
+    if form == "oci":
+        unpack(iter(members.items()), source)
+    else:
+        source.write_bytes(outer_tar(members))
+    out = ("-o", tmp_path / "out.tar", "--quiet")
+    picked = here(f"{form}:{source}:n0", *out)
+    assert (picked.returncode, picked.stderr) == (0, b"")
+    assert here("--image", "n2", source, *out).returncode == 0
+    late = part == "layer" and damage == "bytes"  # found when the layer is read
+    amd64 = here("--platform", "linux/amd64", source, *out, "--format", "oci")
+    assert amd64.returncode == (3 if late and not place else 0)
+    ways: list[list[str | Path]] = [[source], [f"{form}:{source}:n1"], ["--image", "n1", source]]
+    if not late:
+        ways.append(["--image", described["digest"][7:20], source])
+        ways += [["--platform", "linux/arm64", source]] if place else []
+    for way in ways:
+        done = here(*way, *out)
+        assert done.returncode == 3, way
+        assert error_line(done.stderr)
+
+
+def test_a_docker_archive_of_which_one_image_is_damaged(tmp_path: Path, here: Here) -> None:
+    config = json.dumps(image_config([LOWER])).encode()
+    items = [
+        {"Config": f"{name}.json", "RepoTags": [f"{name}:1"], "Layers": ["layer.tar"]}
+        for name in ("good", "bad")
+    ]
+    members = {"good.json": config, "bad.json": b"x", "layer.tar": LOWER}
+    source = tmp_path / "source"
+    source.write_bytes(outer_tar({"manifest.json": json.dumps(items).encode(), **members}))
+    out = ("-o", tmp_path / "out.tar", "--quiet")
+    assert here("--image", "good:1", source, *out).returncode == 0
+    for way in ([], ["--image", "bad:1"], ["--platform", "linux/s390x"]):
+        done = here(*way, source, *out)
+        assert done.returncode == 3
+        assert "bad.json: no valid JSON" in error_line(done.stderr)
+    with squasher.open_archive(source) as archive:
+        assert [image.name for image in archive.images] == ["good:1"]
+        assert [unread.names for unread in archive.unread] == [("bad:1",)]
+        assert "left out images that cannot be read (1): bad.json: no" in archive.notices[-1]
 
 
 # ---------------------------------------------------------------- what is open
