@@ -21,6 +21,10 @@ from typing import Any, BinaryIO
 
 from squasher import extras
 from squasher.errors import ArchiveError, UnsupportedImageError, UsageError
+from squasher.tarstream import BLOCK, is_header
+
+#: Bytes that `sniff` wants to see.
+HEAD = BLOCK
 
 _MAGIC = {
     b"\x1f\x8b\x08": "gzip",
@@ -54,7 +58,11 @@ def sniff(head: bytes) -> str:
     """Return the name of the compression that `head` begins with, "" for none.
 
     A skippable zstd frame (0x184D2A50 to 5F) begins a zstd stream too. Source: RFC 1952, RFC 8878.
+    A tar begins with a name, which may look like any of these: it is told by its header, if `head`
+    is `HEAD` bytes.
     """
+    if is_header(head[:BLOCK]):
+        return ""
     for magic, name in _MAGIC.items():
         if head.startswith(magic):
             return name

@@ -22,7 +22,9 @@ M5  All headers of such a group say the same: the last one unpacked wins on most
 M6  Order: directory, its whiteouts, its names sorted bytewise. Only what a default ACL must not
     reach comes before its directory; and what is below the place of a base symlink comes last, for
     umoci follows that, and writes over what hard links after it would lead to.
-M7  Headers pass through as they were; one that has to change is written in ustar or PAX.
+M7  Plain headers pass through as they were (`tarstream` says what is plain); one that has to change
+    is written in ustar or PAX. No layer begins with a name that looks like gzip or the like: then
+    an extended header that says nothing comes first.
 
 D0 to D3 leave out what the base already provides, where every engine shows the same without it.
 
@@ -31,6 +33,7 @@ Source: OCI image-spec, layer.md, "Whiteouts", "Opaque Whiteout", "Hardlinks", a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -48,17 +51,21 @@ from squasher.tarstream import (
     IMPLIED_FREE,
     INHERITS,
     LINK,
+    MAGIC,
     REG,
     REWRITE,
     SYM,
     Entry,
     Pair,
     header,
+    shield,
 )
 from squasher.tree import Directory, Node, Tree
 
 #: Ends every layer, an empty one too: containerd 1.6 refuses a layer of no bytes.
 TRAILER = bytes(2 * BLOCK)
+#: A name, or its part behind a prefix, for which engines would not take the layer for a tar.
+_LOOKALIKE = re.compile(rb"(?:\A|/)(?:%b)" % MAGIC.pattern)
 _IMPLIED_OWNER = (0o755, 0, 0)
 
 
@@ -412,6 +419,20 @@ def _names_of(
     return found
 
 
+def _entries(
+    items: Iterable[_Run | _Folder], provided: Collection[Entry]
+) -> Iterator[tuple[bytes, Entry | None]]:
+    """Yield the entries that are written, with their paths: whiteouts apart."""
+    for item in items:
+        if type(item) is _Folder:
+            if item.written:
+                yield item.path, item.node.entry
+        elif type(item) is _Run:
+            for name, entry in item.entries:
+                if entry not in provided:
+                    yield join(item.folder.path, name), entry
+
+
 class _Assembly:
     """Turns what is to be written into pieces; neighbours in one layer become one span."""
 
@@ -477,7 +498,24 @@ class _Assembly:
                     stop += (entry.size if entry.target is None else entry.stored) + 511 & -512
         self._span(source, start, stop)
         self._literal(TRAILER)
+        self._shield(items, provided)
         return MergePlan(tuple(self._pieces), self._size, self._entries, self._whiteouts, left_out)
+
+    def _shield(self, items: Iterable[_Run | _Folder], provided: Collection[Entry]) -> None:
+        """Let the layer begin with what all engines take for a tar."""
+        first = self._pieces[0]
+        if type(first) is Span:
+            # Its bytes are not at hand, but its name is, whatever prefix it has there. A header
+            # with extensions begins with theirs, and was seen when it was read.
+            path, entry = next(_entries(items, provided))
+            assert entry is not None  # noqa: S101  (a header that is made here is no span)
+            looks = entry.lead == BLOCK and _LOOKALIKE.search(path + b"\0")
+        else:
+            looks = MAGIC.match(first)  # type: ignore[arg-type]
+        if looks:
+            block = shield()
+            self._pieces.insert(0, block)
+            self._size += len(block)
 
     def _span(self, source: int, start: int, stop: int) -> None:
         if source < 0 or start == stop:

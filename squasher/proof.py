@@ -22,7 +22,20 @@ from squasher.image import Image, rows_fit
 from squasher.job import Job
 from squasher.paths import Cover, clean, join, show
 from squasher.scan import Scan, scan
-from squasher.tarstream import ABSOLUTE, BLK, CHR, DIR, LINK, REG, SYM, Changeset, Entry
+from squasher.tarstream import (
+    ABSOLUTE,
+    BLK,
+    BLOCK,
+    CHR,
+    DIR,
+    LINK,
+    MAGIC,
+    REG,
+    REWRITE,
+    SYM,
+    Changeset,
+    Entry,
+)
 
 #: Symbolic links followed in one name; engines give up there too.
 _HOPS_MAX = 255
@@ -59,7 +72,15 @@ def _prove(before: Image, after: Image, kept: int, job: Job) -> None:
     for i, (one, two) in enumerate(zip(ours[:kept], theirs, strict=False)):
         if _identity(one) != _identity(two):
             raise PolicyError(f"kept layer {i + 1} is not the same")
+    if merged:
+        _require_tar(theirs[kept])
     _compare_content(_compare(left, right), ours, theirs)
+
+
+def _require_tar(new: Scan) -> None:
+    """Require that nothing takes the new layer for something else than a tar."""
+    if MAGIC.match(_cursor(new).get(0, BLOCK)):
+        raise PolicyError("the new layer begins with a name that engines take for another format")
 
 
 def _document(image: Image) -> dict[str, Any]:
@@ -162,6 +183,9 @@ class _Application:
 
     def _require_each_once(self) -> None:
         changes = self._changes
+        for path, entry in zip(changes.paths, changes.entries, strict=True):
+            if entry.flags & REWRITE:
+                self._fail(path, "a header that readers do not take alike")
         seen: set[bytes] = set()
         for path in (*changes.paths, *(gone.path for gone in changes.whiteouts)):
             if path in seen:

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any
 
 from squasher import spec
-from squasher.compression import decompress, sniff
+from squasher.compression import HEAD, decompress, sniff
 from squasher.content import Content, ContentReader
 from squasher.digest import Digest, check
 from squasher.errors import (
@@ -29,6 +29,7 @@ from squasher.paths import show
 from squasher.platforms import same
 from squasher.spec import Descriptor, platform_of
 from squasher.store import FolderStore, TarStore, document, names
+from squasher.tarstream import is_header
 
 #: Indexes inside indexes that are followed; real ones have two levels.
 _DEPTH_MAX = 8
@@ -287,8 +288,8 @@ def _check_count(count: int, config: spec.ImageConfig, where: str) -> None:
 def _layer(
     diff_id: Digest, content: Content, digest: Digest | None, pointer: dict[str, Any], where: str
 ) -> Layer:
-    head = content.read_at(0, 16)
-    if head.startswith(_SQUASHFS):
+    head = content.read_at(0, HEAD)
+    if head.startswith(_SQUASHFS) and not is_header(head):
         raise UnsupportedImageError("a squashfs layer", where=where)
     compression = sniff(head)
     media_type = pointer.get("mediaType") or spec.OCI_LAYER + (

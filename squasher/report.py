@@ -27,6 +27,8 @@ _DISPUTES = {
     " directory",
     "ghost-whiteout": "a whiteout hides nothing, and overlay engines list its name; a squashed"
     " layer's is gone, a kept layer's stays",
+    "global-header": "the name of a global header, which some engines obey as an entry's; it is"
+    " gone",
     "implicit-base-directory": "a layer changes a directory without an entry for it, and overlay"
     " engines reset owner and mode; they are kept",
     "link-header-differs": "a hard link's header differs from its file's; the last one counts",
@@ -36,6 +38,8 @@ _DISPUTES = {
     " is repeated",
     "link-up-from-symlink": "a hard link's target has '..' after a symlink, which containerd"
     " follows and others do not; it is not followed",
+    "nameless-entry": "an entry is named like the root and is no directory, which overlay engines"
+    " pass over and others refuse; it is gone",
     "odd-mtime": "a time lies outside 1970 to 2262, which engines show as 1970; it is passed on",
     "overlay-xattr": "an overlay xattr, which overlay engines obey; it is passed on",
     "root-opaque": "an opaque whiteout at the root, which overlay engines ignore; it hides all"

@@ -20,7 +20,7 @@ from itertools import islice
 from typing import BinaryIO, Protocol
 
 from squasher import spec
-from squasher.compression import decompress, sniff
+from squasher.compression import HEAD, decompress, sniff
 from squasher.content import (
     Content,
     ContentReader,
@@ -300,7 +300,7 @@ def _content(stream: BinaryIO, job: Job, hashed: bool) -> Content:
     size = _size(stream)
     if size is not None:
         content = Content((Extent(open_file(stream), 0, size),))
-        compression = sniff(content.read_at(0, 16))
+        compression = sniff(content.read_at(0, HEAD))
         if not compression:
             return content
         raw: BinaryIO = ContentReader(content, progress)  # type: ignore[assignment]
@@ -427,7 +427,7 @@ class _Piped(io.RawIOBase):
         self._stream = stream
         self._progress = progress
         self.head = b""
-        while len(self.head) < 16 and (more := self._get(16 - len(self.head))):
+        while len(self.head) < HEAD and (more := self._get(HEAD - len(self.head))):
             self.head += more
         self._rest = self.head
 

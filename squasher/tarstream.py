@@ -6,6 +6,14 @@ sparse 0.0, 0.1 and 1.0), names as bytes. It differs from CPython's `tarfile` wh
 invents data: a bad checksum or a lone zero block is an error, not the end; global headers are
 dropped; the last of several PAX headers counts; GNU times are no prefix.
 
+Others read layers too: scanners, `tar` itself. A header passes through to a new layer only if it is
+plain, so that all of them read it alike; any other is written anew. Plain is: the magic of POSIX
+with nothing behind the prefix, or GNU's with nothing behind the device numbers; each number octal,
+nothing but NULs, or base-256 led by 0x80 or 0xff; the checksum of unsigned bytes; typeflag not NUL;
+no size on what has no data, no link name on what is no link, no slash behind the name of a file;
+one PAX header or GNU's long names, none twice; in PAX no key twice, no value that is empty, of
+several lines or no UTF-8 (but for xattrs), no sparse map of another form than GNU tar's.
+
 The hot loop is `LayerWalk.feed`. It parses the common header in place and leaves the rest to
 `_Headers`, which knows all the rules and is also what the outer archive is read with.
 
@@ -31,6 +39,9 @@ ZERO_BLOCK = bytes(BLOCK)
 SPECIAL_MAX = 1 << 20
 #: The map of a sparse file is held in memory; the same bound keeps it small.
 SPARSE_MAP_MAX = 1 << 20
+#: First bytes for which engines take a stream for something else than a tar: bzip2, gzip, xz, zstd
+#: and its skippable frames, squashfs. A tar begins with a name, so the image chooses them.
+MAGIC = re.compile(rb"BZh|\x1f\x8b\x08|\xfd7zXZ\0|\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18|hsqs")
 #: Extended attributes of one entry. Linux lists no more than 64 KiB of names (XATTR_LIST_MAX), ext4
 #: holds 4 KiB in all; hard links add theirs to those of the file, each time.
 XATTRS_MAX = 1000
@@ -49,7 +60,7 @@ _GNU_LONG_NAME, _GNU_LONG_LINK, _PAX, _PAX_GLOBAL = b"LKxg"
 XATTR = b"SCHILY.xattr."
 DEFAULT_ACL = b"system.posix_acl_default"
 
-#: The header of this entry cannot pass through: its name or dialect has to change.
+#: The header of this entry cannot pass through: its name has to change, or it is not plain.
 REWRITE = 1
 #: A default ACL of its directory applied to this entry when its own layer was unpacked.
 INHERITS = 2
@@ -254,22 +265,35 @@ def number(field: bytes) -> int:
     return int(text, 8)
 
 
+def plain(field: bytes) -> int:
+    """Parse a numeric header field that every reader reads alike; ArchiveError for any other."""
+    if not _PLAIN.fullmatch(field) and field[0] not in (0x80, 0xFF):
+        raise ArchiveError(f"{show(field)} is no plain number")
+    return number(field)
+
+
 #: In nanoseconds. Engines show times outside 1970 to 2262 as 1970.
 _YEAR_2262 = 1 << 63
 #: POSIX, of any version, and GNU; any other header is V7. Source: Go format.go getFormat.
 _USTAR, _GNU = b"ustar\0", b"ustar  \0"
+_NO_SIZE = b"0" * 11
 #: A path that begins so may not be clean.
 _DOUBTFUL = (b".", b"/", b"")
 
 _OCTAL = re.compile(rb"[0-7]+")
-_DECIMAL = re.compile(rb"[+-]?[0-9]{1,19}")
-_TIME = re.compile(rb"([+-]?)([0-9]{1,19})(?:\.([0-9]*))?")
+_PLAIN = re.compile(rb" *[0-7]+[ \0]*|\0+")
+#: As Go's ParseInt has it: any number of zeros in front.
+_DECIMAL = re.compile(rb"([+-]?)0*([0-9]{1,19})")
+_TIME = re.compile(rb"([+-]?)0*([0-9]{1,19})(?:\.([0-9]*))?")
+_PLAIN_DECIMAL = re.compile(rb"-?(?:0|[1-9][0-9]*)")
+_PLAIN_TIME = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]{1,9})?")
 
 
 def _decimal(text: bytes) -> int:
-    if not _DECIMAL.fullmatch(text) or not -(1 << 63) <= int(text) < 1 << 63:
+    match = _DECIMAL.fullmatch(text)
+    if not match or not -(1 << 63) <= int(match[1] + match[2]) < 1 << 63:
         raise ArchiveError(f"{show(text)} is no decimal number")
-    return int(text)
+    return int(match[1] + match[2])
 
 
 def _time(text: bytes) -> int:
@@ -282,20 +306,32 @@ def _time(text: bytes) -> int:
     return -value if sign == b"-" else value
 
 
-def parse_pax(body: bytes) -> dict[bytes, bytes]:
+class Pax(dict[bytes, bytes]):
+    """The records of a PAX header; `plain` if every reader makes the same of them."""
+
+    plain = True
+
+
+def parse_pax(body: bytes) -> Pax:
     """Return the records of a PAX header; a repeated key counts last. Source: Go parsePAX.
 
     Sparse 0.0 repeats `GNU.sparse.offset` and `GNU.sparse.numbytes`; they come out as one
     `GNU.sparse.map`, as in 0.1. Raises ArchiveError for a record that lies about its length.
     """
-    records: dict[bytes, bytes] = {}
+    records = Pax()
+    records.plain = bool(body)
     sparse: list[bytes] = []
     at = 0
     while at < len(body):
-        digits = body[at : at + 20].partition(b" ")[0]
-        if not digits.isdigit() or not 5 <= int(digits) <= len(body) - at:
+        space = body.find(b" ", at)
+        digits = body[at : max(at, space)]
+        try:
+            length = _decimal(digits)
+        except ArchiveError:
+            length = 0
+        if not max(5, len(digits) + 2) <= length <= len(body) - at:
             raise ArchiveError("a PAX record lies about its length")
-        record = body[at + len(digits) + 1 : at + int(digits)]
+        record = body[space + 1 : at + length]
         key, equals, value = record[:-1].partition(b"=")
         if not key or not equals or record[-1:] != b"\n":
             raise ArchiveError("a PAX record is malformed")
@@ -307,11 +343,39 @@ def parse_pax(body: bytes) -> dict[bytes, bytes]:
                 raise ArchiveError("the sparse map is malformed")
             sparse.append(value)
         else:
+            if key in records or not _PLAIN_DECIMAL.fullmatch(digits) or not _is_plain(key, value):
+                records.plain = False
             records[key] = value
-        at += int(digits)
+        at += length
     if sparse:
+        records.plain = records.plain and b"GNU.sparse.map" not in records
         records[b"GNU.sparse.map"] = b",".join(sparse)
     return records
+
+
+def _is_plain(key: bytes, value: bytes) -> bool:
+    """Tell whether every reader takes a PAX record alike."""
+    if key in (b"SCHILY.realsize", b"SUN.holesdata"):
+        return False
+    if key in (b"mtime", b"atime", b"ctime"):
+        return _PLAIN_TIME.fullmatch(value) is not None
+    if key in (b"uid", b"gid", b"size") or key in _SPARSE_NUMBERS:
+        return _PLAIN_DECIMAL.fullmatch(value) is not None
+    if key.startswith(XATTR):
+        return True
+    if key == b"GNU.sparse.name" or (key in (b"path", b"linkpath") and len(value) > 100):
+        return bool(value)  # no header has room for it
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return bool(value) and b"\n" not in value  # node's `tar` takes each line for a record
+
+
+_SPARSE = b"GNU.sparse."
+_SPARSE_NUMBERS = frozenset(
+    _SPARSE + name for name in (b"major", b"minor", b"size", b"realsize", b"numblocks")
+)
 
 
 # ---------------------------------------------------------------- memos
@@ -332,20 +396,20 @@ class _Memo(dict[bytes, int]):
 
 
 class _Owners(dict[bytes, Owner]):
-    """(mode, uid, gid) of the 24 header bytes that hold them."""
+    """(mode, uid, gid) of the 24 header bytes that hold them; ArchiveError if one is not plain."""
 
     def __missing__(self, raw: bytes) -> Owner:
-        value = owner(number(raw[:8]), number(raw[8:16]), number(raw[16:]))
+        value = owner(plain(raw[:8]), plain(raw[8:16]), plain(raw[16:]))
         if len(self) < MEMO_MAX:
             self[raw] = value
         return value
 
 
 class _Prefixes(dict[bytes, bytes]):
-    """The name prefix in the 255 header bytes from the magic on; checks the numbers there."""
+    """The name prefix in the 255 header bytes from the magic on; ArchiveError if not plain."""
 
     def __missing__(self, raw: bytes) -> bytes:
-        value = _prefix(raw)
+        value = _plain_prefix(raw)
         if len(self) < MEMO_MAX:
             self[raw] = value
         return value
@@ -364,6 +428,17 @@ def owner(mode: int, uid: int, gid: int) -> Owner:
 def device(major: int, minor: int) -> tuple[int, int]:
     """Return a device's numbers as it gets them: mknod(2) takes 12 and 20 bits of what is said."""
     return major & 0xFFF, minor & 0xFFFFF
+
+
+def _plain_prefix(tail: bytes) -> bytes:
+    """Return the prefix in header bytes 257 to 511 if every reader finds it; else ArchiveError."""
+    prefix = tail[88:].rstrip(b"\0")
+    most = 155 if tail.startswith(_USTAR + b"00") else 0 if tail.startswith(_GNU) else -1
+    if len(prefix) > most or 0 in prefix:
+        raise ArchiveError("a header of another form")
+    plain(tail[72:80])
+    plain(tail[80:88])
+    return prefix
 
 
 def _prefix(tail: bytes) -> bytes:
@@ -391,21 +466,26 @@ def _prefix(tail: bytes) -> bytes:
     return b""
 
 
+def _raw_name(block: bytes) -> bytes:
+    """Return prefix and name of a header."""
+    prefix, name = _prefix(block[257:]), cut(block[:100])
+    return prefix + b"/" + name if prefix else name
+
+
 def _checksum(field: bytes) -> int:
-    """Return what adler32 of an ASCII header must be, modulo 65536, if `field` is its checksum.
+    """Return what adler32 of an ASCII header must be, modulo 65536, for a plain checksum `field`.
 
     The low half of adler32 is 1 plus the sum of the bytes, modulo 65521, which no sum of ASCII
     reaches; tar sums the header with its checksum field as eight spaces. -1 if there is none.
     """
-    text = cut(field.strip(b" \0"))
-    if not _OCTAL.fullmatch(text):
+    if not _PLAIN.fullmatch(field) or not any(field):
         return -1
-    return min(int(text, 8) + sum(field) - 8 * 32 + 1, 65536)
+    return min(number(field) + sum(field) - 8 * 32 + 1, 65536)
 
 
 def _common_time(raw: bytes) -> int:
     """Return a modification time in nanoseconds; ArchiveError also for one that needs a warning."""
-    value = number(raw) * 10**9
+    value = plain(raw) * 10**9
     if not 0 <= value < _YEAR_2262:
         raise ArchiveError("an odd time")
     return value
@@ -434,44 +514,71 @@ class _Headers:
     def reset(self) -> None:
         """Forget the extensions: their header has come, or a global header cut them off."""
         self.start = -1
-        self.pax: dict[bytes, bytes] = {}
+        self.seen: frozenset[int] = frozenset()  # their typeflags
+        self.pax = Pax()
         self.long_name = b""
         self.long_link = b""
         self.odd = False
 
     def check(self, block: bytes) -> None:
-        """Raise ArchiveError unless the checksum of `block` holds, unsigned or signed."""
+        """Raise ArchiveError unless the checksum of `block` holds, unsigned or signed.
+
+        Notes whether it is a plain one.
+        """
         if block.isascii() and adler32(block) & 0xFFFF == self.checksums[block[148:156]]:
             return
         text = cut(block[148:156].strip(b" \0"))
-        if not _OCTAL.fullmatch(text) or int(text, 8) not in _checksums(block):
+        unsigned, signed = _checksums(block)
+        if not _OCTAL.fullmatch(text) or int(text, 8) not in (unsigned, signed):
             raise ArchiveError("header checksum mismatch")
+        if int(text, 8) != unsigned or not _PLAIN.fullmatch(block[148:156]):
+            self.odd = True
 
-    def extension(self, flag: int, body: bytes, start: int) -> None:
-        """Take the body of a PAX or GNU long-name header that begins at `start`."""
+    def extension(self, block: bytes, body: bytes, start: int) -> None:
+        """Take a PAX or GNU long-name header that begins at `start`, with its body."""
+        flag = block[156]
         if flag == _PAX_GLOBAL:
             parse_pax(body)  # its values are never applied: no engine does
             self.reset()
             return
-        self.odd = self.odd or (flag == _PAX and bool(self.pax))
+        if flag in self.seen or _PAX in self.seen or (flag == _PAX and self.seen):
+            self.odd = True
+        if MAGIC.match(block) or not self.is_plain(block):
+            self.odd = True
+        self.seen |= {flag}
         if self.start < 0:
             self.start = start
         if flag == _PAX:
             self.pax = parse_pax(body)  # the last one counts
-        elif flag == _GNU_LONG_NAME:
+            self.odd = self.odd or not self.pax.plain
+            return
+        name = body.rstrip(b"\0")
+        if not name or 0 in name:
+            self.odd = True
+        if flag == _GNU_LONG_NAME:
             self.long_name = cut(body)
         else:
             self.long_link = cut(body)
+
+    def is_plain(self, block: bytes) -> bool:
+        """Tell whether numbers and magic of a header are plain, and its size is that of data."""
+        try:
+            self.owners[block[100:124]]
+            self.prefixes[block[257:]]
+            plain(block[136:148])
+            return plain(block[124:136]) == 0 or block[156] not in _DATALESS
+        except ArchiveError:
+            return False
 
     def parse(self, block: bytes, offset: int) -> tuple[bytes, Entry]:
         """Return raw name and entry of the header `block` at `offset`; its checksum holds."""
         mode, uid, gid = number(block[100:108]), number(block[108:116]), number(block[116:124])
         size, mtime = number(block[124:136]), number(block[136:148]) * 10**9
         flag = block[156]
-        prefix = self.prefixes[block[257:]]
-        name, link = cut(block[:100]), cut(block[157:257])
-        if prefix:
-            name = prefix + b"/" + name
+        if size < 0 and flag not in _DATALESS:  # whatever PAX says, as Go has it
+            raise ArchiveError("negative size")
+        odd = self.odd or not flag or not self.is_plain(block)
+        name, link = _raw_name(block), cut(block[157:257])
         pax = self.pax
         xattrs: Xattrs = ()
         if pax:
@@ -490,8 +597,10 @@ class _Headers:
             )
             if len(xattrs) > XATTRS_MAX:
                 raise ArchiveError(f"more than {XATTRS_MAX} extended attributes")
+            odd = odd or not self._is_plain_sparse() or (flag in _DATALESS and size != 0)
         name = self.long_name or name
         link = self.long_link or link
+        odd = odd or (bool(link) and flag not in (LINK, SYM))
         if flag == 0:
             flag = DIR if name.endswith(b"/") else REG
         if not REG <= flag <= FIFO:  # also where the name alone says what is meant
@@ -499,7 +608,6 @@ class _Headers:
         if size < 0 and flag not in _DATALESS:
             raise ArchiveError("negative size")
         target: Target = link if flag in (LINK, SYM) else None
-        odd = self.odd
         if flag in (CHR, BLK):  # V7 headers have no place for device numbers
             v7 = not block.startswith((_USTAR, _GNU), 257)
             said = (0, 0) if v7 else (number(block[329:337]), number(block[337:345]))
@@ -540,6 +648,16 @@ class _Headers:
         if major or minor:
             return ""
         return "0" if self.pax.get(b"GNU.sparse.map") else ""
+
+    def _is_plain_sparse(self) -> bool:
+        """Tell whether the keys of a sparse file, if there are any, are those of GNU tar."""
+        keys = {key[len(_SPARSE) :] for key in self.pax if key.startswith(_SPARSE)}
+        if not keys:
+            return True
+        if self.sparse_version() == "1":
+            return keys == {b"major", b"minor", b"name", b"realsize"}
+        numbered = {b"major", b"minor"} if b"major" in keys else set()
+        return keys - {b"name"} == {b"size", b"numblocks", b"map"} | numbered
 
     def sparse_size(self, size: int) -> int:
         """Return the size of a sparse file with its holes."""
@@ -622,6 +740,7 @@ class LayerWalk:
         self._whiteouts: list[Hidden] = []
         self._opaques: list[Hidden] = []
         self._warnings: list[Dispute] = []
+        self._globals: set[bytes] = set()  # the names of global headers
 
     @property
     def offset(self) -> int:
@@ -672,6 +791,8 @@ class LayerWalk:
                 and adler32(block) & 0xFFFF == checksums[block[148:156]]
                 and block.isascii()
                 and (digits := block[124:135]).isdigit()
+                and (flag == REG or digits == _NO_SIZE)
+                and (not block[157] or flag == SYM or flag == LINK)
                 and block[135] in b"\0 "
                 and (end := block.find(0, 0, 100)) > 0
             ):
@@ -685,9 +806,7 @@ class LayerWalk:
                     name = prefix + b"/" + block[:end] if prefix else block[:end]
                     path = name[2:] if name[:2] == b"./" else name
                     if path[-1:] == b"/":
-                        path = path[:-1]
-                    if flag != REG:
-                        content = 0  # whatever the header says, no data follows
+                        path = path[:-1] if flag == DIR else b""  # doubtful
                     data = start + at + BLOCK
                     if flag == REG or flag == DIR:
                         entry = Entry(flag, layer, data, BLOCK, content, *attributes)
@@ -749,7 +868,9 @@ class LayerWalk:
                     raise ArchiveError(f"an extended header of {length} bytes")
                 if at + BLOCK + length > len(window):
                     return at
-                headers.extension(flag, window[at + BLOCK : at + BLOCK + length], offset)
+                headers.extension(block, window[at + BLOCK : at + BLOCK + length], offset)
+                if flag == _PAX_GLOBAL:
+                    self._globals.add(_raw_name(block))
                 return at + BLOCK + _padded(length)
             name, entry = headers.parse(block, offset)
         except ArchiveError as error:
@@ -770,6 +891,10 @@ class LayerWalk:
                         return at
                     self._map_seen = 0
                     values, in_data = found
+                    count = len(values) // 2
+                    spelt = b"".join(b"%d\n" % value for value in (count, *values))
+                    if not window.startswith(spelt, at + BLOCK):
+                        entry.flags |= REWRITE
                 else:
                     values, in_data = headers.sparse_map(), 0
                 entry.size = headers.sparse_size(stored)
@@ -806,7 +931,10 @@ class LayerWalk:
                     self._opaques.append(hidden)
                 return None
             if not path and entry.kind != DIR:
-                raise ArchiveError("only a directory can be the root")
+                if name.startswith(b"/"):  # the root itself, which engines would remove
+                    raise ArchiveError("only a directory can be the root")
+                self._warnings.append(Dispute("nameless-entry", self._layer, b""))
+                return None
             if entry.kind == SYM and not entry.target:
                 raise ArchiveError("a symlink without a target")
             if entry.kind == SYM and len(entry.target) > paths.PATH_MAX:  # type: ignore[arg-type]
@@ -821,11 +949,31 @@ class LayerWalk:
             entry.flags |= ABSOLUTE * name.startswith(b"/") | REWRITE * (name not in (b"./", b"/"))
         elif strays or b"//" in name:
             entry.flags |= REWRITE
+        if name.endswith(b"/") and entry.kind != DIR:  # some take it for a directory
+            entry.flags |= REWRITE
         parent, _, base = path.rpartition(b"/")
         self._parents.append(parent)
         self._names.append(base)
         self._entries.append(entry)
         return path
+
+    def _warn_of_globals(self) -> None:
+        """Note the global headers whose names some engines obey, as if they were entries.
+
+        containerd and podman make their folders, docker does not; with the name of an entry the
+        one removes that, the others refuse the layer. O(entries).
+        """
+        joined = map(paths.join, self._parents, self._names)
+        kinds = {path: entry.kind for path, entry in zip(joined, self._entries, strict=True)}
+        for name in sorted(self._globals):
+            try:
+                path = paths.clean(name)
+            except ArchiveError:
+                path = name
+            folder, _, base = path.rpartition(b"/")
+            alone = kinds.get(folder) == DIR or not folder
+            if path in kinds or not alone or base.startswith(paths.WHITEOUT_PREFIX):
+                self._warnings.append(Dispute("global-header", self._layer, path))
 
     def finish(self) -> Changeset:
         """Return what the layer says. Raises ArchiveError if it ends in the middle of something.
@@ -836,6 +984,8 @@ class LayerWalk:
             self._data_end > self._offset or self._carry not in (b"", ZERO_BLOCK)
         ):
             raise ArchiveError(f"truncated at byte {self._offset}")
+        if self._globals:
+            self._warn_of_globals()
         return Changeset(
             self._layer,
             self._offset,
@@ -916,7 +1066,7 @@ def members(read_at: Callable[[int, int], bytes], size: int) -> Iterator[Member]
                 body = read_at(at + BLOCK, length)
                 if len(body) < length:
                     raise ArchiveError("truncated header")
-                headers.extension(flag, body, at)
+                headers.extension(block, body, at)
                 at += BLOCK + _padded(length)
                 continue
             name, entry = headers.parse(block, at)
@@ -999,6 +1149,15 @@ def header(
         raise ArchiveError(f"an extended header of {len(body)} bytes", where=show(path))
     extension = _ustar(b"PaxHeader", _PAX, 0o644, 0, 0, len(body))
     return extension + body + bytes(-len(body) % BLOCK) + block + data_map
+
+
+def shield() -> bytes:
+    """Return what begins a layer whose first name looks like something else than a tar.
+
+    An extended header; POSIX has the key `comment` for what every reader passes over.
+    """
+    body = _record(b"comment", b"a tar")
+    return _ustar(b"PaxHeader", _PAX, 0o644, 0, 0, len(body)) + body + bytes(-len(body) % BLOCK)
 
 
 def _decimal_time(mtime: int) -> bytes:

@@ -262,7 +262,8 @@ def pax(records: Records, type: bytes = b"x") -> bytes:  # noqa: A002
 
 def raw_pax(data: bytes, type: bytes = b"x") -> bytes:  # noqa: A002
     """Return a PAX extended header with any bytes as its records."""
-    return header(name=b"PaxHeaders/x", type=type, size=len(data)) + _padded(data)
+    name = b"pax_global_header" if type == b"g" else b"PaxHeaders/x"
+    return header(name=name, type=type, size=len(data)) + _padded(data)
 
 
 def pax_record(key: bytes, value: bytes) -> bytes:

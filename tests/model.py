@@ -62,7 +62,6 @@ PathItem = tuple[Path, Said]
 BLOCK = 512
 ACL_DEFAULT = b"system.posix_acl_default"
 MAX_SYMLINKS = 255
-DIGITS_MAX = 1000  # far more than any number has; Python converts 4,300
 
 
 class ModelError(Exception):
@@ -104,7 +103,21 @@ KINDS = {
 
 def read(layer: bytes) -> list[Entry]:
     """Return the entries of an uncompressed layer in archive order, without dropped ones (R2)."""
-    return [entry for entry in _members(layer) if entry.kind != "dropped"]
+    return [entry for entry in _members(layer) if entry.kind not in DROPPED]
+
+
+def warn_about_dropped(tree: Tree, tar: bytes, layer: int) -> None:
+    """Warn of what says nothing, and yet some engines take note of its name."""
+    entries = list(_members(tar))
+    kinds = {e.path: e.kind for e in entries if e.kind not in (*DROPPED, "whiteout", "opaque")}
+    for entry in entries:
+        if entry.kind == "nameless":
+            tree.warn("nameless-entry", layer, ())
+        elif entry.kind == "global":
+            folder = entry.path[:-1]
+            hides = entry.path[-1:] and entry.path[-1].startswith(b".wh.")
+            if entry.path in kinds or hides or (folder and kinds.get(folder) != "dir"):
+                tree.warn("global-header", layer, entry.path)
 
 
 def _members(tar: bytes) -> Iterator[Entry]:
@@ -133,10 +146,23 @@ def _members(tar: bytes) -> Iterator[Entry]:
             else:
                 pax_records(data)
                 pax, long_name, long_link = {}, b"", b""
+                yield global_header(header_name(block))
             continue
         entry, at = member(tar, at, block, pax, long_name, long_link)
         pax, long_name, long_link = {}, b"", b""
         yield entry
+
+
+DROPPED = ("dropped", "global", "nameless")
+
+
+def global_header(name: bytes) -> Entry:
+    """Return a global header as an entry that says nothing but its name."""
+    try:
+        path = clean(name)
+    except ModelError:
+        path = tuple(name.split(b"/"))
+    return Entry("global", path, name, b"g", 0, 0, 0, 0, b"", (0, 0), {}, b"")
 
 
 def member(
@@ -145,6 +171,8 @@ def member(
     """Return the entry whose header is `block`, and where the next header begins."""
     pax = {k: v for k, v in pax.items() if v or k.startswith(b"SCHILY.xattr.")}
     flag = block[156:157]
+    if flag in (b"0", b"\0") and number(block[124:136]) < 0:
+        raise ModelError("negative size")  # a PAX record does not mend it
     name = long_name or pax.get(b"path") or header_name(block)
     target = long_link or pax.get(b"linkpath") or until_nul(block[157:257])
     if flag == b"\0":
@@ -173,7 +201,11 @@ def member(
     if kind == "file":
         data, at = content(tar, at, fields[b"size"])
         name, data = expand_sparse(name, data, pax)
-    entry_kind, path = whiteout(kind, clean(name, is_dir=kind == "dir"))
+    entry_kind, path = whiteout(kind, clean(name))
+    if not path and kind != "dir":
+        if name.startswith(b"/"):
+            raise ModelError(f"{name!r} is the root, and no directory")
+        entry_kind = "nameless"
     if kind == "symlink" and entry_kind == kind and not target:
         raise ModelError("symlink without a target")
     entry = Entry(
@@ -235,9 +267,13 @@ def number(text: bytes) -> int:
 def decimal(text: bytes) -> int:
     """Return a decimal number of a PAX record."""
     digits = text.removeprefix(b"-") if text[:1] == b"-" else text.removeprefix(b"+")
-    if not (digits.isdigit() and digits.isascii() and len(digits) <= DIGITS_MAX):
+    digits = digits.lstrip(b"0") or digits[-1:]
+    if not (digits.isdigit() and digits.isascii() and len(digits) <= 19):
         raise ModelError(f"bad number {text!r}")
-    return int(text)
+    value = -int(digits) if text[:1] == b"-" else int(digits)
+    if not -(2**63) <= value < 2**63:
+        raise ModelError(f"bad number {text!r}")
+    return value
 
 
 def nanoseconds(text: bytes) -> int:
@@ -274,9 +310,9 @@ def pax_records(data: bytes) -> dict[bytes, bytes]:
     sparse_map: list[bytes] = []
     while data:
         length_text, space, _ = data.partition(b" ")
-        if not (space and length_text.isdigit() and len(length_text) < 20):
+        length = decimal(length_text) if space else 0
+        if length <= len(length_text):
             raise ModelError("bad PAX record")
-        length = int(length_text)
         record, data = data[:length], data[length:]
         if len(record) != length or not record.endswith(b"\n"):
             raise ModelError("bad PAX record")
@@ -334,7 +370,7 @@ def expand_sparse(name: bytes, data: bytes, pax: dict[bytes, bytes]) -> tuple[by
     return name, bytes(full)
 
 
-def clean(name: bytes, *, is_dir: bool) -> Path:
+def clean(name: bytes) -> Path:
     """Return the components of a path, cleaned by its text alone (R3)."""
     if b"\0" in name:
         raise ModelError(f"bad name {name!r}")
@@ -348,8 +384,6 @@ def clean(name: bytes, *, is_dir: bool) -> Path:
             if len(part) > (259 if part.startswith(b".wh.") else 255):
                 raise ModelError(f"component of {name!r} is too long")
             parts.append(part)
-    if not parts and not is_dir:
-        raise ModelError(f"{name!r} is the root, and no directory")
     return tuple(parts)
 
 
@@ -437,6 +471,7 @@ def apply(layers: Sequence[bytes]) -> Tree:
     tree = Tree()
     for number_, layer in enumerate(layers):
         apply_layer(tree, read(layer), number_)
+        warn_about_dropped(tree, layer, number_)
     return tree
 
 
@@ -630,7 +665,9 @@ def leads_to(tree: Tree, path: Path) -> Path | None:
 
 def link(tree: Tree, entry: Entry, path: Path, layer: int) -> Node:
     """Return the node that a hard link binds to, stamped as rule A5 says."""
-    target = clean(entry.target, is_dir=False)
+    target = clean(entry.target)
+    if not target:
+        raise ModelError(f"{path!r} links to the root")
     parent_path, parent, lower = resolve(tree, target[:-1], layer)
     node = parent.children.get(target[-1])
     if node is None or node.kind == "dir" or (*parent_path, target[-1]) == path:

@@ -156,7 +156,7 @@ def inherits_acl(layer: Sequence[model.Entry], path: model.Path, kind: str) -> b
             continue
         (files.discard if entry.kind == "dir" else files.add)(entry.path)
         if entry.kind == "hardlink":  # a lower symlink that is linked is this layer's from now on
-            files.add(model.clean(entry.target, is_dir=False))
+            files.add(model.clean(entry.target))
         if entry.kind == "dir" and entry.path == path[:-1]:
             has_acl = model.ACL_DEFAULT in entry.xattrs
         elif entry.kind != "dir" and entry.path in above:

@@ -12,11 +12,13 @@ all layers are squashed, each at least once and no other. The kinds are the slug
 | duplicate-path             | has a path twice
 | file-becomes-directory     | has an entry below a file of a lower layer, which it does not replace
 | ghost-whiteout             | has a whiteout in a directory that merges with no lower one
+| global-header              | has a global header whose name has folders, or is that of an entry
 | implicit-base-directory    | has something below a lower directory that has no entry in it
 | link-header-differs        | has a hard link whose header says other things than its target's
 | link-through-lower-symlink | has a hard link whose target lies behind a lower symlink
 | link-to-lower              | has a hard link whose target is only in a lower layer
 | link-up-from-symlink       | has a hard link whose target has '..' after a symlink
+| nameless-entry             | has an entry without a name, or `.`, that is no directory
 | odd-mtime                  | has a time outside 1970 to 2262
 | overlay-xattr              | has an xattr that overlay filesystems obey
 | root-opaque                | hides everything below with an opaque whiteout at the root
@@ -30,7 +32,8 @@ all layers are squashed, each at least once and no other. The kinds are the slug
 Layers were loaded into docker 20.10 (vfs, overlay2), podman 4.3, containerd 1.6, umoci 0.4 and
 newer builds of each. The letters: w whiteouts, o opaque whiteouts, t types and symlinks, h hard
 links, p parents, u duplicates, n names, x xattrs and times, k numbers and types, s sparse files,
-e ends of archives, d what the base provides; the rest come from other squashers.
+e ends of archives, d what the base provides, q what others than engines read in the new layer; the
+rest come from other squashers.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ from __future__ import annotations
 from tests.conformance import (
     attributes,
     changes,
+    headers,
     links,
     names,
     peers,
@@ -56,6 +60,7 @@ CASES: tuple[Case, ...] = (
     *attributes.CASES,
     *provided.CASES,
     *peers.CASES,
+    *headers.CASES,
 )
 
 

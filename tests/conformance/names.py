@@ -231,8 +231,16 @@ REFUSED = (
     case(
         "n06c", "an absolute name that leads out of the root", LOWER, named(b"/../x"), refused=True
     ),
-    case("n08", "an empty name", LOWER, named(b""), refused=True),
-    case("n08b", "a file that is the root", LOWER, named(b"./"), refused=True),
+    case("n08", "an empty name", LOWER, named(b""), [File(b"z")], warns="nameless-entry"),
+    case("n08b", "a file that is `./`", LOWER, named(b"./"), [File(b"z")], warns="nameless-entry"),
+    case(
+        "n08d",
+        "a file that is `d/..`, and more behind its data",
+        LOWER,
+        [File(b"d/..", b"x" * 600), File(b"o", b"what comes after")],
+        warns="nameless-entry",
+    ),
+    case("n08e", "a file that is `/`", LOWER, named(b"/"), refused=True),
     case(
         "n08c",
         "a directory with an empty name is the root",
@@ -247,8 +255,8 @@ REFUSED = (
         [File(b"n", b"x", patches=((263, b"  "), (345, b"sub")))],
         [File(b"z")],
     ),
-    case("n17", "`.` as a file", LOWER, named(b"."), refused=True),
-    case("n17b", "`.` as a symlink", LOWER, [Symlink(b".", b"x")], refused=True),
+    case("n17", "`.` as a file", LOWER, named(b"."), [File(b"z")], warns="nameless-entry"),
+    case("n17b", "`.` as a symlink", LOWER, [Symlink(b".", b"x")], warns="nameless-entry"),
     case("n17c", "`/` as a hard link", LOWER, [Hardlink(b"/", b"f")], refused=True),
     case("n18", "`..` as a file", LOWER, named(b".."), refused=True),
     case("n18b", "`..` as a directory", LOWER, [Dir(b"..")], refused=True),

@@ -14,6 +14,7 @@ from squasher.job import Job
 from squasher.proof import prove
 from tests.builders import (
     Dir,
+    Fifo,
     File,
     Hardlink,
     Member,
@@ -85,6 +86,8 @@ def test_layers_that_are_none_are_not_proved(members: tuple[Member, ...], says: 
         ((File(b"d/f", b"xx"),), "'d/f' differs: size"),
         ((File(b"d/f", b"x"), File(b"more")), "'more' differs: added"),
         ((), "'d/f' differs: size"),
+        ((Dir(b"d"), File(b"d/f", b"x"), Fifo(b"p", size=512)), "'p': a header that readers"),
+        ((File(b"BZh"),), "the new layer begins with a name that engines take"),
     ],
 )
 def test_another_new_layer_is_not_proved(new: tuple[Member, ...], says: str) -> None:

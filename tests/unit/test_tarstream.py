@@ -14,6 +14,7 @@ from squasher.tarstream import (
     CHR,
     DIR,
     LINK,
+    MAGIC,
     REG,
     REWRITE,
     SYM,
@@ -28,6 +29,7 @@ from squasher.tarstream import (
     number,
     owner,
     parse_pax,
+    shield,
 )
 from tests import builders
 from tests.builders import (
@@ -49,6 +51,7 @@ from tests.builders import (
     pax,
     raw_pax,
 )
+from tests.conformance import headers
 
 
 def walk(data: bytes, window: int = 1 << 20) -> Changeset:
@@ -422,7 +425,7 @@ def test_headers_about_which_engines_disagree(member: Member, kind: str) -> None
     [
         (File(b"../x"), "leaves the root"),
         (File(b"n" * 256), "longer than 255"),
-        (File(b"."), "only a directory can be the root"),
+        (File(b"/"), "only a directory can be the root"),
         (Symlink(b"s", b""), "without a target"),
         (File(b".wh."), "names nothing"),
         (File(b".wh.d/f"), "below a whiteout"),
@@ -670,3 +673,68 @@ def test_what_ustar_can_say_is_one_block(make: Callable[[], bytes]) -> None:
 def test_what_it_cannot_say_is_in_a_record(make: Callable[[], bytes], record: bytes) -> None:
     block = make()
     assert b"%d %b\n" % (len(record) + len(str(len(record) + 4)) + 2, record) in block
+
+
+PLAIN = (
+    File(b"f", b"data"),
+    File(b"f", b"data", dialect="gnu"),
+    File(b"f", uid=1 << 30, dialect="gnu"),
+    File(b"f", mtime=-(10**9), dialect="gnu"),
+    File(b"a" * 90 + b"/" + b"b" * 90, dialect="ustar"),
+    File(b"a" * 200, dialect="gnu"),
+    File(b"a" * 200),
+    File(b"a\n" * 100),  # no header has room for it
+    File(b"f", mtime=-1, uid=1 << 30, xattrs={b"user.x": b"\xff\n"}),
+    Symlink(b"s", b"t" * 200, dialect="gnu"),
+    *(Sparse(b"f", 4096, [(512, b"x" * 512)], version) for version in ("0.0", "0.1", "1.0")),
+    replace(
+        Sparse(b"f", 1024, [(512, b"x" * 512)]),
+        records=(
+            (b"GNU.sparse.major", b"1"),
+            (b"GNU.sparse.minor", b"0"),
+            (b"GNU.sparse.name", b"\xff"),
+            (b"GNU.sparse.realsize", b"1024"),
+        ),
+    ),
+    Char(b"c"),
+    Dir(b"d"),
+    Fifo(b"p"),
+)
+
+
+@pytest.mark.parametrize("member", PLAIN)
+def test_plain_headers_pass_through(member: Member) -> None:
+    assert only(member)[1].flags == 0
+
+
+#: What engines read alike and others do not; the corpus has the same, by the names of the cases.
+NOT_PLAIN = {
+    case.name: case
+    for case in headers.CASES
+    if case.verdict == "agree" and case.name[:3] in ("q01", "q03", "q04", "q05", "q06", "q07",
+        "q08", "q09", "q10", "q11", "q12", "q15")
+    and case.name not in ("q03f", "q03g", "q03h", "q06b", "q07e", "q10h")
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NOT_PLAIN)
+def test_other_headers_are_written_anew(name: str) -> None:
+    changes = walk(NOT_PLAIN[name].layers[1])
+    assert [entry.flags for entry in changes.entries] == [REWRITE, 0, 0]
+
+
+def test_a_shield_says_nothing() -> None:
+    assert not MAGIC.match(shield())
+    path, entry = only(File(b"BZh", b"data"))
+    changes = walk(shield() + layer(File(b"BZh", b"data")))
+    (shielded,) = changes.entries
+    assert list(changes.paths) == [path]
+    assert (shielded.same_attributes(entry), shielded.flags) == (True, 0)
+
+
+@pytest.mark.parametrize(
+    "name", ["BZh", "\x1f\x8b\x08", "\xfd7zXZ\0", "(\xb5/\xfd", "P*M\x18", "_*M\x18", "hsqs"]
+)
+def test_what_engines_take_for_something_else(name: str) -> None:
+    assert MAGIC.match(name.encode("latin-1"))
+    assert not MAGIC.match(b"./" + name.encode("latin-1"))
