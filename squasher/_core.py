@@ -252,7 +252,7 @@ def squash_archive(
         return SquashReport(
             tuple(done),
             written.manifests,
-            archive.notices + target.notices,
+            archive.notices + target.notices + target.podman_notice(written),
             target.form,
             written.size,
             time.monotonic() - started,

@@ -6,7 +6,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
@@ -130,6 +130,40 @@ def _with_values(arguments: Sequence[str]) -> list[str]:
     return ["--strict=" if word == "--strict" else word for word in words[:end]] + words[end:]
 
 
+def _valued(parameter: click.Parameter) -> Sequence[str]:
+    """Return the names of an option that takes a value."""
+    takes = isinstance(parameter, click.Option) and not parameter.is_flag
+    return parameter.opts if takes else ()
+
+
+def _say_what_was_meant(arguments: Sequence[str], valued: Collection[str]) -> None:
+    """Raise UsageError for words that would be taken for something else than what was meant.
+
+    `-from root` would be the base `rom` of the image `root`. Values of options, those `valued`,
+    and what exists are left alone.
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    for before, word in zip(["", *arguments], arguments[:end], strict=False):
+        letters = before.startswith("-") and not before.startswith("--")
+        if (f"-{before[-1]}" if letters else before) in valued or os.path.exists(word):
+            continue
+        if word in _MEANT:
+            raise UsageError("there is no such option", where=word, hint=_MEANT[word])
+        if word in _SUBCOMMANDS:
+            hint = f"`squash {word} ...`; an archive so named is ./{word}"
+            raise UsageError("a command comes first", where=word, hint=hint)
+
+
+#: What other squashers, and habits, have; among them jwilder/docker-squash.
+_MEANT = {
+    "-from": "-f BASE keeps the base; for all that `-from root` squashes, leave it out",
+    "-i": "name the archive itself: squash image.tar",
+    **{
+        f"-{name}": f"--{name}"
+        for name in ("verbose", "quiet", "output", "tag", "load", "help", "version", "verify")
+    },
+}
+
 #: What docker-squash takes for yes and no.
 _ANSWERS = ("yes", "true", "t", "y", "1", "no", "false", "f", "n", "0")
 
@@ -153,6 +187,7 @@ class _Command(click.Command):
         if args and args[0] in _SUBCOMMANDS:
             chosen = _subcommand(args[0])
             return chosen.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
+        _say_what_was_meant(args, {word for each in self.params for word in _valued(each)})
         return super().make_context(info_name, _with_values(args), parent, **extra)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

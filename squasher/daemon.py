@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
@@ -158,7 +159,9 @@ def _inspect(client: Any, name: str) -> tuple[str, dict[str, Any]]:
     raise BaseNotFoundError(
         "the daemon has no such image",
         where=f"docker-daemon:{name}",
-        hint="" if identity or name.startswith("sha256:") else f"`docker pull {name}` first?",
+        hint=""
+        if identity or name.startswith("sha256:")
+        else f"`docker pull {shlex.quote(name)}` first?",
     )
 
 

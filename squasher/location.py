@@ -6,6 +6,7 @@ Source: containers-transports(5), for the transports and where their references 
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,7 +45,8 @@ def parse_location(text: str, *, output: bool = False) -> Location:
         return Location("stream", "-")
     for prefix, instead in _REFUSED.items():
         if text.startswith(prefix):
-            line = instead[output].format(text, name=text[len(prefix) :])
+            name = shlex.quote(text[len(prefix) :])
+            line = instead[output].format(shlex.quote(text), name=name)
             hint = f"write image.tar, then `{line}`" if output else f"`{line}` first"
             raise UsageError(f"the transport {prefix} is not supported", where=text, hint=hint)
     match = _TRANSPORT.fullmatch(text)

@@ -8,6 +8,7 @@ checked when they are scanned; only where the two kinds contradict each other, l
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +29,7 @@ from squasher.image import Archive, Blob, Branch, Image, Layer, Leaf, Node, Unre
 from squasher.paths import show
 from squasher.platforms import same
 from squasher.spec import Descriptor, platform_of
-from squasher.store import FolderStore, TarStore, document, names
+from squasher.store import FolderStore, TarStore, document, folder_below, names
 from squasher.tarstream import is_header
 
 #: Indexes inside indexes that are followed; real ones have two levels.
@@ -138,6 +139,9 @@ def _no_image(store: TarStore | FolderStore) -> ArchiveError:
         return ArchiveError(
             "is a root filesystem, not an image", hint="use `docker save`, not `docker export`"
         )
+    if below := folder_below(store):
+        what = f"holds an image one folder down, in {show(os.fsencode(below))}"
+        return ArchiveError(what, hint="give that folder, or what is in it, as it is")
     return ArchiveError(
         "holds no image: neither manifest.json nor index.json",
         hint="give what `docker save` writes, or an OCI layout",

@@ -104,7 +104,7 @@ def _one(squashed: Squashed, manifest: str, width: int, verbose: bool) -> Iterat
         )
     for notice in squashed.notices:
         yield labelled("notice", text(notice))
-    for line in disputes(squashed.warnings, verbose=verbose):
+    for line in disputes(squashed.warnings, verbose=verbose, merged=squashed.merged):
         yield labelled("" if line.startswith(" ") else "warning", line.strip(), "yellow")
     yield labelled("tags", ", ".join(map(text, squashed.image.tags)) or "none")
     yield labelled("image", str(squashed.image.config.image_id))
@@ -136,14 +136,20 @@ def _row(layer: LayerReport, what: str) -> str:
     return f"  {layer.digest.hex[:12]}  {size(layer.size):>9}  {layer.entries:>9,}  {what}"
 
 
-def disputes(warnings: Iterable[Dispute], *, verbose: bool = False) -> Iterator[str]:
-    """Yield the warnings in words: a line for each kind; `verbose` adds one for each place."""
+def disputes(
+    warnings: Iterable[Dispute], *, verbose: bool = False, merged: bool = True
+) -> Iterator[str]:
+    """Yield the warnings in words: a line for each kind; `verbose` adds one for each place.
+
+    What became of it is said only where something was `merged`: else all is as it was.
+    """
     by_kind: dict[str, list[Dispute]] = {}
     for warning in warnings:
         by_kind.setdefault(warning.kind, []).append(warning)
     for kind, places in sorted(by_kind.items()):
         more = f" and {len(places) - 1:,} more" if len(places) > 1 else ""
-        yield f"{kind}: {_DISPUTES[kind]}: {_place(places[0])}{more}"
+        words = _DISPUTES[kind] if merged else _DISPUTES[kind].partition(";")[0]
+        yield f"{kind}: {words}: {_place(places[0])}{more}"
         if verbose and more:
             yield from (f"  {_place(place)}" for place in places)
 
@@ -280,7 +286,9 @@ def _markdown(report: SquashReport) -> str:
             )
         lines += ["", f"image `{squashed.image.config.image_id}`, manifest `{manifest}`", ""]
         lines += [f"- {_code(notice)}" for notice in squashed.notices]
-        lines += [f"- {_code(line)}" for line in disputes(squashed.warnings)]
+        lines += [
+            f"- {_code(line)}" for line in disputes(squashed.warnings, merged=squashed.merged)
+        ]
     lines += [f"- {_code(notice)}" for notice in report.notices]
     return "\n".join(lines).rstrip() + "\n"
 

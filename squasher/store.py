@@ -6,6 +6,7 @@ once to a temporary file, and its members are hashed while they come.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -151,6 +152,14 @@ class FolderStore:
             return name in self._documents
         return _is_inside(name) and os.path.isfile(os.path.join(self._folder, name))
 
+    def below(self) -> Iterator[str]:
+        """Yield the names of what is one folder down, as far as it can be read."""
+        with contextlib.suppress(OSError):
+            for folder in sorted(os.listdir(self._folder)):
+                if os.path.isdir(os.path.join(self._folder, folder)):
+                    inside = sorted(os.listdir(os.path.join(self._folder, folder)))
+                    yield from (f"{folder}/{name}" for name in inside)
+
     def content(self, name: str) -> Content:
         """Return what the member holds; it is the same object, however often it is asked for."""
         if name in self._known:
@@ -280,10 +289,37 @@ def open_store(
             raise ArchiveError("is empty", hint="did the command before the pipe fail?")
         head = content.read_at(0, 512)
         if not is_header(head) and any(head):  # all zeros is an archive without members
-            raise ArchiveError("is no tar archive", hint="give what `docker save` writes")
+            raise _no_tar(head)
         return TarStore(content), name
     except SquasherError as error:
         raise error.within(name) from None
+
+
+#: What people give in place of an archive: its first bytes, what it is, what to do.
+_OTHERS = (
+    (b"PK\x03\x04", "is a zip file", "unzip it first: CI systems wrap what they keep in one"),
+    (b"\xff\xfe", "is text in UTF-16, as PowerShell's > writes it", "use `docker save -o FILE`"),
+    (b"<!doctype html", "is a web page (HTML)", "does the download need a login?"),
+    (b"<html", "is a web page (HTML)", "does the download need a login?"),
+    (b"version https://git-lfs", "is a pointer of Git LFS", "`git lfs pull` first"),
+)
+_SIF = slice(32, 41)  # Source: sylabs/sif, the global header: a line for the shell, then the magic
+
+
+def _no_tar(head: bytes) -> ArchiveError:
+    """Return what to say of an archive, unpacked once, that begins with `head` and is no tar."""
+    if twice := sniff(head):
+        what = f"is compressed twice, the second time with {twice}"
+        return ArchiveError(what, hint="decompress it once first")
+    if head[_SIF] == b"SIF_MAGIC":
+        return ArchiveError(
+            "is an image of Singularity or Apptainer (SIF)", hint="give the image it was made from"
+        )
+    start = head.lstrip().lower()
+    for magic, what, hint in _OTHERS:
+        if start.startswith(magic.lower()):
+            return ArchiveError(what, hint=hint)
+    return ArchiveError("is no tar archive", hint="give what `docker save` writes")
 
 
 def _stream_name(stream: BinaryIO) -> str:
@@ -452,3 +488,12 @@ class _Piped(io.RawIOBase):
 def names(store: TarStore | FolderStore) -> Iterable[str]:
     """Return the names of all members of a tar; those of a folder are not asked for."""
     return iter(store) if isinstance(store, TarStore) else ()
+
+
+def folder_below(store: TarStore | FolderStore) -> str:
+    """Return the first folder at the top that has an image's documents, "" if none has."""
+    for place in names(store) if isinstance(store, TarStore) else store.below():
+        folder, _, name = place.partition("/")
+        if name in ("manifest.json", "index.json"):
+            return folder
+    return ""

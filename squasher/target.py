@@ -80,6 +80,18 @@ class Target:
             raise UsageError("the daemon takes --format docker", where="--load")
         return replace(self, load=True)
 
+    def podman_notice(self, written: Written) -> tuple[str, ...]:
+        """Return what to say of a file that podman does not load.
+
+        Source: containers/image, oci/layout: "more than one image in oci, choose an image".
+        """
+        if self.form == "docker" or self.destination is None or len(written.index["manifests"]) < 2:
+            return ()
+        return (
+            "podman loads no OCI archive of several images: choose one with --image, or leave out"
+            " --format oci",
+        )
+
     @contextmanager
     def staged(self, written: Written, job: Job) -> Iterator[Staged]:
         """Write the result as far as nobody sees it; what is not committed leaves nothing behind.

@@ -151,9 +151,8 @@ def _check_names(images: Sequence[Image]) -> None:
         for tag in image.tags:
             if owners.setdefault(tag, image) is not image:
                 platforms = [str(x.platform) for x in images if tag in x.tags]
-                ways = (
-                    "with --platform" if len({*platforms}) > 1 else "by its reference, oci:DIR:REF"
-                )
+                ids = " or ".join(x.config.image_id.hex[:12] for x in images if tag in x.tags)
+                ways = "with --platform" if len({*platforms}) > 1 else f"with --image {ids}"
                 raise UsageError(
                     f"{tag} names several images ({', '.join(platforms)}), a docker-archive takes"
                     " one",

@@ -11,6 +11,7 @@ import pytest
 
 import squasher
 from squasher.location import parse_location
+from tests.builders import File, Hardlink, archive, layer
 from tests.forms import result
 from tests.forms.command import done, failed, squash
 from tests.forms.samples import (
@@ -80,7 +81,13 @@ def test_images_of_one_name_keep_their_references(tmp_path: Path) -> None:
     index = json.loads((layout / "index.json").read_bytes())
     assert [x["annotations"][REF_NAME] for x in index["manifests"]] == ["v1", "v2"]
     line = failed(squash(layout, "-o", again), 2)
-    assert "choose one by its reference, oci:DIR:REF" in line
+    with squasher.open_archive(layout) as both:
+        ids = [image.config.image_id.hex[:12] for image in both.images]
+    assert f"choose one with --image {' or '.join(ids)}, or write them all with" in line
+    for identity, ref in zip(ids, ("v1", "v2"), strict=True):
+        done(squash(layout, "--image", identity, "-o", again))
+        with squasher.open_archive(again) as one:
+            assert one.images[0].config.image_id.hex[:12] == identity, ref
 
 
 def test_writing_under_the_name_of_the_destination(image: Path, out: Path) -> None:
@@ -98,3 +105,30 @@ def test_two_images_of_one_name_cannot_be_written() -> None:
         images = [replace(image, tags=("app:1",)) for image in found.images]
         with pytest.raises(squasher.UsageError, match="names several images"):
             squasher.write(images, io.BytesIO())
+
+
+def test_podman_takes_one_image_of_an_oci_archive(out: Path, tmp_path: Path) -> None:
+    """So podman 4.3 and 5.4 do, which say: more than one image in oci, choose an image."""
+    several = tmp_path / "several.tar"
+    images = []
+    for name, data in (("one", b"1"), ("two", b"2")):
+        path = tmp_path / name
+        path.write_bytes(archive([layer(File(b"f", data))], tags=[f"{name}:1"]))
+        images.append(path)
+    with squasher.open_archive(images[0]) as one, squasher.open_archive(images[1]) as two:
+        squasher.write([one.images[0], two.images[0]], several)
+    says = "notice   podman loads no OCI archive of several images"
+    assert says in done(squash(several, "--format", "oci", "-o", out / "x")).err
+    assert says in done(squash(several, "-o", f"oci-archive:{out}/x")).err
+    for words in (("-o", out / "x"), ("-o", f"oci:{out}/folder")):
+        assert says not in done(squash(several, *words)).err
+    for of_one in ((several, "--image", "one:1"), (images[0],)):
+        assert says not in done(squash(*of_one, "--format", "oci", "-o", out / "x")).err
+
+
+def test_what_became_of_it_is_not_said_where_nothing_was_done() -> None:
+    image = archive([layer(File(b"a", b"1")), layer(Hardlink(b"b", b"a"))])
+    squashed = done(squash(stdin=image)).err
+    assert "overlay engines refuse; the file is repeated: layer 2" in squashed
+    passed = done(squash("--keep-layers", "1", stdin=image)).err
+    assert "overlay engines refuse: layer 2" in passed

@@ -48,6 +48,15 @@ from tests.forms.shapes import (
         ("-t a:b:c", "is no image name"),
         ("--cleanup", "--cleanup: needs a docker-daemon: input and --load"),
         ("--cleanup --load", "--cleanup: needs a docker-daemon: input and --load"),
+        ("-from root", "-from: there is no such option; -f BASE keeps the base"),
+        ("-i", "-i: there is no such option; name the archive itself"),
+        ("-verbose", "-verbose: there is no such option; --verbose"),
+        ("-tag a", "-tag: there is no such option; --tag"),
+        (
+            "-q inspect",
+            "inspect: a command comes first; `squash inspect ...`; an archive so named is",
+        ),
+        ("-t a diff", "diff: a command comes first; `squash diff ...`"),
         ("--report - -o -", "stdout takes the archive already"),
         ("--report -", "stdout takes the archive already"),
         ("--strict=nonsense", "'nonsense' is no kind of warning; give some of default-acl, "),
@@ -154,3 +163,19 @@ def test_the_base_and_options_together() -> None:
             squasher.squash(image, "3", options=squasher.Options(base="3"))
     with pytest.raises(squasher.UsageError, match="neither keep nor drop"):
         squasher.Options(history="x")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("option", ["-m", "-qm", "--message", "--message=x -m"])
+def test_the_value_of_an_option_is_no_command(option: str, image: Path, out: Path) -> None:
+    for value in ("inspect", "-from"):
+        done(squash(*option.split(), value, image, "-o", out / "x.tar"))
+
+
+def test_what_is_there_is_no_command(
+    image: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(out)
+    for name in ("inspect", "-from"):
+        (out / name).write_bytes(image.read_bytes())
+    done(squash("-o", "x.tar", "inspect"))
+    done(squash("-o", "x.tar", "--", "-from"))

@@ -78,19 +78,48 @@ def _zip() -> bytes:
     ("data", "says"),
     [
         (b"", "is empty; did the command before the pipe fail?"),
+        (b"\xff\xfem\0a\0", "is text in UTF-16, as PowerShell's > writes it; use `docker save -o"),
+        (b"\n<!DOCTYPE html>\n<p>", "is a web page (HTML); does the download need a login?"),
+        (b"<HTML>", "is a web page (HTML)"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "is a pointer of Git LFS; `git lfs pull`",
+        ),
+        (b"#!/usr/bin/env run-singularity\n\0SIF_MAGIC\0" + bytes(900), "(SIF); give the image"),
+        (gzipped(gzipped(b"text")), "is compressed twice, the second time with gzip; decompress"),
+        (layer(File(b"app/manifest.json")), "holds an image one folder down, in 'app'; give"),
+        (
+            layer(Dir(b"a"), File(b"a/b/index.json"), File(b"l/index.json")),
+            "one folder down, in 'l'",
+        ),
         (b"\n", "no tar archive; give what `docker save` writes"),
         (b"Error: no such image\n" * 90, "no tar archive"),
         (b"\x89PNG\r\n\x1a\n" + bytes(900), "no tar archive"),
-        (_zip(), "no tar archive"),
+        (_zip(), "is a zip file; unzip it first: CI systems wrap what they keep in one"),
         (gzipped(b"text"), "no tar archive"),
         (gzipped(b""), "is empty"),
         (gzipped(bytes(5000))[:-9], "gzip"),
         (layer(File(b"notes.txt", b"hello")), "neither manifest.json nor index.json"),
     ],
-    ids=["nothing", "newline", "text", "png", "zip", "gz-text", "gz-nothing", "gz-cut", "tar"],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_no_image(data: bytes, says: str) -> None:
     assert says in refused(data, 3)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "index.json"])
+def test_a_folder_around_an_image(tmp_path: Path, name: str) -> None:
+    (tmp_path / "README").touch()
+    (tmp_path / "an image").mkdir()
+    (tmp_path / "an image" / name).touch()
+    line = failed(squash(tmp_path), 3)
+    assert "holds an image one folder down, in 'an image'; give that folder, or what is in" in line
+
+
+def test_a_folder_of_other_things(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/index.html").touch()
+    assert "holds no image: neither" in failed(squash(tmp_path), 3)
 
 
 def test_docker_export() -> None:

@@ -36,6 +36,7 @@ def test_what_a_text_names(text: str, location: Location) -> None:
         ("docker://debian:12", "skopeo copy docker://debian:12 oci-archive:image.tar"),
         ("containers-storage:app", "podman save app -o image.tar"),
         ("dir:folder", "skopeo copy dir:folder oci-archive:image.tar"),
+        ("dir:my folder", "skopeo copy 'dir:my folder' oci-archive:image.tar"),
         ("docker-daemon:", "names no image"),
         ("oci:", "names no path"),
         ("oci-archive::ref", "names no path"),
