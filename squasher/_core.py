@@ -369,6 +369,10 @@ def _prove(
             raise PolicyError("the tags differ")
         prove(before, after, squashed.kept, job)
     tags = {tag for squashed in done for tag in squashed.image.tags}
+    if target.form == "docker":
+        items = spec.parse_manifest_json(store.document(found, "manifest.json"))
+        if not _full(tags) <= _full(tag for item in items for tag in item.tags):
+            raise PolicyError("manifest.json does not have all tags")
     if not target.ref and _full(tags) != _full(_named(result.tree)):
         raise PolicyError("the index names the images otherwise")
 
