@@ -10,7 +10,8 @@ at the same path:
 
 M1  D is written if (a) a squashed layer has its entry; (b) squashed layers made it without an
     entry, unless it or one above took the place of the symlink b (then engines go on to part:
-    a directory on overlay, the link's target elsewhere); (c) a base name below it has to
+    a directory on overlay, the link's target elsewhere), or a setgid directory above it is
+    written, too (each engine gives it another mode and group); (c) a base name below it has to
     be written again; (d) a squashed layer mentioned it, and a whiteout of the base hides nothing
     in it: overlay engines list such a name, unless a layer above has the directory as well.
 M2  Every name of the base directory b that D lacks gets one whiteout, after D's own entry.
@@ -104,6 +105,7 @@ class _Folder:
         "carried",
         "droppable",
         "gone",
+        "grouped",
         "late",
         "live",
         "node",
@@ -125,10 +127,16 @@ class _Folder:
         self.solid = parent is None  # it and all above have an entry (D0)
         self.through: bool = parent is not None and parent.through  # below a symlink of the base
         self.late: bool = parent is not None and parent.late  # comes after all that is not
+        self.grouped = False  # nobody spelt it out, and a setgid directory above it is written
         self.droppable = False  # the base has the same (D2)
         self.gone: list[bytes] = []  # names that get a whiteout
         self.live = False  # something below it is written
         self.carried = False  # a base name below it is written again
+
+    @property
+    def gives_group(self) -> bool:
+        """Whether engines, unpacking the new layer, pass on its group."""
+        return self.reason == _OWN and self.node.setgid
 
     @property
     def written(self) -> bool:
@@ -273,7 +281,9 @@ class Draft:
                 # What must not inherit an ACL from the directory comes before that, in its place.
                 spared = parent.node.default_acl and parent.reason != _NONE and not node.inherits
                 folder.late = folder.late or not spared
-            folder.reason = _LAZY if folder.through else _NEW
+            given = parent.grouped or parent.gives_group
+            folder.grouped = node.grouped and given and base is None
+            folder.reason = _LAZY if folder.through or folder.grouped else _NEW
         elif folder.path in self._covers:
             folder.reason = _COVERS
         elif folder.path in self._carriers:

@@ -28,6 +28,8 @@ from squasher.tarstream import (
     BLOCK,
     CHR,
     DIR,
+    LEAVES,
+    LEFT,
     LINK,
     MAGIC,
     REG,
@@ -164,6 +166,8 @@ class _Application:
             folder = self._known.get(parent) or self._enter(parent)
             if entry is None:
                 continue
+            if entry.flags & LEAVES:
+                self._leave_group(folder, entry)
             if entry.kind == DIR:
                 self._directory(folder, join(parent, name), name, entry)
                 continue
@@ -177,6 +181,12 @@ class _Application:
             haunted = self._find(path)
             if type(haunted) is _Folder:
                 haunted.ghosts = frozenset(ghosts - haunted.children.keys())
+
+    def _leave_group(self, folder: _Folder, entry: Entry) -> None:
+        """Give what says no group that of a setgid directory, which must be of its own layer."""
+        own = folder.entry if folder.layer == self._layer else None
+        if own and own.owner[0] & 0o2000:
+            entry.owner = (*entry.owner[:2], own.owner[2])
 
     def _fail(self, path: bytes, what: str) -> NoReturn:
         raise PolicyError(f"{show(path)}: {what}", where=f"layer {self._layer + 1}")
@@ -328,6 +338,9 @@ class _Application:
         file = place.children.get(last) if place else None
         if type(file) is not Entry or (place, last) == (folder, name):
             self._fail(path, "is no file that a hard link can lead to")
+        left = zip(link.owner, file.owner, strict=True)
+        mode, uid, gid = (there if said == LEFT else said for said, there in left)
+        link.owner = mode, uid, gid
         same = [link.owner[1:], link.xattrs] == [file.owner[1:], file.xattrs]
         if file.kind != SYM:
             same = same and (link.owner, link.mtime) == (file.owner, file.mtime)

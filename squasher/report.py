@@ -46,6 +46,8 @@ _DISPUTES = {
     " below",
     "root-spelling": "the root is `/` in one layer and `./` in a later one, which podman ignores;"
     " the last one counts",
+    "setgid-directory": "a directory below a setgid directory has no entry, and engines give it"
+    " other modes and groups; it gets none",
     "symlink-xattr": "a symlink has xattrs, which some engines refuse; they are passed on",
     "through-dangling-symlink": "an entry lies below a symlink that leads to nothing in its own"
     " layer, which docker and podman refuse; the directory is made",

@@ -68,6 +68,10 @@ INHERITS = 2
 DISPUTED = 4
 #: The root with a name that begins with a slash: podman takes its attributes, and ignores `./`.
 ABSOLUTE = 8
+#: The header leaves the group to the kernel, which takes that of a setgid directory, or root's.
+LEAVES = 16
+#: An owner of 32 ones: lchown(2) leaves what the file has. Hard links alone hold it.
+LEFT = 0xFFFFFFFF
 
 Owner = tuple[int, int, int]
 Xattrs = tuple[tuple[bytes, bytes], ...]
@@ -88,7 +92,7 @@ class Entry:
     mtime    nanoseconds since 1970
     xattrs   sorted (name, value) pairs
     target   link name; (major, minor) of a device; the fragments of a sparse file; else None
-    flags    REWRITE, INHERITS, DISPUTED, ABSOLUTE
+    flags    REWRITE, INHERITS, DISPUTED, ABSOLUTE, LEAVES
 
     Slots and no dataclass: a layer can have a million of these.
     """
@@ -416,13 +420,11 @@ class _Prefixes(dict[bytes, bytes]):
 
 
 def owner(mode: int, uid: int, gid: int) -> Owner:
-    """Return mode, uid and gid as a file gets them.
+    """Return mode, uid and gid as engines set them.
 
-    Engines mask the mode (docker writes S_IFMT bits into it) and pass owners to lchown(2) as 32
-    bits, where all ones means "leave it": the file stays root's.
+    They mask the mode (docker writes S_IFMT bits into it) and pass owners to lchown(2) as 32 bits.
     """
-    uid, gid = uid & 0xFFFFFFFF, gid & 0xFFFFFFFF
-    return mode & 0o7777, 0 if uid == 0xFFFFFFFF else uid, 0 if gid == 0xFFFFFFFF else gid
+    return mode & 0o7777, uid & LEFT, gid & LEFT
 
 
 def device(major: int, minor: int) -> tuple[int, int]:
@@ -613,6 +615,12 @@ class _Headers:
             said = (0, 0) if v7 else (number(block[329:337]), number(block[337:345]))
             target = device(*said)
             odd = odd or said != target
+        attributes = owner(mode, uid, gid)
+        leaves = 0
+        if LEFT in attributes and flag != LINK:  # what is new is root's, and says so from here on
+            odd = True
+            leaves = LEAVES if attributes[2] == LEFT else 0
+            attributes = owner(mode, *(0 if x == LEFT else x for x in attributes[1:]))
         data = offset + BLOCK
         lead = data - self.start if self.start >= 0 else BLOCK
         entry = Entry(
@@ -621,11 +629,11 @@ class _Headers:
             data,
             lead,
             0 if flag in _DATALESS else size,
-            owner(mode, uid, gid),
+            attributes,
             mtime,
             xattrs,
             target,
-            REWRITE if odd else 0,
+            (REWRITE if odd else 0) | leaves,
         )
         return self._sparse_name(name), entry
 

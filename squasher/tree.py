@@ -31,6 +31,8 @@ from squasher.tarstream import (
     IMPLIED_FACTOR,
     IMPLIED_FREE,
     INHERITS,
+    LEAVES,
+    LEFT,
     LINK,
     REWRITE,
     SYM,
@@ -57,27 +59,51 @@ class Directory:
     mtime    of the entry that implied it; engines use the time of unpacking
     epoch    the fork of the tree that may change it
     inherits whether a default ACL applied to it when its own layer was unpacked
+    grouped  whether it has no entry and a setgid directory of its own layer was above it
+    gives    whether what is unpacked into it takes something from it: a default ACL, a group
     over     the symlink of a lower layer whose place it took without an entry of its own
     """
 
-    __slots__ = ("children", "entry", "epoch", "inherits", "layer", "mtime", "over")
+    __slots__ = (
+        "children",
+        "entry",
+        "epoch",
+        "gives",
+        "grouped",
+        "inherits",
+        "layer",
+        "mtime",
+        "over",
+    )
 
     def __init__(self, entry: Entry | None, layer: int, mtime: int, epoch: int) -> None:
-        self.entry = entry
-        self.layer = layer
+        self.set(entry, layer)
         self.mtime = mtime
         self.epoch = epoch
         self.inherits = False
         self.over: Entry | None = None
         self.children: dict[bytes, Node] = {}
 
+    def set(self, entry: Entry | None, layer: int) -> None:
+        """Give the directory the attributes of a header."""
+        self.entry = entry
+        self.layer = layer
+        self.grouped = False
+        self.gives = entry is not None and (self.default_acl or self.setgid)
+
     def copy(self, epoch: int) -> Directory:
         """Return the directory as the fork `epoch` may change it."""
         new = Directory(self.entry, self.layer, self.mtime, epoch)
         new.inherits = self.inherits
+        new.grouped = self.grouped
         new.over = self.over
         new.children = self.children.copy()
         return new
+
+    @property
+    def setgid(self) -> bool:
+        """Whether what is made in the directory takes its group, and directories the bit."""
+        return self.entry is not None and bool(self.entry.owner[0] & 0o2000)
 
     @property
     def default_acl(self) -> bool:
@@ -443,7 +469,7 @@ class _Application:
                 parent = real[parent].place
             kind = entry.kind
             children = folder.children
-            if folder.entry is not None and folder.entry.xattrs and folder.layer == layer:
+            if folder.gives and folder.layer == layer:
                 self._inherit(folder, entry)
             existing = children.get(name)
             if existing is not None and existing.layer >= first and kind != _IMPLIES:
@@ -455,7 +481,7 @@ class _Application:
                     existing = self._mine(folder, name, existing)
                     if existing.layer != layer:  # this layer makes it here, when unpacked alone
                         existing.inherits = self.mentioned.get(path, bool(entry.flags & INHERITS))
-                    existing.entry, existing.layer = entry, layer
+                    existing.set(entry, layer)
                     folders[path] = existing
                 elif path:
                     if existing is not None:
@@ -477,7 +503,7 @@ class _Application:
         self._mention_again(root.layer)
         if root.entry is not None and root.entry.flags & ABSOLUTE and not entry.flags & ABSOLUTE:
             self.warn("root-spelling", b"")
-        root.entry, root.layer = entry, self.layer
+        root.set(entry, self.layer)
 
     def _make(self, parent: Directory, name: bytes, path: bytes, entry: Entry) -> None:
         new = Directory(entry, self.layer, entry.mtime, self.epoch)
@@ -488,6 +514,8 @@ class _Application:
     def _inherit(self, folder: Directory, entry: Entry) -> None:
         if folder.default_acl:
             entry.flags |= INHERITS
+        if folder.setgid and entry.flags & LEAVES:
+            entry.owner = (*entry.owner[:2], folder.entry.owner[2])  # type: ignore[union-attr]
 
     def _displace(self, existing: Node) -> None:
         """Prepare for another entry in the place of `existing`."""
@@ -543,7 +571,9 @@ class _Application:
         if disputed:
             self.warn("link-to-lower", path)
         start = 1 if now.kind == SYM else 0  # the kernel ignores a symlink's mode
-        said = (entry.owner[start:], entry.mtime, entry.xattrs)
+        mode, uid, gid = entry.owner
+        owner = mode, now.owner[1] if uid == LEFT else uid, now.owner[2] if gid == LEFT else gid
+        said = (owner[start:], entry.mtime, entry.xattrs)
         if said != (now.owner[start:], now.mtime, now.xattrs):
             self.warn("link-header-differs", path)
             disputed = True
@@ -551,9 +581,7 @@ class _Application:
             self.warn("symlink-xattr", path)
         if tree.shares_stamps:
             tree.stamps, tree.shares_stamps = tree.stamps.copy(), False
-        tree.stamps[found] = now.restamped(
-            self.layer, entry.owner, mtime, tuple(sorted(names.items()))
-        )
+        tree.stamps[found] = now.restamped(self.layer, owner, mtime, tuple(sorted(names.items())))
         if disputed:
             tree.stamps[found].flags |= DISPUTED
         folder.children[name] = found
@@ -707,6 +735,7 @@ class _Application:
         self._take(BLOCK + len(place), place)
         new = Directory(None, self.layer, entry.mtime, self.epoch)
         new.inherits = folder.layer == self.layer and folder.default_acl
+        new.grouped = folder.layer == self.layer and (folder.setgid or folder.grouped)
         if child is not None:
             assert type(child) is Entry  # noqa: S101
             if self._is_new(child):
@@ -743,6 +772,10 @@ class _Application:
             # Overlay resets an existing directory that the layer mentions without its own entry.
             if type(node) is Directory and node.layer < self.layer:
                 self.warn("implicit-base-directory", path)
+        for path, _ in self.implied:
+            node = find(path)
+            if type(node) is Directory and node.grouped and node.layer == self.layer:
+                self.warn("setgid-directory", path)
         hidden = [gone.path for gone in changes.whiteouts]
         emptied = [gone.path for gone in changes.opaques]
         for names in (changes.paths if self.twice else (), hidden, emptied):

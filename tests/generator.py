@@ -95,8 +95,8 @@ EXTENTS: tuple[tuple[int, list[tuple[int, bytes]]], ...] = (
 )
 #: A record that Python's tarfile, which some tests ask as well, cannot read.
 _EMPTY_MAP = b"GNU.sparse.map=\n"
-MODES = (0o644, 0o755, 0o600, 0o4755, 0o1777, 0)
-OWNERS = (0, 1000, 8**7 - 1, 8**7, 2**31, 2**32 - 2)
+MODES = (0o644, 0o755, 0o600, 0o4755, 0o1777, 0, 0o2775)
+OWNERS = (0, 1000, 8**7 - 1, 8**7, 2**31, 2**32 - 2, 2**32 - 1)
 TIMES = (
     *(1_500_000_000 * SECOND, 1_600_000_000 * SECOND, 0, 1, SECOND - 1),
     *(1_500_000_000 * SECOND + 500_000_000, -1, -SECOND, 2**62, 2**63 - 1, 2**63, 8**11 * SECOND),

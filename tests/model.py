@@ -39,6 +39,10 @@ Decisions, where those leave something open:
 * A directory that is implied below an opaque whiteout is a warning (some engines delete it again or
   give it what it hides) if the whiteout comes later or hid something of that name.
 * Warnings, and so rule D3, are at real paths, which a symlink of the same layer may have changed.
+* Owners are 32 bits; all ones are none: a hard link leaves what there is, anything new is root's,
+  or of the group of the setgid directory of its own layer that it is in.
+* An implied directory below a setgid directory of its own layer is one, without an entry, after the
+  merge as well: no two engines give it the same mode and group.
 * Device numbers are what mknod(2) takes of them, 12 and 20 bits.
 * The root as `/` is not the root as `./`: podman takes the attributes of the one alone.
 * GNU's old sparse form (`S`) is refused like every type that engines do not unpack.
@@ -51,7 +55,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Path = tuple[bytes, ...]
@@ -62,6 +66,7 @@ PathItem = tuple[Path, Said]
 BLOCK = 512
 ACL_DEFAULT = b"system.posix_acl_default"
 MAX_SYMLINKS = 255
+NOBODY = 2**32 - 1
 
 
 class ModelError(Exception):
@@ -214,8 +219,8 @@ def member(
         raw_path=name,
         typeflag=block[156:157],
         mode=fields[b"mode"] & 0o7777,
-        uid=fields[b"uid"],
-        gid=fields[b"gid"],
+        uid=fields[b"uid"] % 2**32,
+        gid=fields[b"gid"] % 2**32,
         mtime=nanoseconds(pax[b"mtime"]) if b"mtime" in pax else fields[b"mtime"] * 10**9,
         target=target,
         device=(device[0] % 2**12, device[1] % 2**20) if kind in ("char", "block") else (0, 0),
@@ -428,6 +433,7 @@ class Node:
     linked: bool = False  # has been the target of a hard link
     disputed: bool = False  # engines differ on what a hard link has made of its attributes
     absolute: bool = False  # the root whose last entry has a name that begins with a slash
+    grouped: bool = False  # implied below a setgid directory of its own layer
     replaced: Node | None = None  # the symlink of a lower layer that an implied directory replaced
 
 
@@ -504,6 +510,8 @@ def apply_layer(tree: Tree, entries: Sequence[Entry], layer: int) -> None:
                 tree.warn("whiteout-and-entry", layer, path)
     for path in tree.said[layer]:
         node = find(tree.root, path)
+        if node is not None and node.grouped and node.layer == layer:
+            tree.warn("setgid-directory", layer, path)
         if path and node is not None and node.kind == "dir" and node.layer < layer:
             tree.warn("implicit-base-directory", layer, path)
 
@@ -561,7 +569,7 @@ def apply_entry(tree: Tree, entry: Entry, layer: int) -> list[Path]:
         if tree.root.absolute and not absolute:
             tree.warn("root-spelling", layer, ())
         tree.root.absolute = absolute
-        set_attributes(tree.root, entry, layer)
+        set_attributes(tree.root, entry, layer, 0)
         tree.said[layer].add(())
         tree.own[layer].add(())
         return []
@@ -569,6 +577,7 @@ def apply_entry(tree: Tree, entry: Entry, layer: int) -> list[Path]:
     name = entry.path[-1]
     path = (*parent_path, name)
     warn_about_header(tree, entry, layer, path)
+    group = parent.gid if parent.layer == layer and parent.mode & 0o2000 else 0
     if entry.kind == "hardlink":
         parent.children[name] = link(tree, entry, path, layer)
     elif entry.kind == "dir":
@@ -576,12 +585,12 @@ def apply_entry(tree: Tree, entry: Entry, layer: int) -> list[Path]:
         if node is None or node.kind != "dir":
             node = tree.new("dir", 0, layer, explicit=True)
             parent.children[name] = node
-        set_attributes(node, entry, layer)
+        set_attributes(node, entry, layer, group)
         tree.said[layer].update(prefixes(path))
         tree.own[layer].add(path)
     else:
         node = tree.new(entry.kind, 0, layer, explicit=True)
-        set_attributes(node, entry, layer)
+        set_attributes(node, entry, layer, group)
         node.data, node.target, node.device = entry.data, entry.target, entry.device
         if entry.kind != "symlink":
             node.target = b""
@@ -632,6 +641,7 @@ def directory(tree: Tree, path: Path, entry: Entry, layer: int) -> tuple[Path, N
             replaced = node if node is not None and node.kind == "symlink" else None
             node = tree.new("dir", entry.mtime, layer, explicit=False)
             node.replaced = replaced
+            node.grouped = here.layer == layer and (here.grouped or bool(here.mode & 0o2000))
             here.children[name] = node
             made.append(real)
         trail.append((name, node))
@@ -682,6 +692,11 @@ def link(tree: Tree, entry: Entry, path: Path, layer: int) -> Node:
     if node.layer < layer:
         tree.warn("link-to-lower", layer, path)
         node.disputed = True
+    entry = replace(
+        entry,
+        uid=node.uid if entry.uid == NOBODY else entry.uid,
+        gid=node.gid if entry.gid == NOBODY else entry.gid,
+    )
     old = (node.uid, node.gid, node.mtime, node.xattrs, node.mode)
     new = (entry.uid, entry.gid, entry.mtime, entry.xattrs, entry.mode)
     if old[:4] != new[:4] or (old != new and node.kind != "symlink"):
@@ -728,9 +743,12 @@ def resolve(tree: Tree, path: Path, layer: int) -> tuple[Path, Node, bool]:
     return place, folder, lower
 
 
-def set_attributes(node: Node, entry: Entry, layer: int) -> None:
-    """Replace all attributes by those of an entry: the last header wins completely."""
-    node.mode, node.uid, node.gid, node.mtime = entry.mode, entry.uid, entry.gid, entry.mtime
+def set_attributes(node: Node, entry: Entry, layer: int, group: int) -> None:
+    """Replace all attributes by those of an entry, `group` for none: the last header wins."""
+    node.mode, node.mtime = entry.mode, entry.mtime
+    node.uid = 0 if entry.uid == NOBODY else entry.uid
+    node.gid = group if entry.gid == NOBODY else entry.gid
+    node.grouped = False
     node.xattrs = dict(entry.xattrs)
     node.layer, node.explicit = layer, True
 
@@ -895,13 +913,17 @@ class Merge:
 
     def items(self) -> list[PathItem]:
         """Return the entries and whiteouts of the merged layer in order."""
-        return self.directory((), self.final.root, through_symlink=False)
+        return self.directory((), self.final.root, through_symlink=False, setgid=False)
 
-    def directory(self, path: Path, node: Node, *, through_symlink: bool) -> list[PathItem]:
+    def directory(
+        self, path: Path, node: Node, *, through_symlink: bool, setgid: bool
+    ) -> list[PathItem]:
         """Return the items of a directory: its entry, its whiteouts, what lies below (M1, M2)."""
         lower = find(self.base.root, path)
         implied = node.layer >= self.k and not node.explicit
         through_symlink |= self.replaced_symlink(path)
+        grouped = implied and node.grouped and setgid and lower is None
+        setgid = grouped or (node.explicit and node.layer >= self.k and bool(node.mode & 0o2000))
         whiteouts: list[PathItem] = []
         if lower is not None and lower.kind == "dir":
             gone = sorted(set(lower.children) - set(node.children))
@@ -910,7 +932,9 @@ class Merge:
         for name in sorted(node.children):
             child_path, child = (*path, name), node.children[name]
             if child.kind == "dir":
-                below += self.directory(child_path, child, through_symlink=through_symlink)
+                below += self.directory(
+                    child_path, child, through_symlink=through_symlink, setgid=setgid
+                )
             elif child.layer >= self.k and child_path not in self.provided:
                 below.append((child_path, "entry"))
         if node.explicit and node.layer >= self.k:
@@ -921,7 +945,7 @@ class Merge:
                 and self.directory_provided(path, node, lower)
             )
         elif implied:
-            wanted = not (through_symlink and below)
+            wanted = not ((through_symlink or grouped) and below)
         else:
             wanted = path != () and (
                 any(self.is_base_name(name) for name, said in below if said == "entry")

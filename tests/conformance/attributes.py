@@ -9,6 +9,7 @@ from tests.builders import (
     Block,
     Char,
     Dir,
+    Fifo,
     File,
     Hardlink,
     Opaque,
@@ -299,6 +300,7 @@ TIMES = (
     ),
 )
 
+LEFT = 2**32 - 1
 WIDE = b"\x81" + bytes(4) + b"\xf0\0\7"
 
 NUMBERS = (
@@ -310,7 +312,7 @@ NUMBERS = (
         layer(File(b"n", uid=3_000_000, gid=4_000_000), dialect="gnu"),
     ),
     case(
-        "k03",
+        "k31",
         "device numbers below 0 and of more than 56 bits",
         LOWER,
         [
@@ -321,11 +323,61 @@ NUMBERS = (
         [File(b"z")],
     ),
     case(
-        "k03-zero",
+        "k31-zero",
         "a device that is 0:0 once its numbers are cut to what a device has",
         LOWER,
         [replace(Char(b"n", 1, 0), patches=((329, b"\x80" + bytes(5) + b"\x10\0"),))],
         warns="whiteout-device",
+    ),
+    case(
+        "k32",
+        "an owner that leaves what the file has: none in a new file, a setgid directory's group",
+        LOWER,
+        [
+            File(b"n", uid=LEFT, gid=LEFT),
+            Dir(b"g", mode=0o2775, uid=7, gid=50),
+            File(b"g/n", uid=LEFT, gid=LEFT),
+            Dir(b"g/d", gid=LEFT),
+            Symlink(b"g/s", b"n", gid=LEFT),
+            Fifo(b"g/p", gid=LEFT, dialect="gnu"),
+            Dir(b"d", uid=LEFT, gid=LEFT),
+        ],
+        [File(b"z")],
+    ),
+    case(
+        "k32-group",
+        "the same, and the directory has another group later",
+        LOWER,
+        [Dir(b"g", mode=0o2775, gid=50), File(b"g/n", gid=LEFT)],
+        [Dir(b"g", mode=0o755, gid=60)],
+        [Dir(b"g", mode=0o2755, gid=60), File(b"g/m", gid=LEFT)],
+    ),
+    case(
+        "k32-late",
+        "the same, and the directory is setgid only later",
+        LOWER,
+        [Dir(b"g"), File(b"g/n", gid=LEFT)],
+        [Dir(b"g", mode=0o2775, gid=50)],
+    ),
+    case(
+        "k32-link",
+        "hard links whose headers leave the owner of the file, or the group alone",
+        LOWER,
+        [
+            File(b"n", uid=1000, gid=1001),
+            Hardlink(b"a", b"n", uid=LEFT, gid=LEFT),
+            File(b"o", gid=7),
+            Hardlink(b"p", b"o", gid=LEFT),
+        ],
+        [File(b"z")],
+    ),
+    case(
+        "k32-lower",
+        "a hard link to a lower file whose owner it leaves",
+        [File(b"n", uid=1000, gid=1001)],
+        [Hardlink(b"a", b"n", uid=LEFT, gid=LEFT)],
+        [File(b"z")],
+        warns="link-to-lower",
     ),
     case("k02b", "the largest owner", LOWER, [File(b"n", uid=2**32 - 2)]),
     case(

@@ -25,6 +25,7 @@ KINDS = frozenset(
         "overlay-xattr",
         "root-opaque",
         "root-spelling",
+        "setgid-directory",
         "symlink-xattr",
         "through-dangling-symlink",
         "through-lower-symlink",

@@ -464,6 +464,28 @@ PARENTS = (
         "an implied directory below a setgid directory",
         [Dir(b"g", mode=0o2775, gid=50)],
         [Dir(b"g", mode=0o2775, gid=50), File(b"g/n/x")],
+        warns="setgid-directory",
+    ),
+    case(
+        "p12-deep",
+        "the same deep down, one of them spelt out later, one emptied, one no longer below such",
+        [File(b"g/f")],
+        [
+            *(Dir(name, mode=0o2775, gid=50) for name in (b"g", b"h", b"i")),
+            *(File(name) for name in (b"g/n/m/x", b"h/n/x", b"i/n/x", b"i/m/x")),
+            Dir(b"i/m"),
+        ],
+        [Dir(b"g", mode=0o2775, gid=50), Dir(b"g/n", mode=0o2755, gid=50), Whiteout(b"g/n/m/x")],
+        [Dir(b"h", mode=0o755), Dir(b"i", mode=0o2775, gid=50), File(b"i/new/x")],
+        warns="implicit-base-directory setgid-directory",
+    ),
+    case(
+        "p12-over",
+        "the same over a directory and a file that were deleted",
+        [Dir(b"g"), Dir(b"g/n", gid=7), File(b"g/n/old"), File(b"g/m")],
+        [Dir(b"g"), Whiteout(b"g/n"), Whiteout(b"g/m")],
+        [Dir(b"g", mode=0o2775, gid=50), File(b"g/n/x"), File(b"g/m/x")],
+        warns="setgid-directory",
     ),
     case(
         "p13",

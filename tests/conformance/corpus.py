@@ -23,6 +23,7 @@ all layers are squashed, each at least once and no other. The kinds are the slug
 | overlay-xattr              | has an xattr that overlay filesystems obey
 | root-opaque                | hides everything below with an opaque whiteout at the root
 | root-spelling              | has an entry `./` for the root above one `/`: podman ignores it
+| setgid-directory           | implies a directory below one that it makes setgid
 | symlink-xattr              | has an xattr on a symlink
 | through-dangling-symlink   | has an entry below its own symlink to what only is below, or nowhere
 | through-lower-symlink      | has an entry below a symlink of a lower layer

@@ -96,7 +96,7 @@ def compare(tar: bytes, changes: Changeset) -> None:
         (
             entry.kind,
             b"/".join(entry.path),
-            (entry.mode, chowned(entry.uid), chowned(entry.gid)),
+            (entry.mode, chowned(entry.uid, entry.kind), chowned(entry.gid, entry.kind)),
             entry.mtime,
             tuple(sorted(entry.xattrs.items())),
             entry.target if entry.kind in ("symlink", "hardlink") else b"",
@@ -129,10 +129,9 @@ def compare(tar: bytes, changes: Changeset) -> None:
     )
 
 
-def chowned(number: int) -> int:
-    """Return an owner as lchown(2) takes it: 32 bits, all ones leave root's."""
-    number &= 2**32 - 1
-    return 0 if number == 2**32 - 1 else number
+def chowned(number: int, kind: str) -> int:
+    """Return an owner as lchown(2) takes it: all ones leave what a link leads to, or root's."""
+    return 0 if number == model.NOBODY and kind != "hardlink" else number
 
 
 def too_sparse(changes: Changeset) -> bool:

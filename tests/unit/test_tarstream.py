@@ -125,8 +125,8 @@ def test_text_ends_at_nul() -> None:
     ("given", "expected"),
     [
         ((0o100644, 1, 2), (0o644, 1, 2)),
-        ((0o7777, 0xFFFFFFFF, 0xFFFFFFFE), (0o7777, 0, 0xFFFFFFFE)),
-        ((0, -1, -2), (0, 0, 0xFFFFFFFE)),
+        ((0o7777, 0xFFFFFFFF, 0xFFFFFFFE), (0o7777, 0xFFFFFFFF, 0xFFFFFFFE)),
+        ((0, -1, -2), (0, 0xFFFFFFFF, 0xFFFFFFFE)),
         ((0, 1 << 32, (1 << 32) + 5), (0, 0, 5)),
     ],
 )
