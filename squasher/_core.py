@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import zip_longest
 from typing import Literal
 
 from squasher import base as bases
@@ -175,6 +176,8 @@ def squash_archive(
     base: str | None = None,
     daemon_base: bool = False,
     keep_layers: int | None = None,
+    onto: str | None = None,
+    max_dead: float | None = None,
     tags: Sequence[str] | None = None,
     message: str | None = None,
     history: Literal["keep", "drop"] = "keep",
@@ -197,9 +200,11 @@ def squash_archive(
     or what the destination implies. `strict` lists kinds of warning that are errors, () stands
     for all. `load` hands the result to the daemon, before a file takes its name; `dry_run` plans
     for the destination and writes nothing; `daemon_base` has the daemon asked for a base that is
-    nowhere else: a name, or the beginning of an image ID. Source and destination may be the same
-    file. Raises every SquasherError that `open_archive`, `squash` and `write` raise, and
-    PolicyError for `strict` and `verify`.
+    nowhere else: a name, or the beginning of an image ID. `onto` is the previous image: a path, a
+    transport, or another image of the archive; `max_dead` is the largest share of its files, 0 to
+    1, that may be replaced or deleted. Source and destination may be the same file. Raises every
+    SquasherError that `open_archive`, `squash` and `write` raise, and PolicyError for `strict`,
+    `verify` and `max_dead`.
     """
     started = time.monotonic()
     target = Target.of(destination, form)
@@ -228,7 +233,8 @@ def squash_archive(
         archive = reader.select(_referred(whole, source), image, platform)
         with placed(archive.name):
             reader.check_names(archive.images)
-        total = sum(each.stored_size for each in archive.images)
+        previous = [] if onto is None else _previous(onto, whole, archive.images, job)
+        total = sum(each.stored_size for each in (*archive.images, *previous))
         job = job.telling("read", "read", total)
         if options.tags is not None or target.ref:
             where = "-o" if target.ref or target.tags else "--tag" if tags else "--no-tag"
@@ -236,10 +242,19 @@ def squash_archive(
         fetch = cache(partial(_fetch, job=job, daemon_base=daemon_base))  # a pipe comes once
         done = [
             _one(
-                archive.name, each, _others(each, whole, archive), options, target.form, job, fetch
+                archive.name,
+                each,
+                lower,
+                _others(each, whole, archive),
+                options,
+                target.form,
+                job,
+                fetch,
             )
-            for each in archive.images
+            for each, lower in zip_longest(archive.images, previous)
         ]
+        if max_dead is not None:
+            _check_dead(archive.name, done, max_dead)
         if strict is not None:
             _check_strict(archive.name, done, strict)
         result = replace(archive, images=tuple(squashed.image for squashed in done))
@@ -274,6 +289,7 @@ def _others(image: Image, whole: Archive, chosen: Archive) -> Sequence[Image]:
 def _one(
     name: str,
     image: Image,
+    previous: Image | None,
     others: Sequence[Image],
     options: Options,
     form: Form,
@@ -292,7 +308,52 @@ def _one(
             raise
 
     with placed(name), job.explained():
-        return begin(image, options, job, others=others, fetch=fetched, zstd=form == "oci")
+        return begin(
+            image, options, job, onto=previous, others=others, fetch=fetched, zstd=form == "oci"
+        )
+
+
+def _previous(text: str, whole: Archive, images: Sequence[Image], job: Job) -> list[Image]:
+    """Return the previous image of each of `images`: the only one there, or that of its platform.
+
+    `text` is a path or a transport, else another image of the archive. Raises BaseNotFoundError.
+    """
+    where = f"--onto {text}"
+    if not text.strip():
+        raise UsageError("the previous image is empty", where="--onto")
+    location = parse_location(text)
+    if location.kind == "stream":
+        raise UsageError("give a path or a transport", where=where)
+    if location.kind == "path" and not os.path.exists(text):
+        found = reader.select(whole, text).images
+    else:
+        source = text if location.kind == "path" else location
+        found = _referred(_open(source, job), source).images
+    previous = []
+    for image in images:
+        fitting = [each for each in found if each.platform == image.platform]
+        if len(found) == 1:
+            fitting = list(found)
+        if len(fitting) != 1:
+            raise BaseNotFoundError(
+                f"{len(fitting)} of its {len(found)} images are for {image.platform}",
+                where=where,
+                hint="name one as docker-archive:PATH:REF or oci:DIR:REF",
+                image=image,
+            )
+        previous += fitting
+    return previous
+
+
+def _check_dead(name: str, done: Iterable[Squashed], most: float) -> None:
+    for squashed in done:
+        if squashed.update is not None and squashed.update.dead > most:
+            raise PolicyError(
+                f"{squashed.update.dead:.0%} of the previous image is replaced or deleted, more"
+                f" than {most:.0%}",
+                where=f"{name}: --max-dead",
+                hint="time for a fresh release: squash without --onto",
+            )
 
 
 def _fetch(text: str, job: Job, daemon_base: bool) -> Sequence[bases.Base] | None:
@@ -367,7 +428,8 @@ def _prove(
             raise PolicyError("an image is missing, or the index does not lead to it")
         if target.form == "docker" and after.tags != squashed.image.tags:
             raise PolicyError("the tags differ")
-        prove(before, after, squashed.kept, job)
+        previous = squashed.update.previous if squashed.update else None
+        prove(before, after, squashed.kept, job, previous)
     tags = {tag for squashed in done for tag in squashed.image.tags}
     if target.form == "docker":
         items = spec.parse_manifest_json(store.document(found, "manifest.json"))

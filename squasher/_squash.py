@@ -6,8 +6,9 @@ import datetime
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Literal
 
 from squasher import base as bases
@@ -20,9 +21,9 @@ from squasher.errors import SquasherError, UsageError
 from squasher.image import Blob, Image, Layer, rows, rows_with_layer
 from squasher.job import Job, Progress, silent
 from squasher.merge import Draft, MergePlan, Span
-from squasher.scan import Scan, extract, name_blobs, readable, same_content, scan
+from squasher.scan import Scan, extract, layer_places, name_blobs, readable, same_content, scan
 from squasher.spec import HistoryEntry, ImageConfig
-from squasher.tarstream import Dispute
+from squasher.tarstream import REG, Dispute, Entry
 from squasher.tree import Tree
 
 
@@ -85,6 +86,30 @@ class LayerReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Update:
+    """What an update costs a host that has the previous image.
+
+    previous   that image, as it was read
+    shared     number of lowest layers that both images share
+    fetch      bytes of the new layer as stored; 0 if nothing differs
+    without    bytes of the image's own layers, as stored, that the previous image lacks
+    used, held bytes of files in the previous image: those that are still seen, and all
+    """
+
+    previous: Image
+    shared: int
+    fetch: int
+    without: int
+    used: int
+    held: int
+
+    @property
+    def dead(self) -> float:
+        """The share of the previous image's files that is replaced or deleted, 0 to 1."""
+        return 1 - self.used / self.held if self.held else 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Squashed:
     """A squashed image and what became of it.
 
@@ -99,6 +124,7 @@ class Squashed:
     notices      lines that a person should read
     warnings     what engines disagree about
     compressor   the library that compressed the new layer, "" if it is not compressed
+    update       what it costs a host that has the previous image, if it is onto one
     """
 
     image: Image
@@ -115,6 +141,7 @@ class Squashed:
     notices: tuple[str, ...]
     warnings: tuple[Dispute, ...]
     compressor: str = ""
+    update: Update | None = None
 
     @property
     def size_before(self) -> int:
@@ -132,12 +159,16 @@ def squash(
     base: str | None = None,
     *,
     options: Options | None = None,
+    onto: Image | None = None,
     others: Sequence[Image] = (),
     fetch: Fetch = lambda text: None,
     tmp_dir: str | os.PathLike[str] | None = None,
     progress: Progress = silent,
 ) -> Squashed:
     """Return `image` with everything above the base merged into one layer.
+
+    With `onto`, a previous image, return all layers of that and one layer that turns its root
+    filesystem into that of `image`; no layer if both are the same.
 
     `base` is short for `Options(base=...)`; `others` are images that it may name. A path or a
     transport it may only be for `squash_archive`, which brings what opens them (`fetch`). Every
@@ -157,7 +188,7 @@ def squash(
     job = Job(tmp_dir, progress)
     try:
         with job.verified():
-            return begin(image, options, job, others=others, fetch=fetch)
+            return begin(image, options, job, onto=onto, others=others, fetch=fetch)
     except BaseException:
         job.close()
         raise
@@ -168,6 +199,7 @@ def begin(
     options: Options,
     job: Job,
     *,
+    onto: Image | None = None,
     others: Sequence[Image] = (),
     fetch: Fetch = lambda text: None,
     zstd: bool = True,
@@ -176,6 +208,8 @@ def begin(
 
     Without `zstd`, compress="auto" takes gzip instead.
     """
+    if onto is not None and (options.base, options.keep_layers) != (None, None):
+        raise UsageError("--onto keeps all layers of the previous image: give no other base")
     if options.keep_layers is not None:
         split = bases.keep(image, options.keep_layers)
     elif options.base is not None:
@@ -189,6 +223,8 @@ def begin(
         tags = tuple(dict.fromkeys(map(_with_tag, options.tags)))
     references = image.references if options.tags is None else ()
     image = replace(image, tags=tags, references=references)
+    if onto is not None:
+        return _update(image, onto, options, job, zstd)
     if len(image.layers) - split.kept > 1:
         return _merge(image, split, options, job, zstd)
     scans, tree, _, _ = _read(image, len(image.layers), options, job)
@@ -213,21 +249,30 @@ def begin(
 
 
 def _read(
-    image: Image, kept: int, options: Options, job: Job
+    image: Image,
+    kept: int,
+    options: Options,
+    job: Job,
+    places: Sequence[str] = (),
+    above: Callable[[Tree, int], Tree] = Tree.fork,
 ) -> tuple[list[Scan], Tree, Tree, int]:
-    """Return the layers, the trees of the `kept` lowest and of all, and the entries of the rest."""
+    """Return the layers, the trees of the `kept` lowest and of all, and the entries of the rest.
+
+    `above` gives the tree that the rest is applied to.
+    """
     lower = Tree()
     tree = lower
     scans: list[Scan] = []
     entries = 0
-    for done, changes in scan(image, kept, job, options.max_size):
+    places = places or layer_places(image)
+    for done, changes in scan(image, kept, job, options.max_size, places):
         if len(scans) == kept:
-            tree = lower.fork(kept)
+            tree = above(lower, kept)
         try:
             with job.timed("merge"):
                 tree.apply(changes)
         except SquasherError as error:
-            raise error.within(f"layer {len(scans) + 1} of {len(image.layers)}") from None
+            raise error.within(places[len(scans)]) from None
         entries += len(changes.entries) if len(scans) >= kept else 0
         scans.append(done)
         del changes  # its names are in the tree now
@@ -277,6 +322,80 @@ def _merge(image: Image, split: Split, options: Options, job: Job, zstd: bool) -
         warnings,
         version(how.name),
     )
+
+
+def _update(image: Image, previous: Image, options: Options, job: Job, zstd: bool) -> Squashed:
+    """Return all layers of `previous` and one that turns its tree into that of `image`.
+
+    The base is the tree of `previous`; the layers of `image` are applied to an empty one. Layers
+    that both have, by diff_id, are read once, and what lies in them is not compared.
+    """
+    kept = len(previous.layers)
+    known = {layer.diff_id: layer for layer in previous.layers}
+    own = tuple(known.get(layer.diff_id, layer) for layer in image.layers)
+    stack = replace(image, layers=(*previous.layers, *own))
+    places = (*layer_places(previous, "the previous image: "), *layer_places(image))
+    scans, lower, tree, entries = _read(
+        stack, kept, options, job, places, lambda _, first: Tree(first)
+    )
+    with job.timed("merge"):
+        draft = Draft(lower, tree, kept)
+    with job.timed("compare"):
+        uppers = readable(draft.doubtful, scans, job.spool)
+        same = same_content(draft.doubtful, uppers, scans)
+    with job.timed("merge"):
+        plan = draft.plan(same, [done.size for done in scans])
+    previous = replace(previous, layers=tuple(done.layer for done in scans[:kept]))
+    before = _layer_reports(image, scans[kept:])
+    after = list(_layer_reports(previous, scans[:kept]))
+    layer = None
+    how = Compression("")
+    if plan.entries or plan.whiteouts:
+        how = options.compression or _as_before(image, zstd)
+        with job.timed("hash new"):
+            layer = _new_layer(stack, kept, plan, _contents(plan, scans, job), how, job)
+        digest = layer.blob.digest or layer.diff_id
+        count = plan.entries + plan.whiteouts
+        after.append(LayerReport(layer.diff_id, digest, layer.blob.size, count, ""))
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], _pairs(image, previous)))
+    update = Update(
+        previous,
+        shared,
+        layer.blob.size if layer else 0,
+        sum(x.blob.size for x in image.layers if x.diff_id not in known),
+        draft.still_used(same),
+        _held(lower),
+    )
+    result, notices = _updated_image(image, previous, shared, layer, options)
+    warnings = (*tree.warnings, *draft.warnings)
+    overwritten = tree.overwritten
+    return Squashed(
+        result,
+        image.config.image_id,
+        kept,
+        layer is not None,
+        before,
+        tuple(after),
+        plan.entries,
+        plan.whiteouts,
+        overwritten,
+        max(0, entries - draft.survivors - overwritten),
+        plan.provided,
+        (*notices, *_odd_layers(result.layers)),
+        tuple(replace(warning, layer=max(0, warning.layer - kept)) for warning in warnings),
+        version(how.name),
+        update,
+    )
+
+
+def _pairs(image: Image, previous: Image) -> Iterator[tuple[Digest, Digest]]:
+    return zip(image.config.diff_ids, previous.config.diff_ids, strict=False)
+
+
+def _held(tree: Tree) -> int:
+    """Return the bytes of all files in the tree, each counted once. O(names)."""
+    files = {node for _, node in tree.walk() if type(node) is Entry}
+    return sum(file.size for file in files if file.kind == REG)
 
 
 def _odd_layers(layers: Sequence[Layer]) -> Iterator[str]:
@@ -425,6 +544,49 @@ def _new_image(
     new = spec.edit_config(config, diff_ids, history, created)
     layers = (*image.layers[:kept], layer)
     return replace(image, config=new, layers=layers, leads=()), tuple(notices)
+
+
+def _updated_image(
+    image: Image, previous: Image, shared: int, layer: Layer | None, options: Options
+) -> tuple[Image, tuple[str, ...]]:
+    """Return `image` on the layers of `previous`, with `layer` above, and notices."""
+    config, kept = image.config, len(previous.layers)
+    notices = []
+    if not shared:
+        notices.append("shares no layer with the previous image, also not its base")
+    if layer is None:
+        notices.append("nothing differs from the previous image: no new layer is written")
+    created = options.time
+    history = None
+    if config.history is not None:
+        lower = _rows_below(previous.config, kept)
+        upper = [] if options.history == "drop" else _rows_above(config, shared)
+        history = (*(lower or ()), *map(spec.emptied, upper))
+        message = options.message
+        if message is None:
+            message = f"merge {config.image_id} to {previous.chain_ids[-1]}" if kept else ""
+        if lower is None:
+            notices.append("the history of the previous image has too few rows: it gets no new row")
+        elif layer is not None:
+            history += (spec.history_entry(created or config.created, message),)
+    layers = (*previous.layers, *([layer] if layer else []))
+    new = spec.edit_config(config, [x.diff_id for x in layers], history, created)
+    return replace(image, config=new, layers=layers, leads=()), tuple(notices)
+
+
+def _rows_below(config: ImageConfig, kept: int) -> tuple[HistoryEntry, ...] | None:
+    """Return the rows up to that of the newest of `kept` layers; None if there are too few."""
+    rows = config.history or ()
+    with_layer = [i for i, row in enumerate(rows) if not row.empty_layer]
+    if len(with_layer) < kept:
+        return None
+    return rows[: with_layer[kept - 1] + 1] if kept else ()
+
+
+def _rows_above(config: ImageConfig, shared: int) -> tuple[HistoryEntry, ...]:
+    """Return the rows above that of the newest of the `shared` lowest layers."""
+    below = _rows_below(config, shared)
+    return (config.history or ())[len(below or ()) :]
 
 
 def _default_message(image: Image, kept: int) -> str:

@@ -218,6 +218,19 @@ def _subcommand(name: str) -> click.Command:
     "--keep-layers", type=int, metavar="K", help="Keep the oldest K layers; instead of -f."
 )
 @click.option(
+    "--onto",
+    type=completion.Place(),
+    metavar="PREVIOUS",
+    help="Instead of -f: keep all layers of another image, the previous release, and write one"
+    " layer that turns its files into those of IMAGE. An archive, a transport, or another image"
+    " of the archive.",
+)
+@click.option(
+    "--max-dead",
+    metavar="SHARE",
+    help="With --onto: exit 1 if more of the previous image is replaced or deleted, as 0.3 or 30%.",
+)
+@click.option(
     "-o",
     "--output",
     "--output-path",
@@ -319,6 +332,7 @@ def command(
     no_progress: bool,
     platform: str | None,
     verify: bool,
+    max_dead: str | None,
     **options: Any,
 ) -> None:
     """Squash the layers of a container image above BASE into one.
@@ -329,13 +343,23 @@ def command(
     \b
     squash -f <base> image.tar -o out.tar
     docker save app | squash -f <base> | docker load
+    squash --onto release-1.0.tar app-1.1.tar -o release-1.1.tar
 
-    Exit codes: 0 done, 1 not verified or --strict, 2 usage, 3 no sound image, 4 base or image not
-    found, 5 not supported, 6 output not written, 7 engine.
+    Exit codes: 0 done, 1 not verified, --strict or --max-dead, 2 usage, 3 no sound image, 4 base
+    or image not found, 5 not supported, 6 output not written, 7 engine.
     """  # noqa: D301  (click looks for the character)
     terminal.exclude(("--tag", tags), ("--no-tag", no_tag))
     terminal.exclude(("--quiet", quiet), ("--verbose", verbose))
     terminal.exclude(("--dry-run", dry_run), ("--load", load))
+    onto = options["onto"] is not None
+    terminal.exclude(
+        ("--onto", onto),
+        ("-f", options["base"] is not None),
+        ("--keep-layers", options["keep_layers"] is not None),
+    )
+    if max_dead is not None and not onto:
+        raise UsageError("needs --onto", where="--max-dead")
+    most = None if max_dead is None else terminal.share("--max-dead", max_dead)
     source = terminal.source(image)
     daemon_name = _daemon_name(image)
     if cleanup and not (load and daemon_name):
@@ -343,7 +367,7 @@ def command(
     terminal.require(("--image", name), ("--platform", platform), ("--tmp-dir", options["tmp_dir"]))
     destination = _destination(output, load or dry_run)
     to_stdout = destination is not None and hasattr(destination, "write")
-    inputs = source, _place_of(options["base"])
+    inputs = source, _place_of(options["base"]), _place_of(options["onto"])
     for path in reports:
         terminal.check_place(
             "--report",
@@ -363,6 +387,7 @@ def command(
             tags=() if no_tag else tags or None,
             image=name or "",
             platform=platform or "",
+            max_dead=most,
             strict=None if strict is None else report.kinds(strict),
             verify=verify,
             load=load,

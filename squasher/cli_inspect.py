@@ -197,21 +197,13 @@ class Rule:
 
 
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?) ?%", re.ASCII)
-_SHARE = re.compile(r"\d*\.?\d+", re.ASCII)
 #: Sizes as people and dive write them.
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgt])(i?))?b?", re.ASCII | re.IGNORECASE)
 
 
 def parse_efficiency(typed: str) -> Limit:
     """Return the least efficiency that is allowed. Raises UsageError."""
-    percent = _PERCENT.fullmatch(typed)
-    if percent or _SHARE.fullmatch(typed):
-        value = float(percent[1]) / 100 if percent else float(typed)
-        if value <= 1:
-            return Limit("--min-efficiency", typed, value)
-    raise UsageError(
-        f"{typed!r} is no share", where="--min-efficiency", hint="give 0 to 1, or 0% to 100%"
-    )
+    return Limit("--min-efficiency", typed, terminal.share("--min-efficiency", typed))
 
 
 def parse_wasted(typed: str) -> Limit:

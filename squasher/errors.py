@@ -44,9 +44,14 @@ class SquasherError(Exception):
 
 @contextmanager
 def placed(place: str) -> Iterator[None]:
-    """Put `place` before where an error of the package that passes through has happened."""
+    """Put `place` before where an error that passes through has happened.
+
+    Options are wrong wherever they are looked at: UsageError passes as it is.
+    """
     try:
         yield
+    except UsageError:
+        raise
     except SquasherError as error:
         raise error.within(place) from None
 

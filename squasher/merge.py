@@ -56,6 +56,7 @@ from squasher.tarstream import (
     REG,
     REWRITE,
     SYM,
+    Dispute,
     Entry,
     Pair,
     header,
@@ -147,7 +148,9 @@ class _Folder:
             return not self.live
         if self.reason == _COVERS:
             return True
-        return self.reason == _NEW or (self.reason == _CARRIES and self.carried)
+        if self.reason == _NEW:
+            return self.live or not self.droppable
+        return self.reason == _CARRIES and self.carried
 
 
 _NONE, _OWN, _NEW, _LAZY, _CARRIES, _COVERS = range(6)
@@ -186,6 +189,7 @@ class Draft:
         self._provided: set[Entry] = set()
         self._candidates: dict[Entry, Entry] = {}
         self._questions: dict[Pair, Entry] = {}
+        self.warnings: list[Dispute] = []
         # Files of the base that a squashed layer gave a name: every name is written again.
         restamped = {
             entry for entry, state in final.stamps.items() if entry.layer < first <= state.layer
@@ -274,7 +278,7 @@ class Draft:
                     and self._trusted(folder.path)
                 )
         elif parent is None:
-            return  # the root is written only for its own entry
+            self._decide_root(folder)
         elif node.layer >= self.first:
             if base is not None and node.over is base:
                 folder.through = True
@@ -284,12 +288,32 @@ class Draft:
             given = parent.grouped or parent.gives_group
             folder.grouped = node.grouped and given and base is None
             folder.reason = _LAZY if folder.through or folder.grouped else _NEW
+            # An update repeats no directory that nobody spells out, neither here nor there.
+            folder.droppable = (
+                type(base) is Directory
+                and base.entry is None
+                and base is not node
+                and folder.path not in self._base.haunted
+                and self._trusted(folder.path)
+            )
         elif folder.path in self._covers:
             folder.reason = _COVERS
         elif folder.path in self._carriers:
             folder.reason = _CARRIES
         if parent is not None:
             folder.solid = parent.solid and folder.reason not in (_NONE, _LAZY)
+
+    def _decide_root(self, root: _Folder) -> None:
+        """Have the root written, which has no entry, if another image's entry shows there."""
+        base = root.base
+        if root.node.entry is not None or type(base) is not Directory or base.entry is None:
+            return
+        # podman heeds no entry but `/`.
+        if (base.entry.owner, base.entry.xattrs) != (_IMPLIED_OWNER, ()) or (
+            base.entry.flags & ABSOLUTE
+        ):
+            root.reason = _NEW
+            self.warnings.append(Dispute("implicit-root", self.first, b""))
 
     def _find_carriers(self, restamped: set[Entry]) -> set[bytes]:
         """Return the directories above the base names that have to be written again."""
@@ -384,6 +408,12 @@ class Draft:
                 folder.parent.live |= folder.live or folder.written
                 folder.parent.carried |= folder.carried
         return _Assembly(self._final, sizes).plan(self._items, provided)
+
+    def still_used(self, same: Collection[Pair]) -> int:
+        """Return how many bytes of files in the base the final tree still shows."""
+        provided = self._provided | {self._questions[pair] for pair in same}
+        lower = {self._candidates[entry] for entry in provided}
+        return sum(entry.size for entry in lower if entry.kind == REG)
 
     @property
     def survivors(self) -> int:

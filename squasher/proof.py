@@ -48,8 +48,10 @@ _PAGE = 4 << 10
 _CHANGED = frozenset(("rootfs", "history", "created", spec.BUILDKIT_CACHE))
 
 
-def prove(before: Image, after: Image, kept: int, job: Job) -> None:
+def prove(before: Image, after: Image, kept: int, job: Job, previous: Image | None = None) -> None:
     """Return if `after` is `before` with all but its `kept` lowest layers squashed.
+
+    With a `previous` image its layers are the kept ones, and at most one stands above them.
 
     That is: all digests are right, kept layers are the same, the config differs in nothing else
     than it may, every path has the same attributes, content and other names, and the new layer
@@ -58,20 +60,21 @@ def prove(before: Image, after: Image, kept: int, job: Job) -> None:
     for what cannot be read ArchiveError, OutputError.
     """
     with job.verified(), job.timed("compare"):
-        _prove(before, after, kept, job)
+        _prove(before, after, kept, job, previous)
 
 
-def _prove(before: Image, after: Image, kept: int, job: Job) -> None:
+def _prove(before: Image, after: Image, kept: int, job: Job, previous: Image | None) -> None:
     if _document(before) != _document(after):
         raise PolicyError("the config differs")
     if rows_fit(before.config) and not rows_fit(after.config):
         raise PolicyError("the rows of the history no longer fit the layers")
-    merged = len(before.layers) > kept + 1
-    if len(after.layers) != (kept + 1 if merged else len(before.layers)):
+    merged = len(after.layers if previous else before.layers[1:]) > kept
+    if len(after.layers) != (kept + 1 if merged else len((previous or before).layers)):
         raise PolicyError(f"{len(after.layers)} layers where {kept} were kept")
     ours, left = _read(before, None, job)
     theirs, right = _read(after, kept if merged else None, job)
-    for i, (one, two) in enumerate(zip(ours[:kept], theirs, strict=False)):
+    lower = ours if previous is None else [done for done, _ in scan(previous, kept, job)]
+    for i, (one, two) in enumerate(zip(lower[:kept], theirs, strict=False)):
         if _identity(one) != _identity(two):
             raise PolicyError(f"kept layer {i + 1} is not the same")
     if merged:

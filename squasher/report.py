@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from squasher._core import SquashReport
-from squasher._squash import LayerReport, Squashed
+from squasher._squash import LayerReport, Squashed, Update
 from squasher._version import __version__
 from squasher.errors import UsageError
 from squasher.image import Image, rows, rows_fit
@@ -29,6 +29,8 @@ _DISPUTES = {
     " layer's is gone, a kept layer's stays",
     "global-header": "the name of a global header, which some engines obey as an entry's; it is"
     " gone",
+    "implicit-root": "the previous image has an entry for the root and this one has none; the root"
+    " gets what engines make then, mode 0755 and owner 0:0",
     "implicit-base-directory": "a layer changes a directory without an entry for it, and overlay"
     " engines reset owner and mode; they are kept",
     "link-header-differs": "a hard link's header differs from its file's; the last one counts",
@@ -104,6 +106,8 @@ def _one(squashed: Squashed, manifest: str, width: int, verbose: bool) -> Iterat
             f"{squashed.overwritten:,} overwritten, {squashed.deleted:,} deleted,"
             f" {squashed.provided:,} already in the base",
         )
+    if squashed.update is not None:
+        yield from _update(squashed.update)
     for notice in squashed.notices:
         yield labelled("notice", text(notice))
     for line in disputes(squashed.warnings, verbose=verbose, merged=squashed.merged):
@@ -111,6 +115,13 @@ def _one(squashed: Squashed, manifest: str, width: int, verbose: bool) -> Iterat
     yield labelled("tags", ", ".join(map(text, squashed.image.tags)) or "none")
     yield labelled("image", str(squashed.image.config.image_id))
     yield labelled("manifest", manifest)
+
+
+def _update(update: Update) -> Iterator[str]:
+    fetch = f"a host with the previous image fetches {size(update.fetch)}"
+    yield labelled("update", f"{fetch}, without --onto {size(update.without)}")
+    dead = f"{100 * update.dead:.0f} % of the files in the previous image, {size(update.held)}"
+    yield labelled("dead", f"{dead}, are replaced or deleted")
 
 
 def _saved(squashed: Squashed) -> str:
@@ -232,6 +243,7 @@ def _image_json(squashed: Squashed, manifest: str) -> dict[str, Any]:
         "entries": squashed.entries,
         "whiteouts": squashed.whiteouts,
         "compressor": squashed.compressor,
+        "update": _update_json(squashed.update) if squashed.update else None,
         "layers_before": [_layer_json(layer) for layer in squashed.before],
         "layers_after": [_layer_json(layer) for layer in squashed.after],
         "notices": list(squashed.notices),
@@ -243,6 +255,17 @@ def _image_json(squashed: Squashed, manifest: str) -> dict[str, Any]:
             }
             for warning in squashed.warnings
         ],
+    }
+
+
+def _update_json(update: Update) -> dict[str, Any]:
+    return {
+        "previous_image_id": str(update.previous.config.image_id),
+        "shared_layers": update.shared,
+        "fetch": update.fetch,
+        "fetch_without": update.without,
+        "dead_bytes": update.held - update.used,
+        "dead_share": round(update.dead, 4),
     }
 
 

@@ -54,16 +54,21 @@ class Scan:
 
 
 def scan(
-    image: Image, first: int, job: Job, max_size: int | None = None
+    image: Image,
+    first: int,
+    job: Job,
+    max_size: int | None = None,
+    places: Sequence[str] = (),
 ) -> Iterator[tuple[Scan, Changeset]]:
     """Yield the layers of `image` and what they say, lowest first.
 
     Layers from `first` on are unpacked to temporary files if they are compressed. Digests are
     checked beside: what is yielded holds only once `job.settle()` has returned.
     O(bytes). Raises ArchiveError and DigestMismatchError, naming the layer, and ArchiveError if
-    all layers unpack to more than `max_size` bytes.
+    all layers unpack to more than `max_size` bytes. `places` are what errors call the layers.
     """
     layers = image.layers
+    places = places or layer_places(image)
     job.watch(layer.blob.content for layer in layers)
     total = image.stored_size
     limit = _Limit(max_size)
@@ -74,7 +79,7 @@ def scan(
     # The longest first: the others fill the gaps.
     for i in sorted(range(len(layers)), key=lambda i: -layers[i].blob.size):
         layer = layers[i]
-        place = f"layer {i + 1} of {len(layers)}"
+        place = places[i]
         if not layer.blob.compression:
             limit.count(layer.blob.size)
         if origins[i] != i:
@@ -86,7 +91,7 @@ def scan(
             job.start(partial(_within, place, partial(_check_plain, layer, job, total)))
     known: dict[int, tuple[Scan, Changeset]] = {}
     for i, layer in enumerate(layers):
-        place = f"layer {i + 1} of {len(layers)}"
+        place = places[i]
         if origins[i] != i:
             done, changes = known[origins[i]]
             size = done.size if layer.blob.compression else 0
@@ -106,6 +111,12 @@ def scan(
             known[i] = done, changes
             changes = changes.repeated(i)  # applying a layer marks its entries
         yield done, changes
+
+
+def layer_places(image: Image, name: str = "") -> tuple[str, ...]:
+    """Return what errors call the layers of `image`, lowest first."""
+    count = len(image.layers)
+    return tuple(f"{name}layer {i} of {count}" for i in range(1, count + 1))
 
 
 def _origins(layers: Sequence[Layer]) -> list[int]:

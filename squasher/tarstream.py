@@ -227,13 +227,8 @@ class Changeset:
         return sum(max(0, e.size - e.stored) for e in self.entries if e.sparse is not None)
 
     def repeated(self, layer: int) -> Changeset:
-        """Return what the same bytes say as another layer. O(entries)."""
-        entries = [
-            Entry(
-                e.kind, layer, e.data, e.lead, e.size, e.owner, e.mtime, e.xattrs, e.target, e.flags
-            )
-            for e in self.entries
-        ]
+        """Return what the same bytes say as another layer; they lie where they lay. O(entries)."""
+        entries = [e.restamped(layer, e.owner, e.mtime, e.xattrs) for e in self.entries]
         warnings = [replace(warning, layer=layer) for warning in self.warnings]
         return replace(self, layer=layer, entries=entries, warnings=warnings)
 

@@ -235,6 +235,20 @@ def exclude(*options: tuple[str, object]) -> None:
         raise UsageError(f"{' and '.join(used)} exclude each other")
 
 
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?) ?%", re.ASCII)
+_SHARE = re.compile(r"\d*\.?\d+", re.ASCII)
+
+
+def share(option: str, typed: str) -> float:
+    """Return the share that an option is given, as 0.3 or 30%: 0 to 1. Raises UsageError."""
+    percent = _PERCENT.fullmatch(typed)
+    if percent or _SHARE.fullmatch(typed):
+        value = float(percent[1]) / 100 if percent else float(typed)
+        if value <= 1:
+            return value
+    raise UsageError(f"{typed!r} is no share", where=option, hint="give 0 to 1, or 0% to 100%")
+
+
 _STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 

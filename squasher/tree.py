@@ -119,7 +119,7 @@ _Record = tuple[bytes, bytes, Entry]
 class Tree:
     """Layers applied so far, lowest first."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = 0) -> None:
         self.root = Directory(None, 0, 0, 0)
         self.epoch = 0
         #: What hard links have made of an Entry: its attributes are those of the last link's
@@ -136,7 +136,7 @@ class Tree:
         self.haunted: dict[bytes, int] = {}
         #: Entries applied since the fork that a later one has replaced.
         self.overwritten = 0
-        self.first = 0
+        self.first = first
 
     def fork(self, first: int) -> Tree:
         """Return a tree that goes on from here with layer `first`; this one must not change.

@@ -16,6 +16,7 @@ import pytest
 
 import squasher
 from tests import builders
+from tests.builders import Dir, File
 from tests.docs.blocks import ROOT, Block, run
 from tests.engines.engines import Docker, Podman, claim, engines, places
 from tests.forms.shapes import SHAPES
@@ -84,7 +85,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make the archives that pages speak of.
 
     app.tar is the demo image as app:latest, base.tar its lowest layer as debian:12, both.tar the
-    two as `docker save` puts them; multi.tar is an image of two platforms.
+    two as `docker save` puts them; app-1.0.tar and app-1.1.tar are two
+    releases; multi.tar is an image of two platforms.
     """
     folder = tmp_path_factory.mktemp("images")
     (folder / "testdata").mkdir()
@@ -97,6 +99,14 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         squasher.write([app], folder / "image.tar")
         with squasher.open_archive(folder / "base.tar") as archive:
             squasher.write([app, archive.images[0]], folder / "both.tar")
+    lowest, base = _lowest(), File(b"opt/app/data", b"the same" * 4000)
+    for release in ("1.0", "1.1"):
+        upper = (
+            builders.layer(Dir(b"opt"), Dir(b"opt/app"), base),
+            builders.layer(File(b"opt/app/release", release.encode())),
+        )
+        name = f"app-{release}.tar"
+        (folder / name).write_bytes(builders.archive([lowest, *upper], tags=[f"app:{release}"]))
     (folder / "multi.tar").write_bytes(SHAPES["buildx-oci"]().archive)
     return folder
 

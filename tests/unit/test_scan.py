@@ -39,9 +39,11 @@ def image(*tars: bytes, packed: Sequence[int] = ()) -> Image:
     return Image(config, tuple(layers))
 
 
-def scanned(given: Image, first: int = 0, **options: int) -> list[tuple[Scan, Changeset]]:
+def scanned(
+    given: Image, first: int = 0, max_size: int | None = None
+) -> list[tuple[Scan, Changeset]]:
     with Job() as job, job.explained():
-        found = list(scan(given, first, job, **options))
+        found = list(scan(given, first, job, max_size))
         job.settle()
         return found
 
