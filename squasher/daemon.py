@@ -224,7 +224,9 @@ def remove_unused(identity: str, name: str) -> tuple[str, ...]:
     with _client() as client:
         image = _inspect(client, identity)[1]
         known = (*(image.get("RepoTags") or ()), *(image.get("RepoDigests") or ()))
-        names = [each for each in known if full_name(each) != full_name(_reference(name))]
+        # Containerd's store gives every image a name that is nothing but its own ID.
+        others = [each for each in known if not each.endswith(f"@{image['Id']}")]
+        names = [each for each in others if full_name(each) != full_name(_reference(name))]
         containers = client.containers(all=True, filters={"ancestor": identity})
         used = [f"it is still named {', '.join(names)}"] if names else []
         if containers:

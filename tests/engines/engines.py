@@ -206,6 +206,10 @@ class Docker:
         return [(row["CreatedBy"], row["Comment"]) for row in reversed(rows)]
 
     def image_id(self, ref: str) -> str:
+        return self.identity(ref)
+
+    def identity(self, ref: str) -> str:
+        """Return what the daemon itself calls the ID."""
         return str(self._inspect(ref)["Id"])
 
     def layer_digests(self, ref: str) -> list[str]:
@@ -232,6 +236,40 @@ class Docker:
         self, *argv: str, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None
     ) -> str:
         return self.place.call(*self._words(*argv), stdin=stdin, stdout=stdout)
+
+
+@dataclass(frozen=True)
+class DockerOnContainerd(Docker):
+    """A dockerd whose images are in containerd's store, which docker 29 takes for new installs."""
+
+    @property
+    def name(self) -> str:
+        return f"docker+containerd-{self.place.name}"
+
+    @property
+    def host(self) -> str:
+        return f"unix://{self.place.state}/docker-containerd.sock"
+
+    def tree(self, ref: str) -> Tree:
+        names = self._ctr("images", "ls", "--quiet").split()
+        (name,) = {ref, f"docker.io/{ref}", f"docker.io/library/{ref}"}.intersection(names)
+        with self.place.folder() as mount:
+            self._ctr("images", "mount", name, mount)
+            try:
+                return read_tree(self.place.path(mount))
+            finally:
+                self._ctr("images", "unmount", "--rm", mount)
+
+    def image_id(self, ref: str) -> str:
+        """Return the digest of the config; dockerd itself shows that of the manifest or index."""
+        document = json.loads(self._ctr("content", "get", self.identity(ref)))
+        if "manifests" in document:
+            document = json.loads(self._ctr("content", "get", document["manifests"][0]["digest"]))
+        return str(document["config"]["digest"])
+
+    def _ctr(self, *argv: str) -> str:
+        address = "/run/docker-containerd/containerd/containerd.sock"
+        return self.place.call("ctr", f"--address={address}", "--namespace=moby", *argv)
 
 
 @dataclass(frozen=True)
@@ -329,7 +367,8 @@ class Containerd:
         with archive.open("rb") as stdin:
             printed = self._ctr("images", "import", "-", stdin=stdin)
         lines = [line.split() for line in printed.splitlines()]
-        return [words[1] for words in lines if words[:1] == ["unpacking"]]
+        old = [words[1] for words in lines if words[:1] == ["unpacking"]]
+        return old or [words[0] for words in lines if words[1:] == ["saved"]]
 
     def tree(self, ref: str) -> Tree:
         with self.place.folder() as mount:
@@ -395,7 +434,7 @@ class Umoci:
 
     @property
     def version(self) -> str:
-        umoci = self.place.call("umoci", "--version").split()[-1]
+        umoci = self.place.call("umoci", "--version").split()[2]
         return f"{umoci} skopeo {self.place.call('skopeo', '--version').split()[-1]}"
 
     def load(self, archive: Path) -> list[str]:
@@ -434,9 +473,9 @@ class Umoci:
 
 
 def places() -> list[Place]:
-    """Return the two generations, running or not."""
+    """Return the three generations, oldest first, running or not."""
     folder = Path(os.environ.get("SQUASHER_ENGINES_DIR", "/var/tmp/squasher-engines"))  # noqa: S108
-    return [Place(name, folder / name) for name in ("bookworm", "trixie")]
+    return [Place(name, folder / name) for name in ("bookworm", "trixie", "forky")]
 
 
 def engines() -> list[Engine]:
@@ -444,7 +483,7 @@ def engines() -> list[Engine]:
     found: list[Engine] = []
     for place in places():
         found += [Docker(place), Podman(place), Containerd(place)]
-    return found
+    return [*found, DockerOnContainerd(places()[-1])]
 
 
 def loaders() -> list[Loader]:

@@ -221,7 +221,7 @@ class Maker:
 
 def makers() -> list[Maker]:
     """Return every way."""
-    old, new = places()
+    old, new, newest = places()
     return [
         Maker("docker 20.10 build", old, docker_build),
         Maker("docker 26 build", new, docker_build),
@@ -236,6 +236,14 @@ def makers() -> list[Maker]:
         Maker("skopeo 1.9 oci-archive", old, skopeo("oci-archive")),
         Maker("skopeo 1.18 docker-archive", new, skopeo("docker-archive")),
         Maker("umoci 0.4.7", new, umoci),
+        Maker("docker 28 build", newest, docker_build),
+        Maker("docker 28 commit", newest, docker_commit),
+        Maker("podman 5.8 docker-archive", newest, podman_commit("docker-archive")),
+        Maker("podman 5.8 oci-archive", newest, podman_commit("oci-archive")),
+        Maker("buildah 1.43 oci-archive", newest, buildah("oci-archive")),
+        Maker("skopeo 1.22 oci-archive", newest, skopeo("oci-archive")),
+        Maker("umoci 0.6", newest, umoci),
+        Maker("containerd 2.1", newest, containerd),
         Maker("containerd 1.6", old, containerd),
         Maker("containerd 1.7", new, containerd),
     ]

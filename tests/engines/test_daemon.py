@@ -21,11 +21,6 @@ from tests.engines.tree import differences
 BASE = "example.com/team/base:1.0"
 
 
-def host(docker: Docker) -> str:
-    """Return the address of a dockerd."""
-    return f"unix://{docker.place.state}/docker.sock"
-
-
 def squash(
     docker: Docker, *words: str, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
@@ -33,7 +28,7 @@ def squash(
     clean = {k: v for k, v in os.environ.items() if not k.startswith("DOCKER_")}
     return subprocess.run(
         [sys.executable, "-m", "squasher", *words],
-        env={**clean, **({"DOCKER_HOST": host(docker)} if env is None else env)},
+        env={**clean, **({"DOCKER_HOST": docker.host} if env is None else env)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -67,7 +62,7 @@ def loaded(docker: Docker, tmp_path: Path) -> Docker:
 def exists(docker: Docker, ref: str) -> bool:
     """Tell whether the daemon has an image."""
     try:
-        docker.image_id(ref)
+        docker.identity(ref)
     except EngineError:
         return False
     return True
@@ -75,7 +70,7 @@ def exists(docker: Docker, ref: str) -> bool:
 
 def test_out_of_the_daemon_and_into_it(loaded: Docker) -> None:
     since = time.time_ns()
-    tree, before, layers = loaded.tree(TAG), loaded.image_id(TAG), loaded.layer_digests(TAG)
+    tree, before, layers = loaded.tree(TAG), loaded.identity(TAG), loaded.layer_digests(TAG)
     words = ("--keep-layers", "1", f"docker-daemon:{TAG}", "-o", "docker-daemon:app:small")
     said = done(squash(loaded, *words))
     assert "loaded   Loaded image: app:small" in said
@@ -83,12 +78,12 @@ def test_out_of_the_daemon_and_into_it(loaded: Docker) -> None:
     assert loaded.layer_digests("app:small")[:1] == layers[:1]
     assert len(loaded.layer_digests("app:small")) == 2
     assert differences(tree, loaded.tree("app:small"), stamped_since=since) == []
-    assert loaded.image_id(TAG) == before
+    assert loaded.identity(TAG) == before
 
 
 def test_by_id(loaded: Docker, tmp_path: Path) -> None:
     out = tmp_path / "x.tar"
-    done(squash(loaded, f"docker-daemon:{loaded.image_id(TAG)}", "-o", str(out)))
+    done(squash(loaded, f"docker-daemon:{loaded.identity(TAG)}", "-o", str(out)))
     loaded.prune()
     (ref,) = loaded.load(out)
     assert ref.startswith("sha256:"), "an image that is saved by its ID has no name"
@@ -97,16 +92,16 @@ def test_by_id(loaded: Docker, tmp_path: Path) -> None:
 
 def test_load_takes_over_the_name(loaded: Docker) -> None:
     since = time.time_ns()
-    tree, before = loaded.tree(TAG), loaded.image_id(TAG)
+    tree, before = loaded.tree(TAG), loaded.identity(TAG)
     said = done(squash(loaded, f"docker-daemon:{TAG}", "--load", "--verify"))
     assert f"loaded   Loaded image: {TAG}" in said
-    assert loaded.image_id(TAG) != before
+    assert loaded.identity(TAG) != before
     assert exists(loaded, before), "nobody asked for it to go"
     assert differences(tree, loaded.tree(TAG), stamped_since=since) == []
 
 
 def test_cleanup_removes_the_source(loaded: Docker) -> None:
-    before = loaded.image_id(TAG)
+    before = loaded.identity(TAG)
     done(squash(loaded, f"docker-daemon:{TAG}", "--load", "--cleanup"))
     assert exists(loaded, TAG)
     assert not exists(loaded, before)
@@ -114,7 +109,7 @@ def test_cleanup_removes_the_source(loaded: Docker) -> None:
 
 
 def test_cleanup_leaves_an_image_in_use(loaded: Docker) -> None:
-    before = loaded.image_id(TAG)
+    before = loaded.identity(TAG)
     create = loaded.command("create", "--network=none", TAG, "/bin/tool")
     container = subprocess.run(create, capture_output=True, text=True, check=True).stdout.strip()
     try:
@@ -130,17 +125,17 @@ def test_cleanup_leaves_an_image_in_use(loaded: Docker) -> None:
 def test_cleanup_leaves_an_image_with_other_names(
     loaded: Docker, names: list[str], words: tuple[str, ...]
 ) -> None:
-    before = loaded.image_id(TAG)
+    before = loaded.identity(TAG)
     for name in names:
         subprocess.run(loaded.command("tag", TAG, name), check=True)
     said = done(squash(loaded, *words, f"docker-daemon:{TAG}", "--load", "--cleanup"))
     assert f"warning: the source image stays: it is still named {', '.join(names)}\n" in said
     for name in names:
-        assert loaded.image_id(name) == before
+        assert loaded.identity(name) == before
 
 
 def test_cleanup_takes_the_name_that_was_given(loaded: Docker) -> None:
-    before = loaded.image_id(TAG)
+    before = loaded.identity(TAG)
     words = (f"docker-daemon:{TAG}", "--tag", "app:small", "--load", "--cleanup")
     assert "warning" not in done(squash(loaded, *words))
     assert not exists(loaded, before)
@@ -149,16 +144,16 @@ def test_cleanup_takes_the_name_that_was_given(loaded: Docker) -> None:
 
 
 def test_cleanup_by_id_leaves_an_image_its_only_name(loaded: Docker) -> None:
-    before = loaded.image_id(TAG)
+    before = loaded.identity(TAG)
     said = done(squash(loaded, f"docker-daemon:{before}", "--load", "--cleanup"))
     assert f"warning: the source image stays: it is still named {TAG}\n" in said
-    assert loaded.image_id(TAG) == before
+    assert loaded.identity(TAG) == before
 
 
 def test_cleanup_with_nothing_to_squash(loaded: Docker) -> None:
-    before = loaded.image_id(BASE)
+    before = loaded.identity(BASE)
     done(squash(loaded, f"docker-daemon:{BASE}", "--load", "--cleanup"))
-    assert loaded.image_id(BASE) == before
+    assert loaded.identity(BASE) == before
 
 
 def test_an_image_of_the_daemon_as_the_base(loaded: Docker, tmp_path: Path) -> None:
@@ -204,10 +199,10 @@ def test_the_endpoint(loaded: Docker, way: str, tmp_path: Path) -> None:
     """The contexts are made by docker itself."""
     config = {"DOCKER_CONFIG": str(tmp_path / "config")}
     command = ["/usr/bin/docker", "--config", config["DOCKER_CONFIG"], "context"]
-    settings = ["--docker", f"host={host(loaded)}"]
+    settings = ["--docker", f"host={loaded.host}"]
     subprocess.run([*command, "create", "here", *settings], check=True, capture_output=True)
     env = {
-        "DOCKER_HOST": {**config, "DOCKER_HOST": host(loaded), "DOCKER_CONTEXT": "none"},
+        "DOCKER_HOST": {**config, "DOCKER_HOST": loaded.host, "DOCKER_CONTEXT": "none"},
         "DOCKER_CONTEXT": {**config, "DOCKER_CONTEXT": "here"},
         "current": config,
     }[way]
@@ -219,11 +214,11 @@ def test_the_endpoint(loaded: Docker, way: str, tmp_path: Path) -> None:
 def test_contexts_are_where_docker_puts_them(docker: Docker, tmp_path: Path) -> None:
     """What tests/forms writes as a context is what docker writes."""
     words = ["--config", str(tmp_path), "context", "create", "here", "--docker"]
-    command = ["/usr/bin/docker", *words, f"host={host(docker)}"]
+    command = ["/usr/bin/docker", *words, f"host={docker.host}"]
     subprocess.run(command, check=True, capture_output=True)
     identity = hashlib.sha256(b"here").hexdigest()
     meta = json.loads((tmp_path / "contexts" / "meta" / identity / "meta.json").read_text())
-    assert meta["Endpoints"]["docker"] == {"Host": host(docker), "SkipTLSVerify": False}
+    assert meta["Endpoints"]["docker"] == {"Host": docker.host, "SkipTLSVerify": False}
 
 
 def test_a_daemon_that_is_not_there(loaded: Docker, tmp_path: Path) -> None:

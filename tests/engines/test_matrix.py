@@ -17,7 +17,15 @@ from pathlib import Path
 import pytest
 
 from squasher import cli
-from tests.engines.engines import Docker, EngineError, Loader, Podman, Umoci, loaders
+from tests.engines.engines import (
+    Docker,
+    DockerOnContainerd,
+    EngineError,
+    Loader,
+    Podman,
+    Umoci,
+    loaders,
+)
 from tests.engines.makers import TAG, Maker, copy, makers
 from tests.engines.tree import Tree, differences
 
@@ -166,13 +174,16 @@ def _unpacked(loader: Loader, path: Path) -> Tree:
 
 def refuses(loader: Loader, form: str, compression: str) -> bool:
     """Tell whether an engine is known not to take a form. The README says so too."""
+    if isinstance(loader, DockerOnContainerd):
+        return False
     if isinstance(loader, Docker):
         # The classic store reads manifest.json alone, which an OCI archive has not; docker learnt
         # zstd with version 23.
         old = loader.version.startswith("20.10")
         return form == "oci-archive" or (compression == "zstd" and old)
     # umoci 0.4.7 knows gzip alone.
-    return isinstance(loader, Umoci) and form == "oci" and compression == "zstd"
+    old = isinstance(loader, Umoci) and loader.version.startswith("0.4")
+    return old and form == "oci" and compression == "zstd"
 
 
 # ---------------------------------------------------------------- the matrix

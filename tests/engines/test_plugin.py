@@ -25,13 +25,9 @@ BASE = "example.com/team/base:1.0"
 #: Debian's own clients: another may come first on PATH.
 CLIENTS = {
     "20.10": Path("/usr/bin/docker"),
-    "26": places()[0].state.parent / "root/usr/bin/docker",
+    "26": places()[0].state.parent / "trixie.root/usr/bin/docker",
+    "28": places()[0].state.parent / "forky.root/usr/bin/docker",
 }
-
-
-def host(docker: Docker) -> str:
-    """Return the address of a dockerd."""
-    return f"unix://{docker.place.state}/docker.sock"
 
 
 class Client:
@@ -94,7 +90,7 @@ def succeed(done: subprocess.CompletedProcess[str]) -> str:
 def test_names_of_the_daemon_in_and_out(client: Client, loaded: Docker) -> None:
     since = time.time_ns()
     tree, kept = loaded.tree(TAG), loaded.layer_digests(BASE)
-    done = client("--host", host(loaded), "squash", TAG, "-f", BASE)
+    done = client("--host", loaded.host, "squash", TAG, "-f", BASE)
     assert f"Loaded image: {TAG}" in succeed(done)
     assert done.stdout == ""
     layers = loaded.layer_digests(TAG)
@@ -104,7 +100,7 @@ def test_names_of_the_daemon_in_and_out(client: Client, loaded: Docker) -> None:
 
 def test_ids_in(client: Client, loaded: Docker) -> None:
     identity = loaded.image_id(TAG).removeprefix("sha256:")[:12]
-    done = client("--host", host(loaded), "squash", identity, "-f", BASE, "-t", "app:small")
+    done = client("--host", loaded.host, "squash", identity, "-f", BASE, "-t", "app:small")
     succeed(done)
     assert len(loaded.layer_digests("app:small")) == 2
 
@@ -114,7 +110,7 @@ def test_a_base_by_its_id(client: Client, loaded: Docker, length: int) -> None:
     """As `docker images` shows it, as `docker inspect` does, and without `sha256:`."""
     whole = loaded.image_id(BASE)
     identity = whole if length == 71 else whole.removeprefix("sha256:")[:length]
-    succeed(client("--host", host(loaded), "squash", TAG, "-f", identity, "-t", "app:small"))
+    succeed(client("--host", loaded.host, "squash", TAG, "-f", identity, "-t", "app:small"))
     layers = loaded.layer_digests("app:small")
     assert (layers[:1], len(layers)) == (loaded.layer_digests(BASE), 2)
 
@@ -122,20 +118,20 @@ def test_a_base_by_its_id(client: Client, loaded: Docker, length: int) -> None:
 def test_a_base_of_the_archive_comes_before_the_daemons(
     client: Client, loaded: Docker, tmp_path: Path
 ) -> None:
-    saved = client("--host", host(loaded), "save", "-o", str(tmp_path / "both.tar"), TAG, BASE)
+    saved = client("--host", loaded.host, "save", "-o", str(tmp_path / "both.tar"), TAG, BASE)
     assert saved.returncode == 0, saved.stderr
     kept = loaded.layer_digests(BASE)
-    tag = client("--host", host(loaded), "tag", TAG, BASE)  # not what the archive calls so
+    tag = client("--host", loaded.host, "tag", TAG, BASE)  # not what the archive calls so
     assert tag.returncode == 0, tag.stderr
     words = (str(tmp_path / "both.tar"), "--image", TAG, "-f", BASE, "-t", "app:small")
-    succeed(client("--host", host(loaded), "squash", *words))
+    succeed(client("--host", loaded.host, "squash", *words))
     layers = loaded.layer_digests("app:small")
     assert (layers[:1], len(layers)) == (kept, 2)
 
 
 def test_a_context(client: Client, loaded: Docker) -> None:
     """`--context` wins over DOCKER_HOST, as for docker's own commands."""
-    succeed(client("context", "create", "far", "--docker", f"host={host(loaded)}"))
+    succeed(client("context", "create", "far", "--docker", f"host={loaded.host}"))
     nowhere = {"DOCKER_HOST": "unix:///nowhere.sock"}
     succeed(client("--context", "far", "squash", TAG, "-t", "app:one", **nowhere))
     assert len(loaded.layer_digests("app:one")) == 1
@@ -156,7 +152,7 @@ def test_a_context(client: Client, loaded: Docker) -> None:
 def test_exit_codes_come_through(
     client: Client, loaded: Docker, words: list[str], code: int, message: str
 ) -> None:
-    done = client("--host", host(loaded), "squash", *words)
+    done = client("--host", loaded.host, "squash", *words)
     assert (done.returncode, message in done.stderr) == (code, True), done.stderr
 
 

@@ -202,6 +202,13 @@ def test_cleanup_takes_the_name_that_was_given(daemon: Daemon, words: tuple[str,
     assert not {NAME, ID} & set(daemon.images)
 
 
+def test_cleanup_counts_no_name_that_is_the_id(daemon: Daemon) -> None:
+    """Containerd's store gives one to every image."""
+    daemon.digests[ID] = [f"example.com/team/app@{ID}"]
+    assert "warning: the source image stays" not in done(squash(*CLEAN)).err
+    assert removals(daemon)
+
+
 def test_cleanup_by_id_does_not_take_the_only_name(daemon: Daemon) -> None:
     outcome = done(squash("--no-tag", "--cleanup", "--load", f"docker-daemon:{ID}"))
     assert f"the source image stays: it is still named {NAME}\n" in outcome.err
@@ -209,8 +216,9 @@ def test_cleanup_by_id_does_not_take_the_only_name(daemon: Daemon) -> None:
 
 
 def test_cleanup_takes_no_name_with_a_digest_and_nothing_from_a_container(daemon: Daemon) -> None:
-    daemon.digests[ID] = [f"example.com/team/app@{ID}"]
-    said = f"it is still named example.com/team/app@{ID}"
+    other = f"example.com/team/app@sha256:{'1' * 64}"
+    daemon.digests[ID] = [other, f"example.com/team/app@{ID}"]
+    said = f"it is still named {other}"
     assert f"the source image stays: {said}\n" in done(squash(*CLEAN)).err
     daemon.put(NAME, ID, DIFF_IDS, ARCHIVE)
     daemon.containers[ID] = ["sad_turing"]
