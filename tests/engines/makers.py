@@ -14,7 +14,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.engines.engines import Containerd, Docker, EngineError, Place, Podman, places
+from tests.engines.engines import (
+    Containerd,
+    Docker,
+    DockerOnContainerd,
+    EngineError,
+    Place,
+    Podman,
+    places,
+)
 
 TAG = "example.com/matrix/app:1.0"
 BUSYBOX = Path("/bin/busybox")
@@ -35,6 +43,7 @@ CHANGE = (
     " && chown 10:20 /srv/www/copy && rm /srv/web && mkdir /srv/web && echo 'file' >/srv/web/f"
 )
 AGAIN = "rm -rf /srv/web && ln -s www /srv/web && rm /var/cache/app/d && chmod 700 /var/cache"
+EPOCH = "--build-arg=SOURCE_DATE_EPOCH=1500000000"
 # podman and buildah raise these limits, which some sandboxes forbid even root (CAP_SYS_RESOURCE).
 LIMITS = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024")
 
@@ -84,6 +93,35 @@ def docker_commit(place: Place, out: Path) -> str:
     run(docker.command("start", "--attach", container))
     run(docker.command("commit", container, TAG))
     run(docker.command("rm", container))
+    docker.save(TAG, out)
+    return f"docker-archive:{out}"
+
+
+def buildx(kind: str, *options: str) -> Callable[[Place, Path], str]:
+    """`docker buildx build` with `--output type=KIND`, in a dockerd on containerd's store."""
+
+    def make(place: Place, out: Path) -> str:
+        docker = DockerOnContainerd(place)
+        with place.folder() as folder:
+            shutil.copy2(BUSYBOX, f"{folder}/busybox")
+            Path(folder, "Dockerfile").write_text(DOCKERFILE)
+            output = f"--output=type={kind},dest={folder}/image"
+            words = ("buildx", "build", "--quiet", "--network=none", f"--tag={TAG}", output)
+            run(docker.command(*words, *options, folder))
+            shutil.copyfile(f"{folder}/image", out)
+        return f"{'oci-archive' if kind.startswith('oci') else 'docker-archive'}:{out}"
+
+    return make
+
+
+def buildx_load(place: Place, out: Path) -> str:
+    """`docker buildx build --load` with all that its provenance can say, `docker save`."""
+    docker = DockerOnContainerd(place)
+    with place.folder() as folder:
+        shutil.copy2(BUSYBOX, f"{folder}/busybox")
+        Path(folder, "Dockerfile").write_text(DOCKERFILE)
+        words = ("buildx", "build", "--quiet", "--load", "--network=none", f"--tag={TAG}")
+        run(docker.command(*words, "--provenance=mode=max", folder))
     docker.save(TAG, out)
     return f"docker-archive:{out}"
 
@@ -238,6 +276,12 @@ def makers() -> list[Maker]:
         Maker("umoci 0.4.7", new, umoci),
         Maker("docker 28 build", newest, docker_build),
         Maker("docker 28 commit", newest, docker_commit),
+        Maker("buildx docker-archive", newest, buildx("docker")),
+        Maker("buildx oci-archive", newest, buildx("oci")),
+        Maker("buildx provenance", newest, buildx("oci", "--provenance=mode=max")),
+        Maker("buildx rewrite-timestamp", newest, buildx("oci,rewrite-timestamp=true", EPOCH)),
+        Maker("buildx zstd", newest, buildx("oci,compression=zstd,force-compression=true")),
+        Maker("buildx load", newest, buildx_load),
         Maker("podman 5.8 docker-archive", newest, podman_commit("docker-archive")),
         Maker("podman 5.8 oci-archive", newest, podman_commit("oci-archive")),
         Maker("buildah 1.43 oci-archive", newest, buildah("oci-archive")),

@@ -68,7 +68,10 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     source = maker.make(maker.place, folder / "source")
     reference = folder / "reference.tar"
     # The place of skopeo 1.9 is this system itself.
-    copy(loaders()[0].place, source, f"docker-archive:{reference}:{TAG}")
+    # Not at once: it finds no docker type for zstd.
+    plain = f"dir:{folder / 'plain'}"
+    copy(loaders()[0].place, source, plain, "--dest-decompress")
+    copy(loaders()[0].place, plain, f"docker-archive:{reference}:{TAG}")
     compression = COMPRESSIONS[number % len(COMPRESSIONS)]
     squashed = {form: folder / form for form in FORMS}
     for form, path in squashed.items():
