@@ -207,7 +207,7 @@ def member(
         data, at = content(tar, at, fields[b"size"])
         name, data = expand_sparse(name, data, pax)
     entry_kind, path = whiteout(kind, clean(name))
-    if not path and kind != "dir":
+    if not path and entry_kind == kind != "dir":
         if name.startswith(b"/"):
             raise ModelError(f"{name!r} is the root, and no directory")
         entry_kind = "nameless"
