@@ -32,7 +32,8 @@ def layers_of(image: bytes) -> list[bytes]:
     members = {b"/".join(entry.path): entry for entry in model.read(image)}
     assert len(members) == len(model.read(image)), "a member twice"
     (item,) = json.loads(members[b"manifest.json"].data)
-    config: dict[str, Any] = json.loads(members[item["Config"].encode()].data)
+    text = members[item["Config"].encode()].data.decode("utf-8", "surrogateescape")
+    config: dict[str, Any] = json.loads(text)
     blobs = [members[name.encode()].data for name in item["Layers"]]
     layers = [gzip.decompress(b) if b.startswith(b"\x1f\x8b") else b for b in blobs]
     assert config["rootfs"]["diff_ids"] == ["sha256:" + sha256(layer) for layer in layers]
