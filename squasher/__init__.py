@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any
 from squasher._version import __version__
 
 if TYPE_CHECKING:
-    from squasher._core import SquashReport, open_archive, squash_archive, write
-    from squasher._squash import LayerReport, Options, Squashed, squash
-    from squasher.analysis import (
+    from squasher.analysis.dive import Dive
+    from squasher.analysis.inspection import (
         BaseChoice,
         FolderShare,
         HistoryRow,
@@ -29,15 +28,9 @@ if TYPE_CHECKING:
         PathShare,
         inspect,
     )
-    from squasher.comparison import (
-        ConfigDifference,
-        Difference,
-        Facts,
-        compare,
-        config_differences,
-    )
+    from squasher.api import SquashReport, open_archive, squash_archive, write
+    from squasher.archive.location import Location, parse_location
     from squasher.digest import Digest
-    from squasher.efficiency import Dive
     from squasher.errors import (
         ArchiveError,
         BaseNotFoundError,
@@ -50,16 +43,24 @@ if TYPE_CHECKING:
         UnsupportedImageError,
         UsageError,
     )
-    from squasher.image import Archive, Image, Layer
-    from squasher.location import Location, parse_location
-    from squasher.spec import HistoryEntry, ImageConfig
+    from squasher.image.configs import HistoryEntry, ImageConfig
+    from squasher.image.model import Archive, Image, Layer
+    from squasher.layers.options import Options
+    from squasher.layers.result import LayerReport, Squashed
+    from squasher.layers.squash import squash
+    from squasher.verify.comparison import (
+        ConfigDifference,
+        Difference,
+        Facts,
+        compare,
+        config_differences,
+    )
 
 #: Where the public names live. They are imported when they are first used, so that the command
 #: can print its version or an error without the rest.
 _HOMES = {
-    "squasher._core": ("SquashReport", "open_archive", "squash_archive", "write"),
-    "squasher._squash": ("LayerReport", "Options", "Squashed", "squash"),
-    "squasher.analysis": (
+    "squasher.analysis.dive": ("Dive",),
+    "squasher.analysis.inspection": (
         "BaseChoice",
         "FolderShare",
         "HistoryRow",
@@ -68,15 +69,9 @@ _HOMES = {
         "PathShare",
         "inspect",
     ),
-    "squasher.comparison": (
-        "ConfigDifference",
-        "Difference",
-        "Facts",
-        "compare",
-        "config_differences",
-    ),
+    "squasher.api": ("SquashReport", "open_archive", "squash_archive", "write"),
+    "squasher.archive.location": ("Location", "parse_location"),
     "squasher.digest": ("Digest",),
-    "squasher.efficiency": ("Dive",),
     "squasher.errors": (
         "ArchiveError",
         "BaseNotFoundError",
@@ -89,9 +84,18 @@ _HOMES = {
         "UnsupportedImageError",
         "UsageError",
     ),
-    "squasher.image": ("Archive", "Image", "Layer"),
-    "squasher.location": ("Location", "parse_location"),
-    "squasher.spec": ("HistoryEntry", "ImageConfig"),
+    "squasher.image.configs": ("HistoryEntry", "ImageConfig"),
+    "squasher.image.model": ("Archive", "Image", "Layer"),
+    "squasher.layers.options": ("Options",),
+    "squasher.layers.result": ("LayerReport", "Squashed"),
+    "squasher.layers.squash": ("squash",),
+    "squasher.verify.comparison": (
+        "ConfigDifference",
+        "Difference",
+        "Facts",
+        "compare",
+        "config_differences",
+    ),
 }
 
 __all__ = [

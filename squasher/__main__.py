@@ -1,5 +1,5 @@
 """`python -m squasher` is `squash`."""
 
-from squasher.cli import main
+from squasher.cli.main import main
 
 main()

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 if TYPE_CHECKING:
-    from squasher.image import Image
+    from squasher.image.model import Image
 
 _E = TypeVar("_E", bound="SquasherError")
 

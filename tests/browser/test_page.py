@@ -13,7 +13,8 @@ import pytest
 from axe_core_python.selenium import Axe
 
 import squasher
-from squasher import analysis, page
+from squasher.analysis import inspection
+from squasher.cli import page
 from tests import nasty
 from tests.browser.browser import Browser
 
@@ -24,15 +25,15 @@ SCHEMES = ("light", "dark")
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
 
 
-def _demo() -> list[analysis.Inspection]:
+def _demo() -> list[inspection.Inspection]:
     with squasher.open_archive(str(DEMO)) as archive:
-        return [analysis.inspect(image, source="demo.tar") for image in archive.images]
+        return [inspection.inspect(image, source="demo.tar") for image in archive.images]
 
 
-def _nasty() -> list[analysis.Inspection]:
+def _nasty() -> list[inspection.Inspection]:
     """Return an image whose every text is odd, with names as long and as wide as can be."""
     with squasher.open_archive(io.BytesIO(nasty.image("oci"))) as archive:
-        image = analysis.inspect(archive.images[0], source="שלום " * 30)
+        image = inspection.inspect(archive.images[0], source="שלום " * 30)
     longest = "/".join(["W" * 255] * 15).encode()
     return [
         replace(
@@ -40,18 +41,18 @@ def _nasty() -> list[analysis.Inspection]:
             name=nasty.ALL,
             tags=("w" * 200, "עברית/شيء:1", *nasty.STRINGS.values()),
             platform="x" * 100,
-            wasted=(analysis.PathShare(longest, 10**12, 10**12, 10**6), *image.wasted),
+            wasted=(inspection.PathShare(longest, 10**12, 10**12, 10**6), *image.wasted),
             folders=(
-                analysis.FolderShare(b"", 10**12, 10**12),
-                analysis.FolderShare("שם".encode(), 10**12, 10**12),
+                inspection.FolderShare(b"", 10**12, 10**12),
+                inspection.FolderShare("שם".encode(), 10**12, 10**12),
                 *image.folders[1:],
             ),
-            largest=(analysis.PathShare("שם/قابل".encode(), 10**12, 0, 0), *image.largest),
+            largest=(inspection.PathShare("שם/قابل".encode(), 10**12, 0, 0), *image.largest),
         )
     ]
 
 
-def _several() -> list[analysis.Inspection]:
+def _several() -> list[inspection.Inspection]:
     return [*_demo(), *(replace(each, name="other:1") for each in _demo())]
 
 

@@ -20,7 +20,7 @@ from tests.builders import (
     layer,
     pax,
 )
-from tests.conformance.case import D2, LOWER, D, case
+from tests.conformance.case import LOWER, OTHER_D, D, case
 
 CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")
 CAPABILITY_3 = bytes.fromhex("010000030020000000000000000000000000000000000000")
@@ -605,7 +605,7 @@ ENDS = (
         ONE + pax([(b"k", b"v" * 600)])[:900],
         refused=True,
     ),
-    case("e13", "a layer that occurs twice", LOWER, [File(b"x")], [File(b"x")], [D2]),
+    case("e13", "a layer that occurs twice", LOWER, [File(b"x")], [File(b"x")], [OTHER_D]),
     case(
         "e14",
         "an empty layer that occurs twice, and one in the base",

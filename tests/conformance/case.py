@@ -70,7 +70,7 @@ def case(
 # A directory with attributes of its own, which an engine that resets them makes visible.
 D = Dir(b"d", mode=0o1770, uid=10, gid=20, xattrs={b"user.k": b"v"})
 # The same with other attributes, for layers that change it.
-D2 = Dir(b"d", mode=0o750, uid=11, gid=21, mtime=1_600_000_000 * 10**9)
+OTHER_D = Dir(b"d", mode=0o750, uid=11, gid=21, mtime=1_600_000_000 * 10**9)
 SUB = Dir(b"d/sub", mode=0o711, uid=12)
 LOWER = (
     D,

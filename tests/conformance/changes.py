@@ -15,7 +15,7 @@ from tests.builders import (
     Symlink,
     Whiteout,
 )
-from tests.conformance.case import D2, LIB, LOWER, SUB, D, case
+from tests.conformance.case import LIB, LOWER, OTHER_D, SUB, D, case
 
 # As kaniko spells it.
 SLASH = replace(Dir(b"./", mode=0o711), path=b"/")
@@ -383,7 +383,7 @@ PARENTS = (
         LOWER,
         [File(b"n/x"), Dir(b"n/m"), Dir(b"n", mode=0o700, uid=3)],
     ),
-    case("p04", "a directory entry changes the attributes, the children stay", LOWER, [D2]),
+    case("p04", "a directory entry changes the attributes, the children stay", LOWER, [OTHER_D]),
     case(
         "p05",
         "a directory is entered again without its xattr",
@@ -391,12 +391,12 @@ PARENTS = (
         [replace(D, xattrs={})],
         [D, File(b"d/n")],
     ),
-    case("p06", "a directory changes in two layers: the last entry counts", LOWER, [D2], [D]),
+    case("p06", "a directory changes in two layers: the last entry counts", LOWER, [OTHER_D], [D]),
     case(
         "p06b",
         "a directory changes in one layer, a child comes in the next without it",
         LOWER,
-        [D2],
+        [OTHER_D],
         [File(b"d/n2")],
         warns="implicit-base-directory",
     ),
@@ -510,7 +510,7 @@ PARENTS = (
         "p16",
         "a directory's entry after children in a layer that changes it",
         LOWER,
-        [File(b"d/n"), D2],
+        [File(b"d/n"), OTHER_D],
     ),
     case(
         "p17",

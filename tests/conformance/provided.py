@@ -15,7 +15,7 @@ from tests.builders import (
     Symlink,
     Whiteout,
 )
-from tests.conformance.case import D2, LOWER, SUB, D, case
+from tests.conformance.case import LOWER, OTHER_D, SUB, D, case
 
 A = File(b"d/a", b"lower a")
 Z = [File(b"z")]
@@ -171,7 +171,7 @@ CASES = (
         "d2-changed",
         "a directory changes, what lies below comes again as it was",
         LOWER,
-        [D2, A, SUB, File(b"d/sub/s", b"lower s")],
+        [OTHER_D, A, SUB, File(b"d/sub/s", b"lower s")],
         Z,
     ),
     case(

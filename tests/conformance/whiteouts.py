@@ -14,7 +14,7 @@ from tests.builders import (
     Symlink,
     Whiteout,
 )
-from tests.conformance.case import D2, LIB, LOWER, SUB, D, case
+from tests.conformance.case import LIB, LOWER, OTHER_D, SUB, D, case
 
 WHITEOUTS = (
     case("w01", "a whiteout hides a file", LOWER, [D, Whiteout(b"d/a")]),
@@ -59,21 +59,21 @@ WHITEOUTS = (
         "w09",
         "a directory is whited out and made anew: the old children stay away",
         LOWER,
-        [Whiteout(b"d"), D2, File(b"d/new")],
+        [Whiteout(b"d"), OTHER_D, File(b"d/new")],
         warns="whiteout-and-entry",
     ),
     case(
         "w09-kept-sub",
         "so below a directory that comes back, too",
         LOWER,
-        [Whiteout(b"d"), D2, Dir(b"d/sub"), File(b"d/sub/new")],
+        [Whiteout(b"d"), OTHER_D, Dir(b"d/sub"), File(b"d/sub/new")],
         warns="whiteout-and-entry",
     ),
     case(
         "w10",
         "a directory is made anew, then whited out",
         LOWER,
-        [D2, File(b"d/new"), Whiteout(b"d")],
+        [OTHER_D, File(b"d/new"), Whiteout(b"d")],
         warns="whiteout-and-entry",
     ),
     case(
@@ -168,7 +168,7 @@ WHITEOUTS = (
         "a directory is whited out and comes back with an entry of its own",
         LOWER,
         [Whiteout(b"d")],
-        [D2, File(b"d/n")],
+        [OTHER_D, File(b"d/n")],
     ),
     case(
         "w18c",
@@ -207,7 +207,7 @@ WHITEOUTS = (
         "the directory goes, comes back, goes again",
         LOWER,
         [Whiteout(b"d")],
-        [D2, File(b"d/a", b"v2")],
+        [OTHER_D, File(b"d/a", b"v2")],
         [Whiteout(b"d")],
     ),
     case("w23", "a whiteout written `./.wh.f`", LOWER, [replace(File(b""), path=b"./.wh.f")]),
@@ -261,7 +261,7 @@ WHITEOUTS = (
         "w30",
         "a directory is whited out, made anew, and a child whited out",
         LOWER,
-        [Whiteout(b"d"), D2, Whiteout(b"d/a")],
+        [Whiteout(b"d"), OTHER_D, Whiteout(b"d/a")],
         warns="whiteout-and-entry",
     ),
     case(
@@ -277,7 +277,7 @@ WHITEOUTS = (
         [D, Whiteout(b"d/a")],
         [D, Whiteout(b"d/b")],
     ),
-    case("w33", "a whiteout before the entry of its directory", LOWER, [Whiteout(b"d/a"), D2]),
+    case("w33", "a whiteout before the entry of its directory", LOWER, [Whiteout(b"d/a"), OTHER_D]),
     case(
         "w34",
         "a whiteout of one name of a link group",
@@ -415,14 +415,14 @@ OPAQUE = (
         "o01",
         "an opaque whiteout at the beginning of its directory",
         LOWER,
-        [D2, Opaque(b"d"), File(b"d/n")],
+        [OTHER_D, Opaque(b"d"), File(b"d/n")],
     ),
-    case("o02", "an opaque whiteout at the end", LOWER, [D2, File(b"d/n"), Opaque(b"d")]),
+    case("o02", "an opaque whiteout at the end", LOWER, [OTHER_D, File(b"d/n"), Opaque(b"d")]),
     case(
         "o03",
         "an opaque whiteout in the middle",
         LOWER,
-        [D2, File(b"d/n"), Opaque(b"d"), File(b"d/o")],
+        [OTHER_D, File(b"d/n"), Opaque(b"d"), File(b"d/o")],
     ),
     case(
         "o04",
@@ -476,8 +476,8 @@ OPAQUE = (
         "o10",
         "an opaque directory, and a later layer that adds to it",
         LOWER,
-        [D2, Opaque(b"d"), File(b"d/n")],
-        [D2, File(b"d/a", b"newer")],
+        [OTHER_D, Opaque(b"d"), File(b"d/n")],
+        [OTHER_D, File(b"d/a", b"newer")],
     ),
     case(
         "o11",
@@ -497,21 +497,21 @@ OPAQUE = (
         "o12",
         "an opaque directory twice over",
         LOWER,
-        [D2, Opaque(b"d"), File(b"d/n")],
+        [OTHER_D, Opaque(b"d"), File(b"d/n")],
         [D, Opaque(b"d"), File(b"d/o")],
     ),
     case(
         "o12-then-whiteout",
         "an opaque directory, then a whiteout of it",
         LOWER,
-        [D2, Opaque(b"d"), File(b"d/n")],
+        [OTHER_D, Opaque(b"d"), File(b"d/n")],
         [Whiteout(b"d")],
     ),
     case(
         "o12-then-file",
         "an opaque directory, then a file of its name",
         LOWER,
-        [D2, Opaque(b"d"), File(b"d/n")],
+        [OTHER_D, Opaque(b"d"), File(b"d/n")],
         [File(b"d", b"file")],
     ),
     case(
@@ -550,19 +550,19 @@ OPAQUE = (
         "o16",
         "an opaque whiteout before the entry of its directory",
         LOWER,
-        [Opaque(b"d"), D2, File(b"d/n")],
+        [Opaque(b"d"), OTHER_D, File(b"d/n")],
     ),
     case(
         "o17",
         "an opaque whiteout that is a directory",
         LOWER,
-        [D2, Dir(b"d/.wh..wh..opq"), File(b"d/n")],
+        [OTHER_D, Dir(b"d/.wh..wh..opq"), File(b"d/n")],
     ),
     case(
         "o18",
         "an opaque whiteout that is a symlink",
         LOWER,
-        [D2, Symlink(b"d/.wh..wh..opq", b"x"), File(b"d/n")],
+        [OTHER_D, Symlink(b"d/.wh..wh..opq", b"x"), File(b"d/n")],
     ),
     case(
         "o20",

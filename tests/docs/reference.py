@@ -14,13 +14,20 @@ from collections.abc import Iterator
 import click
 
 import squasher
-from squasher import cli, cli_diff, cli_inspect, errors
-from squasher.report import _DISPUTES
+from squasher import errors
+from squasher.cli import diff as cli_diff
+from squasher.cli import inspect as cli_inspect
+from squasher.cli import main as main_module
+from squasher.cli.report import _DISPUTES
 from tests.docs.blocks import ROOT
 
 FOLDER = ROOT / "docs" / "reference"
 _PART = re.compile(r"(<!-- from the code: ([a-z-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
-_COMMANDS = {"squash": cli.command, "inspect": cli_inspect.command, "diff": cli_diff.command}
+_COMMANDS = {
+    "squash": main_module.command,
+    "inspect": cli_inspect.command,
+    "diff": cli_diff.command,
+}
 
 
 def updated(text: str) -> str:
@@ -139,7 +146,7 @@ def _fields(value: type) -> Iterator[str]:
 
 def main() -> None:
     """Bring the pages up to date."""
-    importlib.import_module("squasher.cli")
+    importlib.import_module("squasher.cli.main")
     for page in sorted(FOLDER.glob("*.md")):
         page.write_text(updated(page.read_text("utf-8")), "utf-8")
 

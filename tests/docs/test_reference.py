@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import squasher
-from squasher import report
+from squasher.cli import report
 from tests.docs import reference
 from tests.docs.blocks import ROOT, name
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from squasher import cli
+from squasher.cli import main
 from tests.engines.engines import (
     Docker,
     DockerOnContainerd,
@@ -78,7 +78,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         # A reference of a layout is for the layout's own tools; elsewhere images have names.
         out = f"{form}:{path}" + (":app" if form == "oci" else "")
         words = ["--quiet", "--verify", "--keep-layers=1", f"--compress={compression}", source]
-        assert cli.run([*words, "-o", out, "-t", TAG]) == 0
+        assert main.run([*words, "-o", out, "-t", TAG]) == 0
     return Made(reference, squashed, compression)
 
 

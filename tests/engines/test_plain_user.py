@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from squasher import cli
+from squasher.cli import main
 from tests import builders, model
 from tests.conformance.check import layers_of
 from tests.engines.engines import Place, places
@@ -104,7 +104,7 @@ def user(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[User]:
         home = Path(folder)
         for form in FORMS:
             out = f"{form}:{home}/{form}" + (":app" if form == "oci" else "")
-            assert cli.run(["-q", "--keep-layers=1", str(source), "-o", out, "-t", TAG]) == 0
+            assert main.run(["-q", "--keep-layers=1", str(source), "-o", out, "-t", TAG]) == 0
         written = model.read((home / "docker-archive").read_bytes())
         (listed,) = (entry.data for entry in written if entry.path == (b"manifest.json",))
         os.chown(home, NOBODY, NOBODY)

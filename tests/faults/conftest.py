@@ -10,7 +10,7 @@ from typing import Protocol
 
 import pytest
 
-from squasher.cli import run
+from squasher.cli.main import run
 from tests.builders import Dir, File, Whiteout, archive, layer
 
 LOWER = layer(Dir(b"etc"), File(b"etc/motd", b"hello\n"), File(b"etc/issue", b"old"))

@@ -9,23 +9,23 @@ from unittest import mock
 
 #: By phase, a function that runs in it; those of "hash" and "unpack" run in other threads.
 PHASES = {
-    "spool": "squasher.store._copied",
-    "documents": "squasher.reader.read",
-    "hash": "squasher.scan._check_plain",
-    "walk": "squasher.scan._walk",
-    "unpack": "squasher.scan._unpack",
-    "merge": "squasher.tree.Tree.apply",
-    "plan": "squasher.merge.Draft.plan",
-    "compare": "squasher._squash.same_content",
-    "compress": "squasher._squash.compress",
-    "hash new": "squasher._squash._new_layer",
-    "lay out": "squasher.writer.lay_out",
-    "begin to write": "squasher.writer._reserve",
-    "write": "squasher.writer._put",
+    "spool": "squasher.archive.source._copied",
+    "documents": "squasher.archive.reader.read",
+    "hash": "squasher.layers.read._check_plain",
+    "walk": "squasher.layers.read._walk",
+    "unpack": "squasher.layers.read._unpack",
+    "merge": "squasher.layers.squash.apply",
+    "plan": "squasher.layers.merge.Draft.plan",
+    "compare": "squasher.layers.squash.same_content",
+    "compress": "squasher.layers.squash.compress",
+    "hash new": "squasher.layers.squash._new_layer",
+    "lay out": "squasher.archive.lay_out.lay_out",
+    "begin to write": "squasher.archive.output_file._reserve",
+    "write": "squasher.archive.output_file._put",
     "finish": "os.fsync",
-    "verify": "squasher.proof.prove",
+    "verify": "squasher.verify.proof.prove",
     "name": "os.replace",
-    "load": "squasher.daemon._client",
+    "load": "squasher.archive.daemon._client",
 }
 
 

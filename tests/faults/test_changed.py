@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 import squasher
-from squasher import reader
+from squasher.archive import reader
+from squasher.archive.location import parse_location
+from squasher.archive.members import FolderStore, TarStore
 from squasher.errors import ArchiveError, PolicyError, SquasherError
-from squasher.image import Archive
-from squasher.job import Progress
-from squasher.location import parse_location
-from squasher.store import FolderStore, TarStore
+from squasher.image.model import Archive
+from squasher.run import Progress
 from tests.builders import File, archive, layer
 from tests.faults.conftest import LOWER
 

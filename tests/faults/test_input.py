@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import squasher
-from squasher.cli import run
+from squasher.cli.main import run
 from squasher.errors import SquasherError
 from tests import model
 from tests.builders import (

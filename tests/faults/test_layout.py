@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 import squasher
-from squasher import writer
+from squasher.archive import layout_folder, output_file
+from squasher.archive.location import Location, parse_location
 from squasher.errors import OutputError, PolicyError
-from squasher.location import Location, parse_location
-from squasher.spec import REF_NAME
+from squasher.image.manifests import REF_NAME
 from tests.builders import sha256
 
 
@@ -126,7 +126,7 @@ def test_a_signal_that_comes_when_the_index_is_there(
         if (layout / "index.json").exists():
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(writer, "_sync_folder", interrupted)
+    monkeypatch.setattr(output_file, "_sync_folder", interrupted)
     with pytest.raises(KeyboardInterrupt):
         squasher.squash_archive(image, to(layout, "one"))
     assert names(layout) == ["one"]
@@ -165,7 +165,7 @@ def test_a_damaged_blob_that_is_replaced_stays_so_after_a_failure(
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(writer, "_merged_index", full)
+    monkeypatch.setattr(layout_folder, "_merged_index", full)
     with pytest.raises(OSError, match="No space left"):
         squasher.squash_archive(image, to(folder, "one"))
     assert {path: path.read_bytes() for path in blobs(folder)} == whole
@@ -177,7 +177,7 @@ def test_verify_reads_what_lies_in_the_folder(
     squasher.squash_archive(image, to(folder, "one"), keep_layers=1)
     index = (folder / "index.json").read_bytes()
     damage(max(blobs(folder), key=lambda path: path.stat().st_size))
-    monkeypatch.setattr(writer, "_is_whole", lambda *arguments: True)
+    monkeypatch.setattr(layout_folder, "_is_whole", lambda *arguments: True)
     with pytest.raises(PolicyError, match=r"^not verified: .*expected sha256:"):
         squasher.squash_archive(image, to(folder, "two"), keep_layers=1, verify=True)
     assert (folder / "index.json").read_bytes() == index

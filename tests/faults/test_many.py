@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 import squasher
-from squasher import store
-from squasher.content import Content, Extent
+from squasher.archive import members as members_module
+from squasher.archive.members import FolderFile, FolderStore, OpenFiles
+from squasher.blobs.content import Content, Extent
 from squasher.errors import ArchiveError
-from squasher.job import Job
+from squasher.run import Job
 from tests.builders import File, image_config, layer, outer_tar, sha256
 from tests.faults.command import error_line, squash
 from tests.faults.conftest import Here
@@ -178,12 +179,12 @@ def open_files() -> int:
 
 
 def test_few_files_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "_OPEN_MAX", 3)
+    monkeypatch.setattr(members_module, "_OPEN_MAX", 3)
     for i in range(9):
         (tmp_path / f"{i}").write_bytes(b"%d" % i)
     with Job() as job:
         before = open_files()
-        found = store.FolderStore(str(tmp_path), job)
+        found = FolderStore(str(tmp_path), job)
         contents = [found.content(f"{i}") for i in range(9)]
         assert open_files() == before
         for _ in range(2):
@@ -198,8 +199,8 @@ def test_two_read_one_file(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"12")
     with Job() as job:
         before = open_files()
-        files = store._OpenFiles()
-        file = store._FolderFile(str(tmp_path / "f"), files)
+        files = OpenFiles()
+        file = FolderFile(str(tmp_path / "f"), files)
         with (
             files.opened(file._path, file._state) as one,
             files.opened(file._path, file._state) as two,
@@ -215,7 +216,7 @@ def test_a_file_that_is_another_one_when_it_is_opened_again(change: str, tmp_pat
     path.write_bytes(b"12")
     os.utime(path, (1, 1))
     with Job() as job:
-        content = store.FolderStore(str(tmp_path), job).content("f")
+        content = FolderStore(str(tmp_path), job).content("f")
         content.check()
         if change == "write":
             path.write_bytes(b"34")
@@ -298,7 +299,7 @@ def test_what_is_opened_by_its_name(make: Callable[[Path], None], tmp_path: Path
     """It may have been exchanged since it was found."""
     make(tmp_path / "f")
     with Job() as job, pytest.raises(ArchiveError, match="f: cannot be read: it is no regular"):
-        store.FolderStore(str(tmp_path), job).content("f")
+        FolderStore(str(tmp_path), job).content("f")
 
 
 @pytest.mark.parametrize("make", NO_FILES)

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 import squasher
-from squasher.cli import run
+from squasher.cli.main import run
 from tests.builders import File, archive, layer
 from tests.faults.command import COMMAND, environment, error_line, failed, lacking, squash
 from tests.faults.conftest import IMAGE, LOWER

@@ -18,7 +18,7 @@ from unittest import mock
 
 import pytest
 
-from squasher.cli import run
+from squasher.cli.main import run
 from tests.builders import Dir, File, archive, layer
 from tests.faults.command import error_line, lacking
 from tests.faults.conftest import LOWER, MIDDLE, UPPER

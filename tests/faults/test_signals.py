@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from squasher.cli import run
+from squasher.cli.main import run
 from tests.builders import File, archive, layer
 from tests.faults.command import error_line, pending, start, waits
 from tests.faults.conftest import IMAGE, LOWER

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-from squasher import cli
+from squasher.cli import main
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def squash(*arguments: str | Path, stdin: bytes = b"", docker: bool = False) -> 
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
-        code = cli.run([str(word) for word in arguments], docker=docker)
+        code = main.run([str(word) for word in arguments], docker=docker)
     out.flush()
     buffer = out.buffer
     assert isinstance(buffer, io.BytesIO)

@@ -1,4 +1,4 @@
-"""Read an archive or a layout back as a careful loader would, and require that all of it fits.
+"""Read an archive or a layout back as a careful loader would; require that all of it fits (I2).
 
 Nothing here is shared with the package. Every descriptor must lead to a blob of its digest and
 size, every layer must hash to its diff_id, no blob may be there that nothing leads to, and

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 import squasher
-from squasher import store
-from squasher.image import chain_ids
+from squasher.archive import source
+from squasher.image.model import chain_ids
 from tests.builders import sha256
 from tests.forms import result
 from tests.forms.command import Done, done, failed, squash
@@ -320,7 +320,7 @@ def test_a_base_that_is_copied_is_not_hashed(
             hashed.append(len(data))
             self._hash.update(data)
 
-    monkeypatch.setattr(store, "hashlib", SimpleNamespace(sha256=Hash))
+    monkeypatch.setattr(source, "hashlib", SimpleNamespace(sha256=Hash))
     path, data = tmp_path / "base", base_archive()
     if form == "compressed":
         path.write_bytes(gzip.compress(data))

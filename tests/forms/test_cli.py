@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import squasher
-from squasher import cli, terminal
+from squasher.cli import main, signals
 from tests.builders import Dir, File, Hardlink, archive, layer
 from tests.forms.command import failed, squash
 from tests.forms.shapes import LAYERS
@@ -31,8 +31,8 @@ def test_a_signal_ends_it_and_handlers_are_as_they_were(
         time.sleep(5)
         return 0
 
-    monkeypatch.setattr(cli, "_run", waits)
-    assert cli.run([]) == 128 + number
+    monkeypatch.setattr(main, "_run", waits)
+    assert main.run([]) == 128 + number
     assert signal.getsignal(number) is before
     assert capsys.readouterr().err == f"squash: interrupted by {name}\n"
 
@@ -41,10 +41,10 @@ def test_a_signal_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """It can come as soon as one of them is taken."""
 
     def interrupted() -> Callable[[], None]:
-        raise terminal.Interrupted(signal.SIGTERM)
+        raise signals.Interrupted(signal.SIGTERM)
 
-    monkeypatch.setattr(terminal, "take_signals", interrupted)
-    assert cli.run([]) == 143
+    monkeypatch.setattr(signals, "take_signals", interrupted)
+    assert main.run([]) == 143
 
 
 def test_another_thread_than_the_first_takes_no_signals() -> None:
@@ -57,11 +57,11 @@ def test_another_thread_than_the_first_takes_no_signals() -> None:
 
 def test_main_exits(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        cli.main(["--version"])
+        main.main(["--version"])
     assert caught.value.code == 0
     monkeypatch.setattr(sys, "argv", ["squash", "--version"])
     with pytest.raises(SystemExit):
-        cli.main()
+        main.main()
     assert capsys.readouterr().out == f"squash {squasher.__version__}\n" * 2
 
 
@@ -75,7 +75,7 @@ def test_help_that_cannot_be_written(
 ) -> None:
     with open("/dev/full", "w") as full:
         monkeypatch.setattr(sys, "stdout", full)
-        assert cli.run(words) == 6
+        assert main.run(words) == 6
     assert capsys.readouterr().err.startswith("squash: stdout: cannot be written: No space")
 
 
@@ -87,7 +87,7 @@ def test_help_that_nobody_reads(
     os.close(reader)
     with os.fdopen(writer, "w") as unread:
         monkeypatch.setattr(sys, "stdout", unread)
-        assert cli.run(words) == 0
+        assert main.run(words) == 0
     assert not capsys.readouterr().err
 
 

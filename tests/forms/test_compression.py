@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from squasher import job
+from squasher import tasks
 from tests.builders import File, archive, layer
 from tests.forms import result
 from tests.forms.command import done, squash
@@ -72,7 +72,7 @@ def big() -> bytes:
 def test_threads_change_nothing(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     results = set()
     for threads in (1, 4):
-        monkeypatch.setattr(job, "_THREADS", threads)
+        monkeypatch.setattr(tasks, "_THREADS", threads)
         results.add(done(squash("--compress", how, "--format", "oci", stdin=big())).out)
     assert len(results) == 1
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import squasher
-from squasher.location import parse_location
+from squasher.archive.location import parse_location
 from tests.builders import sha256
 from tests.forms import result
 from tests.forms.command import done, failed, squash
@@ -506,7 +506,7 @@ def test_no_read_times_out(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_stream_is_read_in_pieces_of_any_size() -> None:
-    from squasher.daemon import _Chunks
+    from squasher.archive.daemon import _Chunks
 
     stream = _Chunks([b"abc", b"defgh"])
     assert stream.readable()

@@ -15,8 +15,8 @@ import jsonschema
 import pytest
 
 import squasher
-from squasher import cli_diff
-from squasher.comparison import config_differences
+from squasher.cli import diff as cli_diff
+from squasher.verify.comparison import config_differences
 from tests import nasty
 from tests.builders import Char, Dir, Fifo, File, Hardlink, Member, Symlink, archive, layer
 from tests.forms.command import Done, done, failed, squash

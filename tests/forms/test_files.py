@@ -13,7 +13,7 @@ import pytest
 from backports import zstd
 
 import squasher
-from squasher.location import Location, parse_location
+from squasher.archive.location import Location, parse_location
 from tests.forms import result
 from tests.forms.command import done, failed, squash
 from tests.forms.samples import (

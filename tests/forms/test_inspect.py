@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 import squasher
-from squasher.terminal import columns
+from squasher.cli.texts import columns
 from tests.builders import Dir, File, Hardlink, Opaque, Whiteout, archive, layer
 from tests.forms.command import Done, done, failed, squash
 

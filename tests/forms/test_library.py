@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import squasher
-from squasher.location import parse_location
+from squasher.archive.location import parse_location
 from tests.builders import archive
 from tests.forms import result
 from tests.forms.samples import (

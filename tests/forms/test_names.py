@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import squasher
-from squasher.location import parse_location
+from squasher.archive.location import parse_location
 from tests.builders import File, Hardlink, archive, layer
 from tests.forms import result
 from tests.forms.command import done, failed, squash

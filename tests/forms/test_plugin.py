@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 
 import squasher
-from squasher import cli
+from squasher.cli import main
 from tests import builders
 from tests.builders import sha256
 from tests.forms import result
@@ -163,10 +163,10 @@ def test_the_entry_point_sees_who_calls(monkeypatch: pytest.MonkeyPatch) -> None
         called.append((arguments, docker))
         return 7
 
-    monkeypatch.setattr(cli, "run", run)
+    monkeypatch.setattr(main, "run", run)
     monkeypatch.setattr(sys, "argv", ["/x/docker-squash", "squash", "app"])
     for caller in ("docker", ""):
         monkeypatch.setenv("DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND", caller)
         with pytest.raises(SystemExit, match="7"):
-            cli.main()
+            main.main()
     assert called == [(["squash", "app"], True), (["squash", "app"], False)]

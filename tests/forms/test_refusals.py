@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from squasher import spec, store
+from squasher.archive import source
+from squasher.image import documents
 from tests.builders import Dir, Fifo, File, Symlink, layer, outer_tar, sha256
 from tests.forms.command import failed, squash
 from tests.forms.shapes import (
@@ -167,7 +168,7 @@ def test_a_layout_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.Monke
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     (tmp_path / "index.json").touch()
-    monkeypatch.setattr(store, "open_regular", forbidden)
+    monkeypatch.setattr(source, "open_regular", forbidden)
     assert "index.json: cannot be read: Permission denied" in failed(squash(tmp_path), 3)
 
 
@@ -329,7 +330,7 @@ def test_indexes_inside_each_other_without_end() -> None:
 
 
 def test_documents_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spec, "DOCUMENT_MAX", len(SAMPLE) - 1)
+    monkeypatch.setattr(documents, "DOCUMENT_MAX", len(SAMPLE) - 1)
     assert f"a document of {len(SAMPLE)} bytes" in refused(plain(SAMPLE, LAYERS), 5)
 
 

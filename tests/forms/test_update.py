@@ -12,8 +12,8 @@ import jsonschema
 import pytest
 
 import squasher
-from squasher import _core
-from squasher import _squash as squash_module
+from squasher import api
+from squasher.layers.squash import begin
 from tests.builders import Dir, File, Whiteout, archive, layer, sha256
 from tests.forms import result
 from tests.forms.command import done, failed, squash
@@ -185,7 +185,7 @@ def test_the_library_takes_one_base(previous: Path) -> None:
 def test_verify_catches_another_previous_image(
     previous: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = squash_module.begin
+    real = begin
 
     def wrong(*arguments: Any, **options: Any) -> squasher.Squashed:
         made = real(*arguments, **options)
@@ -196,6 +196,6 @@ def test_verify_catches_another_previous_image(
             update=replace(made.update, previous=replace(below, layers=below.layers[::-1])),
         )
 
-    monkeypatch.setattr(_core, "begin", wrong)
+    monkeypatch.setattr(api, "begin", wrong)
     line = failed(squash("--onto", previous, "--verify", stdin=IMAGE), 1)
     assert "not verified" in line

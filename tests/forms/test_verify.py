@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 import squasher
-from squasher import _squash, writer
-from squasher.content import Content
-from squasher.image import Blob
+from squasher.archive import lay_out, output_file
+from squasher.blobs.content import Content
+from squasher.image.model import Blob
+from squasher.layers import squash as squash_module
 from tests.forms import result
 from tests.forms.command import done, failed, squash
 from tests.forms.samples import (
@@ -51,17 +52,17 @@ def plant_byte(patch: pytest.MonkeyPatch) -> None:
             yield chunk.replace(b"hello again", b"hello ag\0in")
 
     for name in ("chunks", "_counted"):
-        patch.setattr(writer, name, partial(wrong, getattr(writer, name)))
+        patch.setattr(output_file, name, partial(wrong, getattr(output_file, name)))
 
 
 def plant_merge(patch: pytest.MonkeyPatch) -> None:
     """Take files for the same that are not: the new one is left out."""
-    patch.setattr(_squash, "same_content", lambda pairs, uppers, lowers: set(pairs))
+    patch.setattr(squash_module, "same_content", lambda pairs, uppers, lowers: set(pairs))
 
 
 def plant_kept(patch: pytest.MonkeyPatch) -> None:
     """Write the kept layer otherwise: the same files, but another blob."""
-    real = writer.lay_out
+    real = lay_out.lay_out
 
     def wrong(found: squasher.Archive, *arguments: Any, **options: Any) -> Any:
         (first, *rest), image = found.images[0].layers, found.images[0]
@@ -71,18 +72,18 @@ def plant_kept(patch: pytest.MonkeyPatch) -> None:
         other = replace(image, layers=(replace(first, blob=blob, descriptor={}), *rest))
         return real(replace(found, images=(other,)), *arguments, **options)
 
-    patch.setattr(writer, "lay_out", wrong)
+    patch.setattr(lay_out, "lay_out", wrong)
 
 
 def plant_image(patch: pytest.MonkeyPatch) -> None:
     """Write another image."""
-    real = writer.lay_out
+    real = lay_out.lay_out
 
     def wrong(found: squasher.Archive, *arguments: Any, **options: Any) -> Any:
         other = replace(found.images[0], config=replace(found.images[0].config, raw=ARM))
         return real(replace(found, images=(other,)), *arguments, **options)
 
-    patch.setattr(writer, "lay_out", wrong)
+    patch.setattr(lay_out, "lay_out", wrong)
 
 
 @pytest.mark.parametrize(

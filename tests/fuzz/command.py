@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import squasher
-from squasher.compression import decompress
-from squasher.content import ContentReader
+from squasher.blobs.compression import decompress
+from squasher.blobs.content import ContentReader
 from tests import generator, model
 from tests.builders import archive, outer_tar, sha256
 from tests.conformance.check import check_merged, comparable

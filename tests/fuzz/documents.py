@@ -9,10 +9,10 @@ import json
 import re
 from collections.abc import Iterator
 
-from squasher import platforms, spec
 from squasher.digest import Digest
 from squasher.errors import DocumentError, SquasherError, UnsupportedImageError
-from squasher.image import rows
+from squasher.image import configs, documents, manifests, platforms, references
+from squasher.image.model import rows
 from tests.fuzz.walk import require_ours
 from tests.fuzz.wire import Dice
 
@@ -33,16 +33,16 @@ def one(data: bytes) -> None:
             case "config":
                 edited(text, count, time, mode)
             case "manifest.json":
-                for item in spec.parse_manifest_json(text):
+                for item in manifests.parse_manifest_json(text):
                     for tag in item.tags:
                         named(tag)
             case "index":
-                index = spec.parse_document(text, "index.json")
-                for pointer in spec.parse_index(index, "index.json"):
-                    spec.dump(pointer.document).encode()
+                index = manifests.parse_document(text, "index.json")
+                for pointer in manifests.parse_index(index, "index.json"):
+                    documents.dump(pointer.document).encode()
             case "manifest":
-                manifest = spec.parse_document(text, "manifest")
-                spec.dump(spec.parse_manifest(manifest, "manifest").document).encode()
+                manifest = manifests.parse_document(text, "manifest")
+                documents.dump(manifests.parse_manifest(manifest, "manifest").document).encode()
             case _:
                 named(text.decode("utf-8", "replace"))
     except (DocumentError, UnsupportedImageError) as error:
@@ -51,18 +51,18 @@ def one(data: bytes) -> None:
 
 def named(tag: str) -> None:
     """Require of a name what docker does with it: completing and shortening say the same name."""
-    whole = spec.normalise_tag(tag)
+    whole = references.normalise_tag(tag)
     if whole is None:
         return
-    assert spec.normalise_tag(whole) == whole
-    full = spec.full_name(whole)
-    assert spec.full_name(full) == full
-    assert spec.same_name(spec.short_name(full), tag)
+    assert references.normalise_tag(whole) == whole
+    full = references.full_name(whole)
+    assert references.full_name(full) == full
+    assert references.same_name(references.short_name(full), tag)
 
 
 def edited(text: bytes, count: int, time: str | None, mode: str) -> None:
     """Edit a config as squashing does; require that it reads as asked and keeps all else."""
-    config = spec.parse_config(text)
+    config = configs.parse_config(text)
     for platform in PLATFORMS:
         platforms.same(platform, config.platform)
     str(config.platform)
@@ -73,8 +73,8 @@ def edited(text: bytes, count: int, time: str | None, mode: str) -> None:
     history = None
     if mode != "absent" and config.history is not None:
         kept = config.history[: count if mode == "drop" else None]
-        history = (*map(spec.emptied, kept), spec.history_entry(time or config.created, "m"))
-    new = spec.edit_config(config, IDS[:count], history, time)
+        history = (*map(configs.emptied, kept), configs.history_entry(time or config.created, "m"))
+    new = configs.edit_config(config, IDS[:count], history, time)
     assert new.diff_ids == IDS[:count]
     assert new.created == (config.created if time is None else time)
     expected = config.history if history is None else history

@@ -9,7 +9,9 @@ from random import Random
 
 import pytest
 
-from squasher import merge, spec, tarstream
+from squasher.image import configs
+from squasher.layers import merge
+from squasher.tar import headers, writer
 from tests.builders import Dir, File, layer
 from tests.conformance.corpus import CASES
 from tests.fuzz import command, documents, seeds, walk
@@ -86,13 +88,13 @@ def each(one: Callable[[bytes], None], inputs: Iterable[bytes]) -> None:
 
 
 def test_a_fault_in_the_walk_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tarstream, "owner", lambda mode, uid, gid: (mode & 0o777, uid, gid))
+    monkeypatch.setattr(headers, "owner", lambda mode, uid, gid: (mode & 0o777, uid, gid))
     with pytest.raises(AssertionError):
         each(walk.one, seeds.walk())
 
 
 def test_a_fault_in_editing_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spec, "BUILDKIT_CACHE", "architecture")
+    monkeypatch.setattr(configs, "BUILDKIT_CACHE", "architecture")
     with pytest.raises(AssertionError):
         each(documents.one, seeds.documents())
 
@@ -102,7 +104,7 @@ def test_a_fault_in_merging_is_noticed(monkeypatch: pytest.MonkeyPatch, how: int
     def forgetful(path: bytes, *arguments: object, **more: object) -> bytes:
         return header(path, *arguments, **{**more, "mtime": 1})  # type: ignore[arg-type]
 
-    header = tarstream.header
+    header = writer.header
     monkeypatch.setattr(merge, "header", forgetful)
     with pytest.raises(AssertionError):
         each(command.one, (seed for seed in seeds.command() if seed[0] == how))

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from itertools import cycle
 
 from squasher.errors import ArchiveError, SquasherError
-from squasher.tarstream import Changeset, Entry, LayerWalk, members
+from squasher.tar.entry import Changeset, Entry
+from squasher.tar.members import members
+from squasher.tar.walk import LayerWalk
 from tests import model
 from tests.fuzz.wire import Dice, expand, mended
 

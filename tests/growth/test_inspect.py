@@ -10,9 +10,9 @@ from typing import BinaryIO
 import pytest
 
 import squasher
-from squasher import scan
-from squasher.scan import Scan
-from squasher.tarstream import Pair
+from squasher.layers import content
+from squasher.layers.content import Scan
+from squasher.tar.entry import Pair
 from tests.builders import Dir, File, Whiteout, archive, layer
 from tests.growth.test_growth import (
     Layers,
@@ -60,7 +60,7 @@ def test_a_pair_of_contents_is_compared_once_for_all_bases(
     files = [Dir(b"d"), *(File(b"d/%d" % i, b"%d" % i) for i in range(50))]
     touched = [Dir(b"d"), Whiteout(b"d/7"), File(b"d/8", b"new"), File(b"d/9", b"9")]
     compared: Counter[tuple[int, int, int, int]] = Counter()
-    real = scan.same_content
+    real = content.same_content
 
     def counting(
         pairs: Iterable[Pair], uppers: Sequence[Scan], lowers: Sequence[Scan]
@@ -69,7 +69,7 @@ def test_a_pair_of_contents_is_compared_once_for_all_bases(
         compared.update((x.source, x.data, b.source, b.data) for x, b in pairs)
         return real(pairs, uppers, lowers)
 
-    monkeypatch.setattr("squasher.analysis.same_content", counting)
+    monkeypatch.setattr("squasher.analysis.inspection.same_content", counting)
     layers = [*([layer(*files)] * 5), layer(*touched), layer(*files[:20]), layer(File(b"z"))]
     inspect(io.BytesIO(archive(layers)))
     assert compared

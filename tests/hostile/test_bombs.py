@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from backports import zstd
 
-from squasher import spec
+from squasher.image import configs, documents
 from tests.builders import File, header, image_config, layer
 from tests.faults.command import COMMAND, environment, error_line
 from tests.hostile.case import GOOD, docker, dump, item
@@ -119,8 +119,8 @@ def test_what_a_document_weighs_at_most(document: bytes) -> None:
     config = b'{"rootfs":{"diff_ids":[]},"history":[%b],"x":%b}'
     rows = document[1:-1] if document[1:2] == b"{" else b""
     for times, data, read in (
-        (1, document, spec.load),
-        (2, config % (rows, document), spec.parse_config),
+        (1, document, documents.load),
+        (2, config % (rows, document), configs.parse_config),
     ):
         tracemalloc.start()
         try:
@@ -128,9 +128,9 @@ def test_what_a_document_weighs_at_most(document: bytes) -> None:
             now, most = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-        assert most <= times * spec.weight(data)
-        if isinstance(found, spec.ImageConfig):
-            assert now <= spec.kept_weight(found)
+        assert most <= times * documents.weight(data)
+        if isinstance(found, configs.ImageConfig):
+            assert now <= configs.kept_weight(found)
 
 
 def test_paths_that_nobody_spelled(tmp_path: Path) -> None:

@@ -26,13 +26,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 from unittest import mock
 
-from squasher import _core, _squash, spec, writer
-from squasher._squash import Squashed
-from squasher.content import Content
+from squasher import api
+from squasher.archive import output_file
+from squasher.archive.lay_out import Written
+from squasher.blobs.content import Content
 from squasher.digest import Digest
-from squasher.image import Blob, Image, Layer
-from squasher.merge import Draft
-from squasher.writer import Written
+from squasher.image import configs, documents, manifests
+from squasher.image.model import Blob, Image, Layer
+from squasher.layers import squash
+from squasher.layers.merge import Draft
+from squasher.layers.result import Squashed
 from tests import model
 from tests.builders import Member, layer
 
@@ -161,14 +164,14 @@ def _chunks(found: Planted, real: Any) -> Any:
 
 #: Where each value is handed on: the module or class, the name in it, what stands in for it.
 _SEAMS: dict[Seam, tuple[Any, str, Callable[[Planted, Any], Any]]] = {
-    "merge": (_squash, "Draft", _merge),
-    "same": (_squash, "same_content", _same),
+    "merge": (squash, "Draft", _merge),
+    "same": (squash, "same_content", _same),
     "plan": (Draft, "plan", _plan),
-    "layer": (_core, "begin", _layer),
-    "image": (_core, "begin", _image),
-    "tags": (writer, "lay_out", _tags),
-    "written": (writer, "lay_out", _written),
-    "chunks": (writer, "chunks", _chunks),
+    "layer": (api, "begin", _layer),
+    "image": (api, "begin", _image),
+    "tags": (output_file, "lay_out", _tags),
+    "written": (output_file, "lay_out", _written),
+    "chunks": (output_file, "chunks", _chunks),
 }
 
 
@@ -210,7 +213,7 @@ def nodes_of(layers: Sequence[bytes]) -> dict[bytes, model.Node]:
 def with_new_layer(image: Image, tar: bytes) -> Image:
     """Return the squashed image with this as its new layer, all digests right."""
     digest = Digest.of(tar)
-    media_type = spec.OCI_LAYER
+    media_type = manifests.OCI_LAYER
     new = Layer(digest, Blob(Content((tar,)), media_type, digest))
     return with_layers(image, [*image.layers[:-1], new])
 
@@ -218,12 +221,12 @@ def with_new_layer(image: Image, tar: bytes) -> Image:
 def with_layers(image: Image, layers: Sequence[Layer]) -> Image:
     """Return the image with these layers, all diff_ids right."""
     diff_ids = [layer.diff_id for layer in layers]
-    config = spec.edit_config(image.config, diff_ids, image.config.history, None)
+    config = configs.edit_config(image.config, diff_ids, image.config.history, None)
     return replace(image, config=config, layers=tuple(layers))
 
 
 def with_config(image: Image, edit: Callable[[dict[str, Any]], object]) -> Image:
     """Return the image with its config's document edited."""
-    document = spec.as_object(spec.load(image.config.raw, "config"), "config")
+    document = documents.as_object(documents.load(image.config.raw, "config"), "config")
     edit(document)
-    return replace(image, config=spec.parse_config(spec.dump(document).encode()))
+    return replace(image, config=configs.parse_config(documents.dump(document).encode()))

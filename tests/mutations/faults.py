@@ -1,4 +1,4 @@
-"""The table of all faults."""
+"""The table of all faults; I3 is that `--verify` sees them."""
 
 from __future__ import annotations
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from squasher.content import Content
+from squasher.archive.lay_out import Written
+from squasher.blobs.content import Content
 from squasher.digest import Digest
-from squasher.writer import Written
 from tests.builders import Member, layer
 from tests.mutations.fault import VERIFY, Fault, members
 

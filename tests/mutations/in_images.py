@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from squasher.content import Content
+from squasher.blobs.content import Content
 from squasher.digest import Digest
-from squasher.image import Archive, Blob, Image, Layer
+from squasher.image.model import Archive, Blob, Image, Layer
 from tests.builders import layer
 from tests.mutations.fault import VERIFY, Fault, members, unpacked, with_config, with_layers
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from squasher.merge import MergePlan, Piece, Span
-from squasher.tree import Tree
+from squasher.layers.plan import MergePlan, Piece, Span
+from squasher.layers.tree import Tree
 from tests.mutations.fault import Fault
 from tests.mutations.in_layers import NEEDLESS, corpus
 

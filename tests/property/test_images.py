@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import squasher
 from squasher.digest import Digest
-from squasher.spec import edit_config, parse_config
+from squasher.image.configs import edit_config, parse_config
 from tests.builders import File, archive, layer
 from tests.generator import random_image
 
@@ -44,7 +44,7 @@ others = st.dictionaries(keys, values, max_size=4).filter(
 def test_editing_a_config_leaves_all_other_bytes(
     before: dict[str, Any], inside: dict[str, Any], indent: Any, ascii_: bool, random: Any
 ) -> None:
-    """Promise 4: every key stays as it was, byte-exact numbers included."""
+    """I1, promise 4: every key stays as it was, byte-exact numbers included."""
     ids = [str(Digest.of(bytes([n]))) for n in range(3)]
     inside.pop("diff_ids", None)
     members = [*before.items(), ("rootfs", {**inside, "diff_ids": "@ids"}), ("created", "@time")]

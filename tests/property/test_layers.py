@@ -10,19 +10,10 @@ from hypothesis import strategies as st
 
 import squasher
 from squasher.errors import ArchiveError
-from squasher.paths import classify, clean
-from squasher.tarstream import (
-    BLK,
-    CHR,
-    DIR,
-    FIFO,
-    LINK,
-    REG,
-    SYM,
-    Changeset,
-    LayerWalk,
-    header,
-)
+from squasher.tar.entry import BLK, CHR, DIR, FIFO, LINK, REG, SYM, Changeset
+from squasher.tar.paths import classify, clean
+from squasher.tar.walk import LayerWalk
+from squasher.tar.writer import header
 from tests import model
 from tests.builders import archive, layer
 from tests.conformance.check import comparable, layers_of

@@ -25,7 +25,7 @@ from typing import Any
 
 import pytest
 
-from squasher.tarstream import LayerWalk
+from squasher.tar.walk import LayerWalk
 from tests import model
 from tests.builders import archive
 from tests.conformance.check import layers_of, squash

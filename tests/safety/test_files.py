@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from squasher.archive.output_file import put
 from squasher.errors import OutputError
-from squasher.writer import put
 from tests.faults.conftest import IMAGE, Here, here
 
 __all__ = ["here"]

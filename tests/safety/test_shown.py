@@ -12,7 +12,7 @@ import pytest
 from cmarkgfm.cmark import Options
 
 import squasher
-from squasher import report
+from squasher.cli import report
 from squasher.errors import SquasherError
 from tests import nasty
 from tests.faults.conftest import Here, here

@@ -1,4 +1,4 @@
-"""squasher.base: what `-f` means."""
+"""squasher.image.base: what `-f` means."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from squasher.base import Base, Split, keep, of_image, resolve
-from squasher.content import Content
+from squasher.blobs.content import Content
 from squasher.digest import Digest
 from squasher.errors import BaseNotFoundError, UsageError
-from squasher.image import Blob, Image, Layer
-from squasher.spec import parse_config
+from squasher.image.base import Base, Split, keep, of_image, resolve
+from squasher.image.configs import parse_config
+from squasher.image.model import Blob, Image, Layer
 
 DIFFS = [Digest(f"{n}" * 64) for n in "abc"]
 BLOBS = [Digest(f"{n}" * 64) for n in "123"]

@@ -14,7 +14,8 @@ from pathlib import Path
 import click
 import pytest
 
-from squasher import __version__, cli
+from squasher import __version__
+from squasher.cli import main
 from tests.builders import File, archive, layer
 
 IMAGE = archive([layer(File(b"a")), layer(File(b"b"))])
@@ -47,7 +48,7 @@ def image(tmp_path: Path) -> str:
 
 def test_the_main_program(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.main(["--version"])
+        main.main(["--version"])
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"squash {__version__}\n"
 
@@ -63,7 +64,7 @@ def test_the_module_is_a_program(
 
 
 def test_help_shows_its_examples_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["--help"]) == 0
+    assert main.run(["--help"]) == 0
     text = capsys.readouterr().out
     assert "\\b" not in text
     assert "\n  docker save app | squash -f <base> | docker load\n" in text
@@ -73,7 +74,7 @@ def test_no_arguments_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stdin", Terminal())
-    assert cli.run([]) == 2
+    assert main.run([]) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith("Usage: squash")
@@ -83,10 +84,10 @@ def test_stdin_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stdin", Terminal())
-    assert cli.run(["-"]) == 2
+    assert main.run(["-"]) == 2
     assert "stdin is a terminal" in capsys.readouterr().err
     monkeypatch.setattr(sys, "stdin", None)
-    assert cli.run(["-"]) == 2
+    assert main.run(["-"]) == 2
     assert "stdin is closed" in capsys.readouterr().err
 
 
@@ -95,9 +96,9 @@ def test_stdout_on_a_terminal(
 ) -> None:
     out = Terminal()
     monkeypatch.setattr(sys, "stdout", out)
-    assert cli.run([image]) == 2
+    assert main.run([image]) == 2
     monkeypatch.setattr(sys, "stdout", None)
-    assert cli.run([image]) == 2
+    assert main.run([image]) == 2
     said = capsys.readouterr().err
     assert "stdout is a terminal" in said
     assert "stdout is closed" in said
@@ -110,14 +111,14 @@ def test_a_bar_on_a_terminal(image: str, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("TQDM_NCOLS", "80")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert cli.run([image, "--dry-run"]) == 0
+    assert main.run([image, "--dry-run"]) == 0
     assert "B/s" in err.shown
-    assert cli.run([image + ".none", "--dry-run"]) == 3
+    assert main.run([image + ".none", "--dry-run"]) == 3
     assert re.search(r"[\r\n]squash: ", click.unstyle(err.shown))
 
 
 def test_verbose_tells_each_phase_once(image: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["-v", image, "--dry-run"]) == 0
+    assert main.run(["-v", image, "--dry-run"]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert lines.count("squash: reading and checking the layers") == 1
     assert lines.count("squash: hashing the new layer") == 1
@@ -129,8 +130,8 @@ def test_too_little_memory_is_one_line(
     def apply(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("squasher.tree.Tree.apply", apply)
-    assert cli.run([image, "--dry-run"]) == 3
+    monkeypatch.setattr("squasher.layers.squash.apply", apply)
+    assert main.run([image, "--dry-run"]) == 3
     (line,) = capsys.readouterr().err.splitlines()
     assert line == "squash: not enough memory for the entries of this image"
 
@@ -138,7 +139,7 @@ def test_too_little_memory_is_one_line(
 def test_another_thread_leaves_signals_alone(image: str) -> None:
     before = signal.getsignal(signal.SIGTERM)
     codes: list[int] = []
-    thread = threading.Thread(target=lambda: codes.append(cli.run(["-q", image, "--dry-run"])))
+    thread = threading.Thread(target=lambda: codes.append(main.run(["-q", image, "--dry-run"])))
     thread.start()
     thread.join()
     assert codes == [0]
@@ -151,7 +152,7 @@ def test_every_run_leaves_the_process_as_it_was(image: str) -> None:
     handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     for enabled in (True, False):
         (gc.enable if enabled else gc.disable)()
-        assert cli.run(["-q", image, "--dry-run"]) == 0
+        assert main.run(["-q", image, "--dry-run"]) == 0
         assert gc.isenabled() == enabled
     gc.enable()
     assert handlers == [
@@ -167,13 +168,13 @@ def test_a_stderr_that_nobody_reads_is_no_failure(
     os.close(reader)
     with os.fdopen(writer, "w") as unread:
         monkeypatch.setattr(sys, "stderr", unread)
-        assert cli.run(["-v", image, "-o", str(tmp_path / "out.tar")]) == 0
-        assert cli.run([str(tmp_path / "none.tar"), "-o", "-"]) == 3
+        assert main.run(["-v", image, "-o", str(tmp_path / "out.tar")]) == 0
+        assert main.run([str(tmp_path / "none.tar"), "-o", "-"]) == 3
 
 
 def test_the_subcommands_are_there_for_what_walks_over_commands() -> None:
     """Completion and the man pages take them from here."""
-    found = cli.command.commands
+    found = main.command.commands
     assert {name: type(each).__name__ for name, each in found.items()} == {
         "inspect": "Command",
         "diff": "Command",

@@ -1,4 +1,4 @@
-"""squasher.comparison: every field of every path."""
+"""squasher.verify.comparison: every field of every path."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 
 import squasher
-from squasher import comparison
-from squasher.comparison import Facts, config_differences
 from squasher.errors import DocumentError
-from squasher.scan import Scan, same_content
-from squasher.spec import parse_config
-from squasher.tarstream import Pair
+from squasher.image.configs import parse_config
+from squasher.layers.content import Scan, same_content
+from squasher.tar.entry import Pair
+from squasher.verify import comparison
+from squasher.verify.comparison import Facts, config_differences
 from tests.builders import (
     MTIME,
     Block,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from squasher import cli
+from squasher.cli import main
 
 
 def completions(
@@ -18,7 +18,7 @@ def completions(
     monkeypatch.setenv("COMP_WORDS", words)
     monkeypatch.setenv("COMP_CWORD", str(len(words.split(" ")) - 1))
     with pytest.raises(SystemExit, match="0"):
-        cli.main()
+        main.main()
     return capsys.readouterr().out.splitlines()
 
 
@@ -62,7 +62,7 @@ def test_the_script_for_a_shell(
     monkeypatch.setenv("_SQUASH_COMPLETE", f"{shell}_source")
     monkeypatch.setattr(sys, "argv", ["squash"])
     with pytest.raises(SystemExit, match="0"):
-        cli.main()
+        main.main()
     assert f"_SQUASH_COMPLETE={shell}_complete" in capsys.readouterr().out
 
 
@@ -72,4 +72,4 @@ def test_a_question_that_no_shell_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in ("x", "1"):
         monkeypatch.setenv("COMP_CWORD", number)
         with pytest.raises(SystemExit, match="1"):
-            cli.main()
+            main.main()

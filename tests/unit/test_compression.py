@@ -1,4 +1,4 @@
-"""squasher.compression: told by the first bytes, read by libraries."""
+"""squasher.blobs.compression: told by the first bytes, read by libraries."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import sys
 import pytest
 from backports import zstd
 
-from squasher import compression
-from squasher.compression import (
+from squasher.blobs import compression
+from squasher.blobs.compression import (
     Compression,
     compress,
     decompress,

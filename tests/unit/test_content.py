@@ -1,4 +1,4 @@
-"""squasher.content: bytes that can be read again and again."""
+"""squasher.blobs.content: bytes that can be read again and again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import pytest
 
-from squasher.content import (
+from squasher.blobs.content import (
     Content,
     ContentReader,
     DescriptorFile,

@@ -1,11 +1,11 @@
-"""squasher.location: what a text names."""
+"""squasher.archive.location: what a text names."""
 
 from __future__ import annotations
 
 import pytest
 
+from squasher.archive.location import Location, parse_location
 from squasher.errors import UsageError
-from squasher.location import Location, parse_location
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""squasher.merge: layers in, the entries of the new layer out, rule by rule.
+"""squasher.layers.merge: layers in, the entries of the new layer out, rule by rule.
 
 Each row is one image: the layers that are kept, those that are squashed, and the layer that takes
 their place. `tests.notation` says how to read them: `d/` a directory, `f=one` a file, `-f` a
@@ -12,9 +12,12 @@ from dataclasses import dataclass
 import pytest
 
 from squasher.errors import ArchiveError
-from squasher.merge import Draft, MergePlan, Span
-from squasher.tarstream import LayerWalk, Pair
-from squasher.tree import Tree
+from squasher.layers.apply import apply
+from squasher.layers.merge import Draft
+from squasher.layers.plan import MergePlan, Span
+from squasher.layers.tree import Tree
+from squasher.tar.entry import Pair
+from squasher.tar.walk import LayerWalk
 from tests.builders import Dir, File, Hardlink, Sparse, layer
 from tests.notation import layers, text
 
@@ -39,7 +42,7 @@ def merge(kept: list[bytes], squashed: list[bytes]) -> tuple[Draft, MergePlan, b
             tree = base.fork(number)
         walk = LayerWalk(number)
         walk.feed(tar)
-        tree.apply(walk.finish())
+        apply(tree, walk.finish())
     draft = Draft(base, tree, len(kept))
     plan = draft.plan({pair for pair in draft.doubtful if same(pair, tars)}, [*map(len, tars)])
     pieces = [x if isinstance(x, bytes) else tars[x.source][x.start : x.stop] for x in plan.pieces]

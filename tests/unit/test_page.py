@@ -1,4 +1,4 @@
-"""squasher.page: values in, one page out. What only a browser can tell is in tests/browser."""
+"""squasher.cli.page: values in, one page out. What only a browser can tell is in tests/browser."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import squasher
-from squasher import analysis, page, terminal
-from squasher.analysis import FolderShare, HistoryRow, Inspection, PathShare
+from squasher.analysis import inspection
+from squasher.analysis.inspection import FolderShare, HistoryRow, Inspection, PathShare
+from squasher.cli import page, texts
 from squasher.errors import UsageError
 from tests import nasty
 from tests.builders import Dir, File, Whiteout, archive, layer
@@ -43,7 +44,7 @@ HISTORY: list[dict[str, object]] = [
 
 def inspected(data: bytes) -> list[Inspection]:
     with squasher.open_archive(io.BytesIO(data)) as opened:
-        return [analysis.inspect(image, source="app.tar") for image in opened.images]
+        return [inspection.inspect(image, source="app.tar") for image in opened.images]
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +242,7 @@ def big(app: Inspection, letter: str) -> Inspection:
         bases=(base,) * 1000,
         folders=(FolderShare(b"", total, total), *tops, *parents),
         wasted=tuple(paths),
-        largest=tuple(paths[: analysis.LARGEST]),
+        largest=tuple(paths[: inspection.LARGEST]),
     )
 
 
@@ -431,7 +432,7 @@ def test_the_extra_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_steps_are_those_of_the_terminal_as_far_as_a_table_takes_them() -> None:
     steps = ("/bin/sh -c make\n  all", "RUN |1 A=1 /bin/sh -c make # buildkit", "a" * 600, "")
-    assert [page.step(row) for row in steps] == [terminal.step(row) for row in steps]
+    assert [page.step(row) for row in steps] == [texts.step(row) for row in steps]
     long = page.step("/bin/sh -c " + "a" * 10_000)
     assert (long[:5], long[-1], len(long)) == ("RUN a", "…", 600)
 

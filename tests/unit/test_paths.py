@@ -1,20 +1,11 @@
-"""squasher.paths: clean names and the grammar of whiteouts."""
+"""squasher.tar.paths: clean names and the grammar of whiteouts."""
 
 from __future__ import annotations
 
 import pytest
 
 from squasher.errors import ArchiveError
-from squasher.paths import (
-    Cover,
-    Meaning,
-    ancestors,
-    classify,
-    clean,
-    join,
-    new_ancestors,
-    show,
-)
+from squasher.tar.paths import Cover, Meaning, ancestors, classify, clean, join, new_ancestors, show
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from squasher.platforms import Platform, parse, same
+from squasher.image.platforms import Platform, parse, same
 
 #: Names that mean the same, a group a line. Source: containerd/platforms, database.go and
 #: platforms_test.go, TestParseSelector and TestNormalize.

@@ -1,4 +1,4 @@
-"""squasher.proof: what it takes for right, and what it does not, beside tests/mutations."""
+"""squasher.verify.proof: what it takes for right, and what it does not, beside tests/mutations."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 import squasher
 from squasher.errors import PolicyError
-from squasher.job import Job
-from squasher.proof import prove
+from squasher.run import Job
+from squasher.verify.proof import prove
 from tests.builders import (
     Dir,
     Fifo,

@@ -1,4 +1,4 @@
-"""squasher.reader beside tests/forms: indexes with little in them."""
+"""squasher.archive.reader beside tests/forms: indexes with little in them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 import squasher
-from squasher import reader
+from squasher.archive import reader
+from squasher.archive.oci_index import tags_of
 from squasher.errors import SquasherError
-from squasher.image import Archive
-from squasher.reader import tags_of
-from squasher.spec import IMAGE_NAME, REF_NAME
+from squasher.image.manifests import IMAGE_NAME, REF_NAME
+from squasher.image.model import Archive
 from tests import model
 from tests.builders import File, archive, layer, outer_tar, sha256
 

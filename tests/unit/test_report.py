@@ -1,4 +1,4 @@
-"""squasher.report: text in, text out."""
+"""squasher.cli.report: text in, text out."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import jsonschema
 import pytest
 
 import squasher
-from squasher import report
+from squasher.cli import report
+from squasher.cli.texts import columns
 from squasher.errors import UsageError
-from squasher.tarstream import Dispute
-from squasher.terminal import columns
+from squasher.tar.entry import ImageWarning
 from tests.builders import Dir, File, Whiteout, archive, layer
 
 LAYERS = [
@@ -109,7 +109,7 @@ def test_several_images_have_their_names() -> None:
 
 
 def test_disputes() -> None:
-    found = [Dispute("root-opaque", 1, b""), *[Dispute("ghost-whiteout", 0, b"a")] * 3]
+    found = [ImageWarning("root-opaque", 1, b""), *[ImageWarning("ghost-whiteout", 0, b"a")] * 3]
     short = list(report.disputes(found))
     assert len(short) == 2
     assert short[0].endswith("layer 1, 'a' and 2 more")
@@ -130,7 +130,7 @@ def test_every_kind_of_warning_has_its_words() -> None:
     from tests.conformance.case import KINDS
 
     assert report.kinds(",".join(sorted(KINDS))) == tuple(sorted(KINDS))
-    assert [next(report.disputes([Dispute(kind, 0, b"a")])) for kind in KINDS]
+    assert [next(report.disputes([ImageWarning(kind, 0, b"a")])) for kind in KINDS]
     assert report.kinds("") == ()
     with pytest.raises(UsageError, match="'nonsense' is no kind of warning"):
         report.kinds("root-opaque,nonsense")

@@ -1,4 +1,4 @@
-"""squasher.spool: temporary files without a name."""
+"""squasher.blobs.spool: temporary files without a name."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from squasher.blobs.spool import Spool
 from squasher.errors import ArchiveError, OutputError
-from squasher.spool import Spool
 
 
 def test_what_is_stored_can_be_read_until_it_is_closed(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
-"""squasher.tree beside the corpus: what a path leads to, and what engines refuse."""
+"""squasher.layers.apply beside the corpus: what a path leads to, what engines refuse."""
 
 from __future__ import annotations
 
 import pytest
 
 from squasher.errors import ArchiveError
-from squasher.tarstream import Changeset, Entry, LayerWalk
-from squasher.tree import MAX_HOPS, Directory, Tree
+from squasher.layers.apply import MAX_HOPS, apply
+from squasher.layers.tree import Directory, Tree
+from squasher.tar.entry import Changeset, Entry
+from squasher.tar.walk import LayerWalk
 from tests.builders import Dir, File, Hardlink, Member, Opaque, Symlink, Whiteout, layer
 
 
@@ -19,7 +21,7 @@ def changes(number: int, *members: Member) -> Changeset:
 def tree(*layers: tuple[Member, ...]) -> Tree:
     made = Tree()
     for number, members in enumerate(layers):
-        made.apply(changes(number, *members))
+        apply(made, changes(number, *members))
     return made
 
 
@@ -44,8 +46,9 @@ def test_a_fork_leaves_the_base_as_it_was() -> None:
     base = tree((Dir(b"d"), File(b"d/f"), Dir(b"e"), File(b"e/g"), Hardlink(b"h", b"d/f")))
     before = listed(base)
     fork = base.fork(1)
-    fork.apply(
-        changes(1, Whiteout(b"d/f"), Opaque(b"e"), File(b"d/new"), Hardlink(b"i", b"h", mode=0))
+    apply(
+        fork,
+        changes(1, Whiteout(b"d/f"), Opaque(b"e"), File(b"d/new"), Hardlink(b"i", b"h", mode=0)),
     )
     assert listed(base) == before
     assert listed(fork) == [b"", b"d", b"d/new", b"e", b"h", b"i"]
@@ -58,9 +61,9 @@ def test_a_fork_leaves_the_base_as_it_was() -> None:
 
 def test_what_was_overwritten_is_counted() -> None:
     made = tree((File(b"a"),)).fork(1)
-    made.apply(changes(1, File(b"a"), File(b"b"), Dir(b"d")))
+    apply(made, changes(1, File(b"a"), File(b"b"), Dir(b"d")))
     assert made.overwritten == 0
-    made.apply(changes(2, File(b"a"), File(b"b"), Dir(b"d")))
+    apply(made, changes(2, File(b"a"), File(b"b"), Dir(b"d")))
     assert made.overwritten == 3
 
 

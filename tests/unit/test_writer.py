@@ -1,4 +1,4 @@
-"""squasher.writer: archives that every loader takes; complete or not at all."""
+"""squasher.archive, the way out: archives that every loader takes; complete or not at all."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from typing import BinaryIO
 
 import pytest
 
-from squasher import writer
-from squasher.content import Content, Extent, Hole, open_file
+from squasher.archive import layout_folder, output_file
+from squasher.archive.lay_out import Written
+from squasher.archive.stream import chunks, staged_archive, write_stream
+from squasher.blobs.content import Content, Extent, Hole, open_file
 from squasher.digest import Digest
 from squasher.errors import ArchiveError, OutputError
-from squasher.writer import Written
 
 
 def written(*parts: object) -> Written:
@@ -28,11 +29,13 @@ def written(*parts: object) -> Written:
 SMALL = written(b"data")
 
 
-def write(archive: Written, destination: writer.Destination, progress: writer.Progress) -> None:
-    if not writer.replaces(destination):
-        writer.write_stream(archive, destination, progress)
+def write(
+    archive: Written, destination: output_file.Destination, progress: output_file.Progress
+) -> None:
+    if not output_file.replaces(destination):
+        write_stream(archive, destination, progress)
         return
-    with writer.staged_archive(archive, destination, progress) as staged:
+    with staged_archive(archive, destination, progress) as staged:
         staged.commit()
 
 
@@ -47,11 +50,11 @@ def test_a_name_that_the_system_refuses(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_descriptor_that_is_closed() -> None:
-    writer.require_open("/dev/stdout.tar")
-    writer.require_open(io.BytesIO())
-    writer.require_open("/dev/fd/1")
+    output_file.require_open("/dev/stdout.tar")
+    output_file.require_open(io.BytesIO())
+    output_file.require_open("/dev/fd/1")
     with pytest.raises(OutputError, match="Bad file descriptor"):
-        writer.require_open("/proc/self/fd/999999")
+        output_file.require_open("/proc/self/fd/999999")
 
 
 def silent(count: int) -> None:
@@ -96,7 +99,7 @@ def test_the_size_of_a_member_that_needs_a_pax_header() -> None:
     large, stream = written(Hole(8**11)), Counting()
     # The third after those of the folders.
     heads = [
-        [chunk for chunk in islice(writer.chunks(archive, silent), 5) if chunk][2]
+        [chunk for chunk in islice(chunks(archive, silent), 5) if chunk][2]
         for archive in (SMALL, large)
     ]
     assert large.size - SMALL.size == 8**11 - 512 + len(heads[1]) - len(heads[0])
@@ -169,7 +172,7 @@ def test_a_stream_that_takes_no_more() -> None:
 def test_what_is_written_is_flushed_on_the_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "_FLUSH", 1000)
+    monkeypatch.setattr(output_file, "_FLUSH", 1000)
     advised: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "posix_fadvise", lambda fd, at, size, how: advised.append((at, size)))
     write(written(b"x" * 5000), tmp_path / "out", silent)
@@ -230,7 +233,7 @@ def test_an_input_that_became_shorter_leaves_nothing(tmp_path: Path) -> None:
     short = written(Extent(open_file(io.BytesIO(b"short")), 0, 100_000))
     with pytest.raises(ArchiveError, match=r"^blobs/sha256/.*: the input has become shorter"):
         write(short, tmp_path / "out", silent)
-    layout = writer.staged_layout(short, str(tmp_path / "layout"), silent)
+    layout = layout_folder.staged_layout(short, str(tmp_path / "layout"), silent)
     with pytest.raises(ArchiveError, match=r"^sha256:.*: the input has become shorter"), layout:
         pass
     assert os.listdir(tmp_path) == []
@@ -243,12 +246,12 @@ def test_what_is_not_committed_leaves_nothing(tmp_path: Path) -> None:
 
     with (
         pytest.raises(ArchiveError, match="not the same"),
-        writer.staged_archive(SMALL, tmp_path / "out", silent) as staged,
+        staged_archive(SMALL, tmp_path / "out", silent) as staged,
     ):
         refuse(staged.path)
-    with writer.staged_archive(SMALL, tmp_path / "out", silent):
+    with staged_archive(SMALL, tmp_path / "out", silent):
         pass
-    with writer.staged_layout(SMALL, str(tmp_path / "layout"), silent):
+    with layout_folder.staged_layout(SMALL, str(tmp_path / "layout"), silent):
         assert os.listdir(tmp_path / "layout" / "blobs" / "sha256")
     assert os.listdir(tmp_path) == []
 
@@ -267,18 +270,18 @@ def test_what_was_private_is_private_while_it_is_written(tmp_path: Path) -> None
 
 def test_a_blob_that_cannot_be_read_is_not_whole(tmp_path: Path) -> None:
     path = tmp_path / "blob"
-    assert not writer._is_whole(str(path), Digest.of(b"x"), 1, silent)
+    assert not layout_folder._is_whole(str(path), Digest.of(b"x"), 1, silent)
     path.write_bytes(b"x")
-    assert writer._is_whole(str(path), Digest.of(b"x"), 1, silent)
-    assert not writer._is_whole(str(path), Digest.of(b"x"), 2, silent)
-    assert not writer._is_whole(str(path), Digest.of(b"y"), 1, silent)
+    assert layout_folder._is_whole(str(path), Digest.of(b"x"), 1, silent)
+    assert not layout_folder._is_whole(str(path), Digest.of(b"x"), 2, silent)
+    assert not layout_folder._is_whole(str(path), Digest.of(b"y"), 1, silent)
 
 
 def test_a_descriptor_of_ours_is_written_where_it_stands(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with path.open("wb", buffering=0) as stream:
         name = f"/dev/fd/{stream.fileno()}"
-        assert not writer.replaces(name)
+        assert not output_file.replaces(name)
         stream.write(b"before")
         write(SMALL, name, silent)
         stream.write(b"after")

@@ -1,0 +1,543 @@
+"""What is in an image: where the content of its layers goes, what squashing would leave of it.
+
+Every layer is read once. Each makes one more fork of the tree, so that the tree at every base is
+at hand: neighbours tell what a layer replaced and deleted, and each beside the last one gives the
+plan, and so the exact size, of the layer that squashing above it would write.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from heapq import nsmallest
+from itertools import accumulate
+
+from squasher.analysis.dive import Dive, Ledger
+from squasher.digest import Digest
+from squasher.errors import SquasherError
+from squasher.image.model import Image, rows
+from squasher.layers.apply import apply
+from squasher.layers.content import Scan, same_content
+from squasher.layers.merge import Draft
+from squasher.layers.read import scan
+from squasher.layers.tree import Directory, Node, Tree
+from squasher.run import Job, Progress, silent
+from squasher.tar.entry import Changeset, Entry, ImageWarning, Pair
+from squasher.tar.paths import join, new_ancestors
+
+#: How many of the largest files are named.
+LARGEST = 500
+#: The best trade saves at least so much of the most that can be saved, in percent.
+BEST_SHARE = 90
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """A row of `docker history`, lowest first.
+
+    created   RFC 3339, "" where absent
+    empty     it made no layer
+    layer     index of its layer in `Inspection.layers`; None if it is empty
+    """
+
+    created_by: str
+    created: str
+    comment: str
+    empty: bool
+    layer: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LayerShare:
+    """A layer and what became of what it brought. Bytes are of file content unless said otherwise.
+
+    digest       of the blob as stored; chain_id names the stack of layers up to this one
+    size         bytes of the uncompressed tar, headers included; stored_size as stored
+    compression  "", "gzip", "zstd", "xz" or "bzip2"
+    created_by   of its row, "" without one
+    entries      what it brings, without whiteouts; every name of a hard link counts
+    whiteouts    what it hides, opaque ones included
+    added        bytes of content that it brings
+    overwritten  of these, the bytes that another entry replaced later
+    deleted      of these, the bytes that were deleted later
+    *_entries    the same as numbers of entries, directories and links included
+    """
+
+    diff_id: Digest
+    digest: Digest
+    chain_id: Digest
+    size: int
+    stored_size: int
+    compression: str
+    created_by: str
+    entries: int
+    whiteouts: int
+    added: int
+    overwritten: int
+    deleted: int
+    overwritten_entries: int
+    deleted_entries: int
+
+    @property
+    def wasted(self) -> int:
+        """Bytes of content that the final root filesystem does not show."""
+        return self.overwritten + self.deleted
+
+    @property
+    def kept(self) -> int:
+        """Bytes of content that the final root filesystem shows."""
+        return self.added - self.wasted
+
+    @property
+    def kept_entries(self) -> int:
+        """Entries that the final root filesystem shows."""
+        return self.entries - self.overwritten_entries - self.deleted_entries
+
+
+@dataclass(frozen=True, slots=True)
+class BaseChoice:
+    """What squashing with `--keep-layers kept_layers` would give; sizes uncompressed, in bytes.
+
+    chain_id     of the last layer kept; None if none is kept
+    squashed_layer_size   exactly what the one layer above takes, tar headers included; with only
+                 one layer above it is that layer, passed through
+    image_size   of all layers
+    saved        what the layers take now less `image_size`; never exact for compressed layers
+    best         the best trade: see `best_choice`
+    command      the command line that does it
+    """
+
+    kept_layers: int
+    chain_id: Digest | None
+    squashed_layer_size: int
+    image_size: int
+    saved: int
+    best: bool
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class PathShare:
+    """A path that is no directory, by the name that the layers have for it.
+
+    size     bytes of content that the final root filesystem shows there, 0 if nothing
+    wasted   bytes of content that layers hold for it and that are overwritten or deleted later
+    times    how many such versions there are
+    """
+
+    path: bytes
+    size: int
+    wasted: int
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class FolderShare:
+    """A directory with everything below it, summed up: bytes shown at the end, bytes wasted."""
+
+    path: bytes
+    size: int
+    wasted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What is in one image.
+
+    name      the first tag or reference, else the image ID
+    references   what the layout calls it, as spelt there
+    platform  "os/arch[/variant]"
+    rows      the history; layers that no row tells of come last
+    layers    lowest first
+    bases     one for each K from 0 to the number of layers less one
+    wasted    paths that waste bytes, most first, then by path
+    folders   every directory that holds bytes, shown or wasted, the root as b"", sorted by path
+    largest   the largest files of the final root filesystem (at most LARGEST), largest first
+    warnings  what engines disagree about
+    """
+
+    name: str
+    tags: tuple[str, ...]
+    references: tuple[str, ...]
+    platform: str
+    image_id: Digest
+    rows: tuple[HistoryRow, ...]
+    layers: tuple[LayerShare, ...]
+    bases: tuple[BaseChoice, ...]
+    wasted: tuple[PathShare, ...]
+    folders: tuple[FolderShare, ...]
+    largest: tuple[PathShare, ...]
+    dive: Dive
+    warnings: tuple[ImageWarning, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all layers, uncompressed."""
+        return sum(layer.size for layer in self.layers)
+
+    @property
+    def stored_size(self) -> int:
+        """Bytes of all layers as stored."""
+        return sum(layer.stored_size for layer in self.layers)
+
+    @property
+    def added(self) -> int:
+        """Bytes of content in all layers."""
+        return sum(layer.added for layer in self.layers)
+
+    @property
+    def wasted_bytes(self) -> int:
+        """Bytes of content that are overwritten or deleted later: the truth, not dive's figure."""
+        return sum(layer.wasted for layer in self.layers)
+
+    @property
+    def best(self) -> BaseChoice | None:
+        """The best trade; None if nothing is saved at any base."""
+        return next((choice for choice in self.bases if choice.best), None)
+
+
+def inspect(
+    image: Image,
+    *,
+    source: str = "IMAGE",
+    choose: Sequence[str] = (),
+    max_size: int | None = None,
+    tmp_dir: str | os.PathLike[str] | None = None,
+    progress: Progress = silent,
+) -> Inspection:
+    """Return what is in `image`, and what squashing above each of its layers would leave.
+
+    Layers are read once and checked; compressed ones are unpacked to temporary files in `tmp_dir`,
+    gone at the end. Content is compared where headers agree, each pair once for all bases. Time
+    O(bytes), and for each base O(entries that the layers above it change); memory O(entries).
+    `source` and `choose`, words that pick the image, are for the command lines.
+
+    Raises ArchiveError (also DigestMismatchError, and for more than `max_size` bytes), OutputError.
+    """
+    with Job(tmp_dir, progress) as job:
+        books, dive = _Books(), Ledger()
+        scans: list[Scan] = []
+        with job.verified():  # no conclusion from damaged layers
+            for done, changes in scan(image, 0, job, max_size):
+                try:
+                    books.add(changes)  # first: it refuses what says far more than it spells out
+                except SquasherError as error:
+                    raise error.within(f"layer {len(scans) + 1} of {len(image.layers)}") from None
+                dive.add(changes)
+                scans.append(done)
+                del changes  # its names are in the tree now
+        image = replace(image, layers=tuple(done.layer for done in scans))
+        with job.verified():
+            sizes = squashed_sizes(books.trees, scans)
+        shown, lost = _shown(books.trees[-1]), books.lost
+        paths = [
+            PathShare(path, shown.get(path, 0), *lost.get(path, (0, 0)))
+            for path in {**shown, **lost}
+        ]
+        history = _history(image)
+        return Inspection(
+            image.name,
+            image.tags,
+            image.references,
+            str(image.platform),
+            image.config.image_id,
+            history,
+            _shares(image, history, scans, books.pages),
+            _bases(image, scans, sizes, source, choose),
+            tuple(sorted((share for share in paths if share.wasted), key=_most_wasted)),
+            _folders(shown, lost),
+            tuple(nsmallest(LARGEST, (share for share in paths if share.size), key=_largest)),
+            dive.figures(),
+            tuple(books.warnings),
+        )
+
+
+def _most_wasted(share: PathShare) -> tuple[int, bytes]:
+    return -share.wasted, share.path
+
+
+def _largest(share: PathShare) -> tuple[int, bytes]:
+    return -share.size, share.path
+
+
+# ---------------------------------------------------------------- every base
+
+
+def squashed_sizes(trees: Sequence[Tree], scans: Sequence[Scan]) -> tuple[int, ...]:
+    """Return the size of the layer that squashing above each of the trees but the last writes.
+
+    `trees` are forks of each other, one for each number of layers from none on. Nothing is merged
+    above the last but one: its only layer is passed through.
+    """
+    final = trees[-1]
+    told = [tree.warnings for tree in trees]
+    sizes = [done.size for done in scans]
+    known: dict[tuple[int, int, int, int], bool] = {}
+    found = []
+    for kept, base in enumerate(trees[:-2]):
+        # Each fork has its own layer's warnings; a base and what is above it have all of theirs.
+        base.warnings = [warning for each in told[: kept + 1] for warning in each]
+        final.warnings = [warning for each in told[kept + 1 :] for warning in each]
+        draft = Draft(base, final, kept)
+        new = {_places(pair): pair for pair in draft.doubtful if _places(pair) not in known}
+        same = same_content(new.values(), scans, scans)
+        known.update((places, pair in same) for places, pair in new.items())
+        agreed = {pair for pair in draft.doubtful if known[_places(pair)]}
+        found.append(draft.plan(agreed, sizes).size)
+    return (*found, *sizes[-1:])
+
+
+def _places(pair: Pair) -> tuple[int, int, int, int]:
+    """Return where the two contents lie: the same for all names and attributes of the files."""
+    upper, lower = pair
+    return upper.source, upper.data, lower.source, lower.data
+
+
+def _bases(
+    image: Image,
+    scans: Sequence[Scan],
+    squashed: Sequence[int],
+    source: str,
+    choose: Sequence[str],
+) -> tuple[BaseChoice, ...]:
+    ends = [0, *accumulate(done.size for done in scans)]
+    images = [ends[kept] + size for kept, size in enumerate(squashed)]
+    saved = [ends[-1] - size for size in images]
+    best = best_choice(saved)
+    chain_ids = (None, *image.chain_ids)
+    return tuple(
+        BaseChoice(
+            kept,
+            chain_ids[kept],
+            squashed[kept],
+            images[kept],
+            saved[kept],
+            kept == best,
+            command_line(kept, source, choose),
+        )
+        for kept in range(len(squashed))
+    )
+
+
+def command_line(kept: int, source: str, choose: Sequence[str] = ()) -> str:
+    """Return the command that squashes above `kept` layers of `source`, quoted for a shell."""
+    place = f"./{source}" if source.startswith("-") and source != "-" else source
+    words = ["squash", "--keep-layers", str(kept), *choose, place]
+    output = ["--load"] if source.startswith("docker-daemon:") else ["-o", "squashed.tar"]
+    return shlex.join([*words, *output])
+
+
+def best_choice(saved: Sequence[int]) -> int | None:
+    """Return the best trade of what each number of kept layers saves: most saved for most kept.
+
+    That is the largest number of layers kept which still saves BEST_SHARE percent of the most that
+    any saves; None if nothing is saved.
+    """
+    most = max(saved, default=0)
+    if most <= 0:
+        return None
+    return max(kept for kept, each in enumerate(saved) if 100 * each >= BEST_SHARE * most)
+
+
+# ---------------------------------------------------------------- where content goes
+
+
+@dataclass(slots=True)
+class _Page:
+    """What became of one layer so far: see LayerShare."""
+
+    entries: int
+    whiteouts: int
+    added: int
+    overwritten: int = 0
+    deleted: int = 0
+    overwritten_entries: int = 0
+    deleted_entries: int = 0
+
+
+class _Books:
+    """Accounts for every entry: which layer brought it, which one took it away.
+
+    trees      the tree that each number of layers makes, from none on: forks of each other
+    pages      one for each layer
+    lost       bytes lost at each path, and how many versions of it that were
+    warnings   what engines disagree about, lowest layer first
+    """
+
+    def __init__(self) -> None:
+        self.trees = [Tree()]
+        self.pages: list[_Page] = []
+        self.lost: dict[bytes, tuple[int, int]] = {}
+        self.warnings: list[ImageWarning] = []
+        self._links: dict[Entry, int] = {}  # names that a hard-linked file has now
+        self._bringer: dict[bytes, int] = {}  # the layer that brought such a name
+
+    def add(self, changes: Changeset) -> None:
+        """Apply the next layer to a fork of the tree, and enter what that changed.
+
+        O(its entries), plus the names in directories that it changes. Raises ArchiveError.
+        """
+        layer = len(self.pages)
+        before = self.trees[-1]
+        tree = before.fork(layer)
+        apply(tree, changes)
+        self.trees.append(tree)
+        self.warnings += tree.warnings
+        page = _Page(
+            len(changes.entries),
+            len(changes.whiteouts) + len(changes.opaques),
+            sum(entry.stored for entry in changes.entries),
+        )
+        self.pages.append(page)
+        here: set[Entry] = set()
+        left: dict[Entry, tuple[bytes, bool]] = {}
+        names = 0
+        for path, old, new in _changes(before.root, tree.root):
+            if old is not None:
+                bringer = self.pages[self._bringer.pop(path, old.layer)]
+                if new is None:
+                    bringer.deleted_entries += 1
+                else:
+                    bringer.overwritten_entries += 1
+                if old in tree.stamps:
+                    self._count(old, layer, -1)
+                    left[old] = path, new is not None
+                else:
+                    self._lose(path, old, overwritten=new is not None)
+            if new is not None:
+                names += 1
+                if new.layer == layer:
+                    here.add(new)
+                if new in tree.stamps:
+                    self._count(new, layer, 1)
+                    self._bringer[path] = layer
+        for entry, (path, overwritten) in left.items():
+            if not self._links[entry]:
+                self._lose(path, entry, overwritten=overwritten)
+        page.overwritten_entries += page.entries - names  # by the layer itself
+        if page.added != sum(entry.stored for entry in here):
+            for path, entry in zip(changes.paths, changes.entries, strict=True):
+                if entry not in here:
+                    self._lose(path, entry, overwritten=True)
+
+    def _count(self, entry: Entry, layer: int, change: int) -> None:
+        """Count the names of a hard-linked file; before its first link it had one."""
+        self._links[entry] = self._links.get(entry, int(entry.layer < layer)) + change
+
+    def _lose(self, path: bytes, entry: Entry, *, overwritten: bool) -> None:
+        size = entry.stored
+        if not size:
+            return
+        if overwritten:
+            self.pages[entry.layer].overwritten += size
+        else:
+            self.pages[entry.layer].deleted += size
+        wasted, times = self.lost.get(path, (0, 0))
+        self.lost[path] = wasted + size, times + 1
+
+
+def _changes(
+    before: Directory, after: Directory
+) -> Iterator[tuple[bytes, Entry | None, Entry | None]]:
+    """Yield the paths that differ in what they lead to, and to what they led and lead.
+
+    For directories that is their own entry. What forks share is not looked into.
+    """
+    stack: list[tuple[bytes, Node | None, Node | None]] = [(b"", before, after)]
+    while stack:
+        path, old, new = stack.pop()
+        one = old.entry if type(old) is Directory else old
+        two = new.entry if type(new) is Directory else new
+        if one is not two:
+            yield path, one, two  # type: ignore[misc]
+        ours = old.children if type(old) is Directory else {}
+        theirs = new.children if type(new) is Directory else {}
+        for name, node in theirs.items():
+            lower = ours.get(name)
+            if lower is node:
+                continue
+            if type(node) is Directory or type(lower) is Directory:
+                stack.append((join(path, name), lower, node))
+            else:
+                yield join(path, name), lower, node  # type: ignore[misc]
+        stack += ((join(path, name), ours[name], None) for name in ours if name not in theirs)
+
+
+def _shown(tree: Tree) -> dict[bytes, int]:
+    """Return the bytes that the files of a tree hold, by path; a file counts at its first name."""
+    shown: dict[bytes, int] = {}
+    linked: set[Node] = set()
+    for path, node in tree.walk():
+        if type(node) is not Entry or not node.stored:
+            continue
+        if node in tree.stamps:
+            if node in linked:
+                continue
+            linked.add(node)
+        shown[path] = node.stored
+    return shown
+
+
+# ---------------------------------------------------------------- the values
+
+
+def _history(image: Image) -> tuple[HistoryRow, ...]:
+    history = image.config.history or ()
+    found = []
+    for row in rows(image.config):
+        if row.history is None:
+            found.append(HistoryRow("", "", "", False, row.layer))
+        else:
+            entry = history[row.history]
+            found.append(
+                HistoryRow(
+                    entry.created_by, entry.created, entry.comment, entry.empty_layer, row.layer
+                )
+            )
+    return tuple(found)
+
+
+def _shares(
+    image: Image, history: Sequence[HistoryRow], scans: Sequence[Scan], pages: Sequence[_Page]
+) -> tuple[LayerShare, ...]:
+    made_by = {row.layer: row.created_by for row in history}
+    return tuple(
+        LayerShare(
+            done.layer.diff_id,
+            done.layer.blob.digest or done.layer.diff_id,
+            chain_id,
+            done.size,
+            done.layer.blob.size,
+            done.layer.blob.compression,
+            made_by[i],
+            page.entries,
+            page.whiteouts,
+            page.added,
+            page.overwritten,
+            page.deleted,
+            page.overwritten_entries,
+            page.deleted_entries,
+        )
+        for i, (done, chain_id, page) in enumerate(zip(scans, image.chain_ids, pages, strict=True))
+    )
+
+
+def _folders(
+    shown: dict[bytes, int], lost: dict[bytes, tuple[int, int]]
+) -> tuple[FolderShare, ...]:
+    """Return what each directory holds. O(paths)."""
+    sums: dict[bytes, list[int]] = {b"": [0, 0]}
+    for column, sizes in enumerate((shown.items(), ((path, x[0]) for path, x in lost.items()))):
+        for path, size in sizes:
+            sums.setdefault(path.rpartition(b"/")[0], [0, 0])[column] += size
+    seen: set[bytes] = set()
+    for path in tuple(sums):
+        for parent in new_ancestors(path, seen):
+            sums.setdefault(parent, [0, 0])
+    for path in sorted(sums, reverse=True)[:-1]:  # what is below comes before what is above
+        above = sums[path.rpartition(b"/")[0]]
+        above[0] += sums[path][0]
+        above[1] += sums[path][1]
+    return tuple(FolderShare(path, *sums[path]) for path in sorted(sums))

@@ -1,0 +1,389 @@
+"""The public calls: reading, squashing, writing, and all of it in one."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from itertools import zip_longest
+from typing import Literal
+
+from squasher.archive import daemon, documents, lay_out, output_file, reader, selection
+from squasher.archive.lay_out import Form, Written
+from squasher.archive.location import Location, parse_location
+from squasher.archive.members import FolderStore, TarStore
+from squasher.archive.source import open_store
+from squasher.archive.target import Destination, Target
+from squasher.digest import Digest
+from squasher.errors import (
+    ArchiveError,
+    BaseNotFoundError,
+    PolicyError,
+    SquasherError,
+    UsageError,
+    placed,
+)
+from squasher.image import base as bases
+from squasher.image.model import Archive, Image
+from squasher.layers.options import Options
+from squasher.layers.read import name_blobs
+from squasher.layers.result import Squashed
+from squasher.layers.squash import begin
+from squasher.run import Job, Progress, silent
+from squasher.tar.entry import ImageWarning
+from squasher.tar.paths import show
+from squasher.verify.archive import verify_result
+
+#: A path, a binary file object, or what `parse_location` returns.
+Source = Destination
+
+
+@dataclass(frozen=True, slots=True)
+class SquashReport:
+    """What one call did.
+
+    manifests   manifest digest of each image, in the order of `images`
+    notices     about the archive as a whole
+    size        bytes of the result as a plain tar, whatever then compresses or unpacks it
+    seconds     wall time
+    loaded      what the daemon said, if it took the result
+    profile     seconds spent in each phase; threads that work side by side add up
+    """
+
+    images: tuple[Squashed, ...]
+    manifests: tuple[Digest, ...]
+    notices: tuple[str, ...]
+    form: Form
+    size: int
+    seconds: float
+    loaded: tuple[str, ...] = ()
+    profile: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def warnings(self) -> tuple[ImageWarning, ...]:
+        """The warnings of all images."""
+        return tuple(warning for image in self.images for warning in image.warnings)
+
+
+@contextmanager
+def open_archive(
+    source: Source,
+    *,
+    tmp_dir: str | os.PathLike[str] | None = None,
+    progress: Progress = silent,
+) -> Iterator[Archive]:
+    """Open an archive or layout; its images can be read inside the block.
+
+    What cannot seek is copied to a temporary file first. O(members of the archive). Raises
+    ArchiveError, UnsupportedImageError, BaseNotFoundError (a reference that is not there),
+    EngineError, OutputError (no room for the copy).
+    """
+    with Job(tmp_dir, progress) as job:
+        yield _referred(_open(source, job), source)
+
+
+def _open(source: Source, job: Job, *, hashed: bool = True) -> Archive:
+    if isinstance(source, Location) and source.kind == "path":
+        source = source.path
+    if not isinstance(source, Location):
+        found, name = open_store(source, job, hashed=hashed)
+        return reader.read(found, name)
+    if source.kind == "docker-daemon":
+        with daemon.export(source.path) as stream:
+            found, _ = open_store(stream, job)
+        return reader.read(found, f"docker-daemon:{source.path}")
+    if source.kind == "stream":
+        raise UsageError("give a file object", where=source.path)
+    if (source.kind == "oci") != os.path.isdir(source.path) and os.path.exists(source.path):
+        what = "is a file" if source.kind == "oci" else "is a folder"
+        hint = "oci-archive: takes files, oci: takes folders"
+        raise ArchiveError(what, where=source.path, hint=hint)
+    found, name = open_store(source.path, job, hashed=hashed)
+    return reader.read(found, name)
+
+
+def _referred(archive: Archive, source: Source) -> Archive:
+    """Return what of `archive` the reference of its transport names; all of it without one."""
+    if not isinstance(source, Location) or not source.ref:
+        return archive
+    return selection.referred(archive, source.ref, listed=source.kind == "docker-archive")
+
+
+def write(
+    images: Iterable[Image],
+    destination: Destination,
+    *,
+    form: Form | None = None,
+    progress: Progress = silent,
+) -> Written:
+    """Write images to one archive or layout; `form` None is "docker", or what is implied.
+
+    Blobs that no document names are hashed. A file appears complete or not at all. Raises
+    OutputError, ArchiveError, UsageError.
+    """
+    target = Target.of(destination, form)
+    with Job(progress=progress) as job:
+        found = tuple(name_blobs(image, job) for image in images)
+        documents.check_names(found)
+        if target.tags or target.ref:
+            _check_one(found, "-o")
+        if target.tags:
+            found = tuple(replace(image, tags=target.tags, references=()) for image in found)
+        written = lay_out.lay_out(Archive("", found), target.form, retag=True, ref=target.ref)
+        _put(written, target, job)
+    return written
+
+
+def _put(
+    written: Written,
+    target: Target,
+    job: Job,
+    name: str = "",
+    check: Callable[[Callable[[], TarStore | FolderStore]], None] | None = None,
+) -> tuple[str, ...]:
+    """Write the result where it goes, once the archive `name` is known to be sound.
+
+    Returns what the daemon said.
+    What can be written meanwhile, is: it must be sound, and the daemon have taken it, when it takes
+    its place.
+    """
+    with job.timed("write"), target.staged(written, job) as staged:
+        job.settle(name)
+        if check is not None:
+            check(staged.store)
+        loaded = target.load_into_daemon(written, job)
+        staged.commit()
+    return loaded
+
+
+def _check_one(images: Sequence[Image], where: str) -> None:
+    """Raise UsageError if a name is given to more than one image."""
+    if len(images) > 1:
+        raise UsageError(
+            f"the archive holds {len(images)} images, a name fits one",
+            where=where,
+            hint="choose one with --image or --platform",
+        )
+
+
+def squash_archive(
+    source: Source,
+    destination: Destination | None,
+    *,
+    base: str | None = None,
+    daemon_base: bool = False,
+    keep_layers: int | None = None,
+    onto: str | None = None,
+    max_dead: float | None = None,
+    tags: Sequence[str] | None = None,
+    message: str | None = None,
+    history: Literal["keep", "drop"] = "keep",
+    created: str = "source",
+    compress: str = "auto",
+    form: Form | None = None,
+    image: str = "",
+    platform: str = "",
+    max_size: int | None = None,
+    strict: Collection[str] | None = None,
+    verify: bool = False,
+    load: bool = False,
+    dry_run: bool = False,
+    tmp_dir: str | os.PathLike[str] | None = None,
+    progress: Progress = silent,
+) -> SquashReport:
+    """Squash the images of an archive into a new one; `destination` None writes none.
+
+    The arguments are the options of the command (see Options). `form` None stands for "docker",
+    or what the destination implies. `strict` lists kinds of warning that are errors, () stands
+    for all. `load` hands the result to the daemon, before a file takes its name; `dry_run` plans
+    for the destination and writes nothing; `daemon_base` has the daemon asked for a base that is
+    nowhere else: a name, or the beginning of an image ID. `onto` is the previous image: a path, a
+    transport, or another image of the archive; `max_dead` is the largest share of its files, 0 to
+    1, that may be replaced or deleted. Source and destination may be the same file. Raises every
+    SquasherError that `open_archive`, `squash` and `write` raise, and PolicyError for `strict`,
+    `verify` and `max_dead`.
+    """
+    started = time.monotonic()
+    target = Target.of(destination, form)
+    if load:
+        target = target.and_load()
+    if target.destination is not None:
+        output_file.require_open(target.destination)
+    if dry_run:
+        target = replace(target, destination=None, folder="", load=False)
+    if target.tags and tags is not None:
+        raise UsageError("the output names the image, and so do the tags", where="--tag")
+    if target.tags:
+        tags = target.tags
+    options = Options(
+        base,
+        keep_layers,
+        None if tags is None else tuple(tags),
+        message,
+        history,
+        created,
+        compress,
+        max_size,
+    )
+    with Job(tmp_dir, progress) as job:
+        whole = _open(source, job)
+        archive = selection.select(_referred(whole, source), image, platform)
+        with placed(archive.name):
+            documents.check_names(archive.images)
+        previous = [] if onto is None else _previous(onto, whole, archive.images, job)
+        total = sum(each.stored_size for each in (*archive.images, *previous))
+        job = job.telling("read", "read", total)
+        if options.tags is not None or target.ref:
+            where = "-o" if target.ref or target.tags else "--tag" if tags else "--no-tag"
+            _check_one(archive.images, where)
+        fetch = cache(partial(_fetch, job=job, daemon_base=daemon_base))  # a pipe comes once
+        done = [
+            _one(
+                archive.name,
+                each,
+                lower,
+                _others(each, whole, archive),
+                options,
+                target.form,
+                job,
+                fetch,
+            )
+            for each, lower in zip_longest(archive.images, previous)
+        ]
+        if max_dead is not None:
+            _check_dead(archive.name, done, max_dead)
+        if strict is not None:
+            _check_strict(archive.name, done, strict)
+        result = replace(archive, images=tuple(squashed.image for squashed in done))
+        written = lay_out.lay_out(
+            result, target.form, retag=options.tags is not None, ref=target.ref
+        )
+        check = partial(verify_result, source=archive, done=done, target=target, job=job)
+        with job.explained(archive.name):
+            loaded = _put(written, target, job, archive.name, check if verify else None)
+        return SquashReport(
+            tuple(done),
+            written.manifests,
+            archive.notices + target.notices + target.podman_notice(written),
+            target.form,
+            written.size,
+            time.monotonic() - started,
+            loaded,
+            job.profile,
+        )
+
+
+def _others(image: Image, whole: Archive, chosen: Archive) -> Sequence[Image]:
+    """Return the images that the base of `image` may name.
+
+    That is itself only beside others: the base among several images is passed through.
+    """
+    if len(chosen.images) > 1:
+        return whole.images
+    return tuple(other for other in whole.images if other.config is not image.config)
+
+
+def _one(
+    name: str,
+    image: Image,
+    previous: Image | None,
+    others: Sequence[Image],
+    options: Options,
+    form: Form,
+    job: Job,
+    fetch: bases.Fetch,
+) -> Squashed:
+    """Squash one image of the archive `name`."""
+
+    def fetched(text: str) -> Sequence[bases.Base] | None:
+        try:
+            return fetch(text)
+        except SquasherError as error:
+            if isinstance(error, BaseNotFoundError):
+                error.image = image
+            error.within("-f").elsewhere = True
+            raise
+
+    with placed(name), job.explained():
+        return begin(
+            image, options, job, onto=previous, others=others, fetch=fetched, zstd=form == "oci"
+        )
+
+
+def _previous(text: str, whole: Archive, images: Sequence[Image], job: Job) -> list[Image]:
+    """Return the previous image of each of `images`: the only one there, or that of its platform.
+
+    `text` is a path or a transport, else another image of the archive. Raises BaseNotFoundError.
+    """
+    where = f"--onto {text}"
+    if not text.strip():
+        raise UsageError("the previous image is empty", where="--onto")
+    location = parse_location(text)
+    if location.kind == "stream":
+        raise UsageError("give a path or a transport", where=where)
+    if location.kind == "path" and not os.path.exists(text):
+        found = selection.select(whole, text).images
+    else:
+        source = text if location.kind == "path" else location
+        found = _referred(_open(source, job), source).images
+    previous = []
+    for image in images:
+        fitting = [each for each in found if each.platform == image.platform]
+        if len(found) == 1:
+            fitting = list(found)
+        if len(fitting) != 1:
+            raise BaseNotFoundError(
+                f"{len(fitting)} of its {len(found)} images are for {image.platform}",
+                where=where,
+                hint="name one as docker-archive:PATH:REF or oci:DIR:REF",
+                image=image,
+            )
+        previous += fitting
+    return previous
+
+
+def _check_dead(name: str, done: Iterable[Squashed], most: float) -> None:
+    for squashed in done:
+        if squashed.update is not None and squashed.update.dead > most:
+            raise PolicyError(
+                f"{squashed.update.dead:.0%} of the previous image is replaced or deleted, more"
+                f" than {most:.0%}",
+                where=f"{name}: --max-dead",
+                hint="time for a fresh release: squash without --onto",
+            )
+
+
+def _fetch(text: str, job: Job, daemon_base: bool) -> Sequence[bases.Base] | None:
+    """Return the images of the archive or transport `text` as bases; None if it is neither.
+
+    With `daemon_base`, what may name an image of the daemon and is no path does.
+    """
+    location = parse_location(text)
+    if location.kind == "docker-daemon":
+        return (daemon.base(location.path),)
+    if location.kind == "stream":
+        return None
+    if location.kind == "path" and not os.path.exists(text):
+        return (daemon.base(text),) if daemon_base and daemon.may_have(text) else None
+    source = text if location.kind == "path" else location
+    images = _referred(_open(source, job, hashed=False), source).images
+    try:
+        for layer in (layer for image in images for layer in image.layers):
+            layer.blob.content.check()  # nothing else is read of it
+    except ArchiveError as error:
+        raise error.within(text) from None
+    return [bases.of_image(image) for image in images]
+
+
+def _check_strict(name: str, done: Iterable[Squashed], kinds: Collection[str]) -> None:
+    for squashed in done:
+        for warning in squashed.warnings:
+            if not kinds or warning.kind in kinds:
+                raise PolicyError(
+                    f"engines disagree about layer {warning.layer + 1}: {warning.kind}:"
+                    f" {show(warning.path)}",
+                    where=f"{name}: --strict",
+                )

@@ -1,0 +1,272 @@
+"""The index of an OCI layout: descriptors to images, and what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from squasher.archive.documents import INCOMPLETE, Documents, check_count, layer_of
+from squasher.digest import Digest, check
+from squasher.errors import ArchiveError, SquasherError, UnsupportedImageError
+from squasher.image import manifests
+from squasher.image.manifests import Descriptor
+from squasher.image.model import Branch, Image, Leaf, Node, Unread
+from squasher.image.references import (
+    ends_in_digest,
+    full_name,
+    is_pinned,
+    normalise_tag,
+    short_name,
+)
+from squasher.tar.paths import show
+
+#: Indexes inside indexes that are followed; real ones have two levels.
+_DEPTH_MAX = 8
+_ATTESTATION = ("vnd.docker.reference.type", "attestation-manifest")
+#: What may be a manifest or an index. Any other type "MUST NOT generate an error".
+#: Source: image-spec, image-index.md, `manifests`; docker's first schema, which is told by name.
+_MANIFESTS = (
+    "",
+    manifests.OCI_MANIFEST,
+    manifests.OCI_INDEX,
+    manifests.DOCKER_MANIFEST,
+    manifests.DOCKER_INDEX,
+    "application/vnd.docker.distribution.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v1+prettyjws",
+)
+
+
+@dataclass
+class Index:
+    """What an index leads to."""
+
+    documents: Documents
+    images: list[Image] = field(default_factory=list)
+    tree: tuple[Node, ...] = ()
+    document: dict[str, Any] = field(default_factory=dict)
+    problems: list[SquasherError] = field(default_factory=list)
+    unread: list[Unread] = field(default_factory=list)
+    _unsupported: list[str] = field(default_factory=list)
+    _known: dict[Digest, int] = field(default_factory=dict)
+    _names: list[dict[str, None]] = field(default_factory=list)
+    _references: list[dict[str, None]] = field(default_factory=list)
+    _leads: list[dict[Digest, None]] = field(default_factory=list)
+    _subjects: int = 0
+    _attestations: int = 0
+    _incomplete: int = 0
+    _artifacts: int = 0
+
+    def read(self) -> None:
+        """Follow index.json. Raises ArchiveError, UnsupportedImageError."""
+        where = "index.json"
+        data = self.documents.get(where)
+        self.document = manifests.parse_document(data, where)
+        self._subjects += "subject" in self.document
+        pointers = manifests.parse_index(self.document, where)
+        self.tree = tuple(self._nodes(pointers, (), (), ()))
+        told = zip(self.images, self._names, self._references, self._leads, strict=True)
+        self.images = [
+            replace(image, tags=tuple(tags), references=tuple(references), leads=tuple(leads))
+            for image, tags, references, leads in told
+        ]
+
+    def notices(self) -> Iterator[str]:
+        """Yield what was left out."""
+        for count, what in (
+            (self._attestations, "left out attestations ({}): they describe the image as it was"),
+            (self._artifacts, "left out artifacts that are no images, such as signatures ({})"),
+            (self._incomplete, INCOMPLETE),
+            (
+                self._subjects,
+                "left out what a subject leads to ({}): it belongs to the image as it was",
+            ),
+        ):
+            if count:
+                yield what.format(count)
+        if self._unsupported:
+            count = len(self._unsupported)
+            yield f"left out images that cannot be squashed ({count}): {self._unsupported[0]}"
+
+    def _nodes(
+        self,
+        pointers: Sequence[Descriptor],
+        tags: tuple[str, ...],
+        references: tuple[str, ...],
+        above: tuple[Digest, ...],
+    ) -> Iterator[Node]:
+        """Yield what `pointers` lead to, below the indexes `above`, under the names of those."""
+        for pointer in pointers:
+            own = tags_of(pointer.document) or tags
+            called = (*references, *filter(None, (reference_of(pointer.document),)))
+            if pinned := _pinned(pointer.document):
+                self.documents.pinned[pinned] = None
+            try:
+                yield from self._node(pointer, own, called, above)
+            except SquasherError as error:
+                ids = (pointer.digest, *above)
+                self.unread.append(Unread(error, (*own, *called), ids, pointer.document))
+
+    def _node(
+        self,
+        pointer: Descriptor,
+        own: tuple[str, ...],
+        called: tuple[str, ...],
+        above: tuple[Digest, ...],
+    ) -> Iterator[Node]:
+        """Yield what one of them leads to. Raises SquasherError for what cannot be read."""
+        annotations = pointer.document.get("annotations") or {}
+        place = pointer.document.get("platform") or {}
+        if annotations.get(_ATTESTATION[0]) == _ATTESTATION[1] or (
+            place.get("os") == place.get("architecture") == "unknown"
+        ):
+            self._attestations += 1
+            return
+        if pointer.digest in self._known:
+            position = self._known[pointer.digest]
+            self._names[position].update(dict.fromkeys(own))
+            self._references[position].update(dict.fromkeys(called))
+            self._leads[position].update(dict.fromkeys(above))
+            yield Leaf(position, pointer.document)
+            return
+        name = manifests.blob_name(pointer.digest)
+        if pointer.media_type not in _MANIFESTS:
+            self._artifact(pointer.media_type, name)
+            return
+        if name not in self.documents.store:
+            self._miss(name)
+            return
+        data = self.documents.get(name)
+        check(pointer.digest, Digest.of(data), where=name)
+        _check_size(pointer, len(data), name)
+        found = manifests.parse_document(data, name)
+        if "manifests" in found:
+            if len(above) == _DEPTH_MAX:
+                raise ArchiveError(f"more than {_DEPTH_MAX} indexes inside each other")
+            inner = manifests.parse_index(found, name)
+            children = tuple(self._nodes(inner, own, called, (*above, pointer.digest)))
+            if children:
+                self._subjects += "subject" in found
+                yield Branch(children, pointer.document, found)
+            return
+        try:
+            image = self._image(found, name)
+        except UnsupportedImageError as error:
+            if self.documents.full:
+                raise
+            self.problems.append(error)
+            self._unsupported.append(str(error))
+            return
+        if image is not None:
+            position = self._known[pointer.digest] = len(self.images)
+            self.images.append(replace(image, descriptor=pointer.document))
+            self._names.append(dict.fromkeys(own))
+            self._references.append(dict.fromkeys(called))
+            self._leads.append(dict.fromkeys((pointer.digest, *above)))
+            self._subjects += "subject" in found
+            yield Leaf(position, pointer.document)
+
+    def _miss(self, name: str) -> None:
+        self._incomplete += 1
+        self.problems.append(ArchiveError("is not in the archive", where=name))
+
+    def _image(self, found: dict[str, Any], where: str) -> Image | None:
+        """Return the image of a manifest; None if it is none or its blobs are not all there."""
+        if found.get("schemaVersion") == 1:
+            raise UnsupportedImageError("manifest schema 1", where=where)
+        if "config" not in found:
+            self._artifact(found.get("mediaType"), where)
+            return None
+        manifest = manifests.parse_manifest(found, where)
+        kinds = ("", manifests.OCI_CONFIG, manifests.DOCKER_CONFIG)
+        odd = next((x.media_type for x in manifest.layers if not _is_layer(x.media_type)), None)
+        if manifest.config.media_type not in kinds or odd is not None:
+            self._artifact(odd or manifest.config.media_type, where)
+            return None
+        for i, pointer in enumerate(manifest.layers):
+            if pointer.media_type.endswith("+encrypted"):
+                raise UnsupportedImageError("an encrypted layer", where=f"{where}.layers[{i}]")
+            if "foreign" in pointer.media_type or "nondistributable" in pointer.media_type:
+                raise UnsupportedImageError("a foreign layer", where=f"{where}.layers[{i}]")
+        store = self.documents.store
+        missing = next((x for x in _blobs(manifest) if x not in store), None)
+        if missing is not None:
+            self._miss(missing)
+            return None
+        name = manifests.blob_name(manifest.config.digest)
+        raw = self.documents.get(name)
+        _check_size(manifest.config, len(raw), name)
+        check(manifest.config.digest, Digest.of(raw), where=name)
+        config = self.documents.config(raw, name)
+        check_count(len(manifest.layers), config, f"{where}.layers")
+        layers = []
+        for i, (pointer, diff_id) in enumerate(zip(manifest.layers, config.diff_ids, strict=True)):
+            content = store.content(manifests.blob_name(pointer.digest))
+            _check_size(pointer, content.size, manifests.blob_name(pointer.digest))
+            layers.append(
+                layer_of(diff_id, content, pointer.digest, pointer.document, f"{where}.layers[{i}]")
+            )
+        return Image(config, tuple(layers), manifest=manifest.document)
+
+    def _artifact(self, media_type: Any, where: str) -> None:
+        self._artifacts += 1
+        kind = ""
+        if isinstance(media_type, str) and media_type:
+            kind = f" ({show(media_type.encode('utf-8', 'surrogatepass'))})"
+        self.problems.append(
+            UnsupportedImageError(f"an artifact that is no image{kind}", where=where)
+        )
+
+
+def _is_layer(media_type: str) -> bool:
+    """Tell whether blobs of this type can be layers; content decides how they are compressed.
+
+    Engines take any type that says tar, and none at all.
+    """
+    return not media_type or "tar" in media_type.split("/")[-1]
+
+
+def _blobs(manifest: manifests.Manifest) -> Iterator[str]:
+    yield manifests.blob_name(manifest.config.digest)
+    for pointer in manifest.layers:
+        yield manifests.blob_name(pointer.digest)
+
+
+def _check_size(pointer: Descriptor, size: int, where: str) -> None:
+    if pointer.size != size:
+        raise ArchiveError(f"expected {pointer.size} bytes, found {size}", where=where)
+
+
+def tags_of(pointer: dict[str, Any]) -> tuple[str, ...]:
+    """Return the image name that a descriptor carries, as docker shows it.
+
+    containerd and docker write the full name and, in the other annotation, the bare tag; a bare
+    word there is a reference of a layout and no image name.
+    """
+    annotations = pointer.get("annotations") or {}
+    for key in (manifests.IMAGE_NAME, manifests.REF_NAME):
+        name = annotations.get(key)
+        if isinstance(name, str) and (":" in name or "/" in name):
+            tag = normalise_tag(name)
+            if tag is not None:
+                return (short_name(tag),)
+    return ()
+
+
+def reference_of(pointer: dict[str, Any]) -> str:
+    """Return the reference in the layout that a descriptor carries, as spelt; "" for none.
+
+    Beside the full name docker and containerd write what is behind its colon, which is no other
+    name: all images of one version have it.
+    """
+    name: str = (pointer.get("annotations") or {}).get(manifests.REF_NAME, "")
+    repeats = any(name == tag.rpartition(":")[2] for tag in tags_of(pointer))
+    return "" if repeats or ends_in_digest(name) else name
+
+
+def _pinned(pointer: dict[str, Any]) -> str:
+    """Return the full name with a digest at its end that a descriptor has, "" if it has none."""
+    annotations = pointer.get("annotations") or {}
+    names = (annotations.get(key, "") for key in (manifests.IMAGE_NAME, manifests.REF_NAME))
+    found = next(filter(ends_in_digest, names), "")
+    return full_name(found) if is_pinned(found) else found

@@ -1,0 +1,1 @@
+"""Bytes: content that can be read again, temporary files, compression."""

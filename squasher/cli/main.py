@@ -1,0 +1,479 @@
+"""The command `squash`: options in, exit codes out. Nothing but the archive goes to stdout."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+from collections.abc import Collection, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+
+import click
+
+from squasher._version import __version__
+from squasher.cli import checks, completion, console, docker_plugin, progress_bar, signals, texts
+from squasher.errors import ArchiveError, BaseNotFoundError, SquasherError, UsageError
+
+if TYPE_CHECKING:
+    from squasher.archive.location import Location
+
+#: What the first argument may be, where it does not name an archive; each is a module's `command`.
+_SUBCOMMANDS = {
+    "inspect": ("squasher.cli.inspect", "What is in an image, and what squashing would save."),
+    "diff": ("squasher.cli.diff", "Where two images differ, file by file."),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and exit."""
+    if completion.VARIABLE in os.environ:
+        sys.exit(completion.answer(command, "squash"))
+    words = sys.argv[1:] if arguments is None else arguments
+    sys.exit(run(words, docker=docker_plugin.is_plugin(sys.argv[0], os.environ)))
+
+
+def run(arguments: Sequence[str], *, docker: bool = False) -> int:
+    """Run the command with `arguments`, of a shell or the docker client; return its exit code."""
+    try:
+        return _guarded(arguments, docker)
+    except signals.Interrupted as interrupted:
+        console.say(f"interrupted by {signal.Signals(interrupted.number).name}")
+        return 128 + interrupted.number
+
+
+def _guarded(arguments: Sequence[str], docker: bool) -> int:
+    """Run the command with its own signals and without garbage collection. Raises Interrupted."""
+    restore = signals.take_signals()
+    # A million entries are no garbage, and looking at them again and again takes a quarter of the
+    # time. What little there is goes with the process.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _run(arguments, docker)
+    finally:
+        restore()
+        if collecting:
+            gc.enable()
+
+
+def _run(arguments: Sequence[str], docker: bool) -> int:
+    program = "docker squash" if docker else "squash"
+    try:
+        if arguments[:1] == [docker_plugin.METADATA]:
+            console.give(docker_plugin.metadata())
+            return 0
+        words = docker_plugin.take(arguments, os.environ) if docker else list(arguments)
+        if not words and sys.stdin is not None and sys.stdin.isatty():
+            console.tell(command.get_help(click.Context(command, info_name=program)))
+            return UsageError.exit_code
+        # Not command.main(): that turns a closed stderr into exit code 1.
+        with _parsed(program, words) as context:
+            if docker:
+                context.params = docker_plugin.fill_in(context.params)
+            code = context.command.invoke(context)
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.ClickException as error:
+        at = getattr(error, "ctx", None)
+        path = at.command_path if at else program
+        console.say(f"{error.format_message().rstrip('.')}; see {path} --help")
+        return UsageError.exit_code
+    except BaseNotFoundError as error:
+        console.say(str(error))
+        if error.there:
+            console.tell("\n".join(f"  {texts.text(line)}" for line in error.there))
+        if error.image is not None:
+            from squasher.cli import report
+
+            console.tell(report.choices(error.image, console.width()))
+        return error.exit_code
+    except SquasherError as error:
+        console.say(str(error))
+        return error.exit_code
+    except MemoryError:
+        console.say("not enough memory for the entries of this image")
+        return ArchiveError.exit_code
+    return code or 0
+
+
+def _parsed(program: str, words: list[str]) -> click.Context:
+    """Return the arguments; for --help and --version click itself writes to stdout.
+
+    Raises what click raises, SquasherError.
+    """
+    try:
+        return command.make_context(program, words)
+    except SquasherError:
+        raise
+    except OSError as error:
+        console.discard(sys.stdout)
+        if isinstance(error, BrokenPipeError):
+            raise click.exceptions.Exit(0) from None
+        raise console.unwritten(error) from None
+
+
+def _with_values(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with `--strict` alone made `--strict=`: IMAGE is not its value.
+
+    Raises UsageError for a value of `--load-image`, which docker-squash takes.
+    """
+    words = list(arguments)
+    end = words.index("--") if "--" in words else len(words)
+    for word, after in zip(words[:end], [*words[1:end], ""], strict=False):
+        answered = word == "--load-image" and after.lower() in _ANSWERS
+        if word.startswith("--load-image=") or (answered and not os.path.exists(after)):
+            raise UsageError(
+                "takes no value", where="--load-image", hint="leave it out to load nothing"
+            )
+    return ["--strict=" if word == "--strict" else word for word in words[:end]] + words[end:]
+
+
+def _valued(parameter: click.Parameter) -> Sequence[str]:
+    """Return the names of an option that takes a value."""
+    takes = isinstance(parameter, click.Option) and not parameter.is_flag
+    return parameter.opts if takes else ()
+
+
+def _say_what_was_meant(arguments: Sequence[str], valued: Collection[str]) -> None:
+    """Raise UsageError for words that would be taken for something else than what was meant.
+
+    `-from root` would be the base `rom` of the image `root`. Values of options, those `valued`,
+    and what exists are left alone.
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    for before, word in zip(["", *arguments], arguments[:end], strict=False):
+        letters = before.startswith("-") and not before.startswith("--")
+        if (f"-{before[-1]}" if letters else before) in valued or os.path.exists(word):
+            continue
+        if word in _MEANT:
+            raise UsageError("there is no such option", where=word, hint=_MEANT[word])
+        if word in _SUBCOMMANDS:
+            hint = f"`squash {word} ...`; an archive so named is ./{word}"
+            raise UsageError("a command comes first", where=word, hint=hint)
+
+
+#: What other squashers, and habits, have; among them jwilder/docker-squash.
+_MEANT = {
+    "-from": "-f BASE keeps the base; for all that `-from root` squashes, leave it out",
+    "-i": "name the archive itself: squash image.tar",
+    **{
+        f"-{name}": f"--{name}"
+        for name in ("verbose", "quiet", "output", "tag", "load", "help", "version", "verify")
+    },
+}
+
+#: What docker-squash takes for yes and no.
+_ANSWERS = ("yes", "true", "t", "y", "1", "no", "false", "f", "n", "0")
+
+
+class _Command(click.Command):
+    """The command; its first argument may choose a subcommand."""
+
+    @property
+    def commands(self) -> dict[str, click.Command]:
+        """The subcommands by name; loads them."""
+        return {name: _subcommand(name) for name in _SUBCOMMANDS}
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Return the parsed arguments, in a context of the command that they are for."""
+        if args and args[0] in _SUBCOMMANDS:
+            chosen = _subcommand(args[0])
+            return chosen.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
+        _say_what_was_meant(args, {word for each in self.params for word in _valued(each)})
+        return super().make_context(info_name, _with_values(args), parent, **extra)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(ctx, formatter)
+        lines = [(f"{ctx.info_name} {name}", text) for name, (_, text) in _SUBCOMMANDS.items()]
+        with formatter.section("Other commands (an archive so named is ./inspect)"):
+            formatter.write_dl(lines)
+
+
+def _subcommand(name: str) -> click.Command:
+    found: click.Command = import_module(_SUBCOMMANDS[name][0]).command
+    return found
+
+
+@click.command("squash", cls=_Command, context_settings=checks.CONTEXT)
+@click.argument("image", required=False, type=completion.FirstPlace(_SUBCOMMANDS))
+@click.option(
+    "-f",
+    "--from-layer",
+    "base",
+    type=completion.Place(),
+    metavar="BASE",
+    help="The base, which is kept: the number of newest history rows to squash, a digest or a"
+    " prefix of one (diff_id, blob, chain ID, folder), another image of the archive, or an"
+    " archive or transport. Left out: all layers become one.",
+)
+@click.option(
+    "--keep-layers", type=int, metavar="K", help="Keep the oldest K layers; instead of -f."
+)
+@click.option(
+    "--onto",
+    type=completion.Place(),
+    metavar="PREVIOUS",
+    help="Instead of -f: keep all layers of another image, the previous release, and write one"
+    " layer that turns its files into those of IMAGE. An archive, a transport, or another image"
+    " of the archive.",
+)
+@click.option(
+    "--max-dead",
+    metavar="SHARE",
+    help="With --onto: exit 1 if more of the previous image is replaced or deleted, as 0.3 or 30%.",
+)
+@click.option(
+    "-o",
+    "--output",
+    "--output-path",
+    "output",
+    type=completion.Place(),
+    metavar="OUT",
+    help="Where the result goes: a path, - or a transport. Left out: stdout, unless that is a"
+    " terminal.",
+)
+@click.option(
+    "-t",
+    "--tag",
+    "tags",
+    multiple=True,
+    metavar="NAME[:TAG]",
+    help="Name of the result, instead of those of the input; repeatable.",
+)
+@click.option("--no-tag", is_flag=True, help="Leave the result without a name.")
+@click.option("-m", "--message", metavar="TEXT", help="Comment of the new history row.")
+@click.option(
+    "--history",
+    type=click.Choice(["keep", "drop"]),
+    default="keep",
+    show_default=True,
+    help="Keep the rows of squashed layers as empty ones, or put one row in their place.",
+)
+@click.option(
+    "--created",
+    type=completion.Words("source", "now"),
+    metavar="source|now|TIME",
+    default="source",
+    show_default=True,
+    help="Time of the result: that of the input, the clock (or SOURCE_DATE_EPOCH), or RFC 3339 or"
+    " epoch seconds.",
+)
+@click.option(
+    "--compress",
+    type=completion.Words("auto", "none", "gzip", "zstd"),
+    metavar="auto|none|gzip[:LEVEL]|zstd[:LEVEL]",
+    default="auto",
+    show_default=True,
+    help="How the new layer is stored; auto: as the newest one was.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["docker", "oci"]),
+    help="An archive that every loader takes (docker, the default), or an OCI layout.",
+)
+@click.option("--image", "name", metavar="NAME", help="Pick one image of an archive.")
+@click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Pick the images of a platform.")
+@click.option("--load", "--load-image", "load", is_flag=True, help="Load it into the daemon.")
+@click.option(
+    "-c",
+    "--cleanup",
+    is_flag=True,
+    help="With a docker-daemon: input and --load: remove the source image, by its ID,"
+    " unless another name or a container uses it.",
+)
+@click.option("--verify", is_flag=True, help="Read the result back and prove that it is right.")
+@click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    type=completion.Place(),
+    metavar="FILE",
+    help="Report as JSON, or Markdown (.md); repeatable.",
+)
+@click.option(
+    "--strict",
+    metavar="[=KIND,...]",
+    help="Fail for images on which engines disagree, of any or of some kinds.",
+)
+@click.option("--max-size", type=int, metavar="BYTES", help="Refuse images that unpack to more.")
+@click.option("--dry-run", is_flag=True, help="Plan and report, write nothing.")
+@click.option(
+    "--tmp-dir",
+    type=completion.Place(),
+    metavar="DIR",
+    help="Folder for copies of piped or compressed input; default: $TMPDIR, else /var/tmp.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Say more.")
+@click.option("--no-progress", is_flag=True, help="No progress bar, also on a terminal.")
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def command(
+    image: str | None,
+    output: str | None,
+    tags: tuple[str, ...],
+    no_tag: bool,
+    name: str | None,
+    load: bool,
+    cleanup: bool,
+    reports: tuple[str, ...],
+    strict: str | None,
+    dry_run: bool,
+    quiet: bool,
+    verbose: bool,
+    no_progress: bool,
+    platform: str | None,
+    verify: bool,
+    max_dead: str | None,
+    **options: Any,
+) -> None:
+    """Squash the layers of a container image above BASE into one.
+
+    IMAGE is an archive as `docker save` writes it, an OCI archive or layout: a path, a transport
+    (docker-archive:, oci-archive:, oci:, docker-daemon:), or - (or nothing) for stdin.
+
+    \b
+    squash -f <base> image.tar -o out.tar
+    docker save app | squash -f <base> | docker load
+    squash --onto release-1.0.tar app-1.1.tar -o release-1.1.tar
+
+    Exit codes: 0 done, 1 not verified, --strict or --max-dead, 2 usage, 3 no sound image, 4 base
+    or image not found, 5 not supported, 6 output not written, 7 engine.
+    """  # noqa: D301  (click looks for the character)
+    checks.exclude(("--tag", tags), ("--no-tag", no_tag))
+    checks.exclude(("--quiet", quiet), ("--verbose", verbose))
+    checks.exclude(("--dry-run", dry_run), ("--load", load))
+    onto = options["onto"] is not None
+    checks.exclude(
+        ("--onto", onto),
+        ("-f", options["base"] is not None),
+        ("--keep-layers", options["keep_layers"] is not None),
+    )
+    if max_dead is not None and not onto:
+        raise UsageError("needs --onto", where="--max-dead")
+    most = None if max_dead is None else console.share("--max-dead", max_dead)
+    source = checks.source(image)
+    daemon_name = _daemon_name(image)
+    if cleanup and not (load and daemon_name):
+        raise UsageError("needs a docker-daemon: input and --load", where="--cleanup")
+    checks.require(("--image", name), ("--platform", platform), ("--tmp-dir", options["tmp_dir"]))
+    destination = _destination(output, load or dry_run)
+    to_stdout = destination is not None and hasattr(destination, "write")
+    inputs = source, _place_of(options["base"]), _place_of(options["onto"])
+    for path in reports:
+        checks.check_place(
+            "--report",
+            path,
+            inputs=inputs,
+            output=destination,
+            stdout_takes="the archive" if to_stdout else "",
+        )
+    from squasher import api
+    from squasher.cli import report
+
+    before = _source_id(daemon_name) if cleanup else ""
+    phases = ["read", "hash", *([] if dry_run else ["write"]), *(["compare"] if verify else [])]
+    with progress_bar.watching(
+        *phases, quiet=quiet, verbose=verbose, bar=not no_progress
+    ) as progress:
+        done = api.squash_archive(
+            source,
+            destination,
+            tags=() if no_tag else tags or None,
+            image=name or "",
+            platform=platform or "",
+            max_dead=most,
+            strict=None if strict is None else report.kinds(strict),
+            verify=verify,
+            load=load,
+            dry_run=dry_run,
+            progress=progress,
+            **options,
+        )
+    for path in reports:
+        checks.write_file(path, report.render(done, markdown=path.endswith(".md")))
+    if not quiet:
+        width = console.width()
+        console.tell(report.summary(done, width, verbose=verbose, written=not dry_run))
+    if cleanup:
+        ids = [str(each.image.config.image_id) for each in done.images]
+        _clean_up(daemon_name, before, ids + [str(digest) for digest in done.manifests])
+
+
+def _daemon_name(image: str | None) -> str:
+    from squasher.archive.location import parse_location
+
+    location = parse_location(image or "-")
+    return location.path if location.kind == "docker-daemon" else ""
+
+
+def _place_of(base: str | None) -> Location | None:
+    """Return where BASE lies, if that is a place."""
+    from squasher.archive.location import parse_location
+
+    try:
+        return parse_location(base or "-")
+    except UsageError:  # told where it is opened
+        return None
+
+
+def _destination(output: str | None, elsewhere: bool) -> str | BinaryIO | Location | None:
+    """Return where the archive goes; None if nothing is said and it goes `elsewhere`."""
+    checks.require(("-o", output))
+    from squasher.archive.location import parse_location
+
+    location = parse_location(output if output is not None else "-", output=True)
+    if location.kind == "path":
+        return location.path
+    if location.kind != "stream":
+        return location
+    if elsewhere and output is None:
+        return None
+    if sys.stdout is None or sys.stdout.isatty():
+        what = "closed" if sys.stdout is None else "a terminal"
+        raise UsageError(
+            f"stdout is {what}", where="-o", hint="name a file with -o, or redirect it"
+        )
+    # Unbuffered: what a broken pipe leaves in a buffer is complained about at exit.
+    return getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
+
+
+def _source_id(name: str) -> str:
+    from squasher.archive import daemon
+
+    return daemon.image_id(name)
+
+
+def _clean_up(name: str, before: str, after: Sequence[str]) -> None:
+    """Remove the source image, unless it is the new one or still in use: that is a warning.
+
+    `name` and `before` are its name, as it was given, and its ID.
+    `after` are the IDs that the new one may have: docker's classic store takes the digest of the
+    config, its containerd store that of the manifest.
+    """
+    from squasher.archive import daemon
+
+    try:
+        known = [identity for identity in after if daemon.has(identity)]
+        if not known:
+            console.say("warning: the source image stays: the daemon does not show the new one")
+        elif before not in known and (used := daemon.remove_unused(before, name)):
+            console.say(f"warning: the source image stays: {'; '.join(used)}")
+    except SquasherError as error:
+        console.say(f"warning: the source image stays: {error}")
+
+
+if os.name == "nt":  # pragma: no cover
+    for _stream in (sys.stdin, sys.stdout):
+        if _stream is not None:
+            import msvcrt
+
+            msvcrt.setmode(_stream.fileno(), os.O_BINARY)  # type: ignore[attr-defined]

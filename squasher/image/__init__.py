@@ -1,0 +1,1 @@
+"""Images as values, and the JSON documents that describe them."""

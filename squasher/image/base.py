@@ -1,0 +1,234 @@
+"""What the user's `-f` means: at which layer an image is split."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from squasher.digest import Digest
+from squasher.errors import BaseNotFoundError, UsageError
+from squasher.image.model import Image, rows, rows_fit, rows_with_layer
+from squasher.image.references import normalise_tag, same_name
+
+_ROWS = re.compile(r"[0-9]{1,5}")
+_HEX = re.compile(r"(?:sha256:)?([0-9a-fA-F]{1,64})")
+#: What can only be meant as a path.
+_PATH = re.compile(r"\.{0,2}/|.*\.(?:tar|tgz|tar\.\w+)$")
+#: A shorter prefix is more likely a name.
+_PREFIX_MIN = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Where an image is split: the number of layers to keep, counted from the lowest.
+
+    `rows` is the number of history rows that belong to the base, where the base itself says so.
+    """
+
+    kept: int
+    rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A base as its own image tells it: layers and the texts of its history rows, lowest first."""
+
+    diff_ids: tuple[Digest, ...]
+    history: tuple[str, ...] = ()
+    name: str = ""
+
+
+#: Returns what the archive or transport that a text names holds; None if it names none.
+Fetch = Callable[[str], Sequence[Base] | None]
+
+
+def of_image(image: Image) -> Base:
+    """Return `image` as a base."""
+    return Base(
+        tuple(layer.diff_id for layer in image.layers),
+        tuple(row.text for row in image.config.history or ()),
+        image.name,
+    )
+
+
+def may_be_digest(base: str) -> bool:
+    """Tell whether the text may be a digest or a prefix of one."""
+    match = _HEX.fullmatch(base)
+    return match is not None and len(match[1]) >= _PREFIX_MIN
+
+
+def resolve(
+    image: Image, base: str, others: Sequence[Image] = (), fetch: Fetch = lambda text: None
+) -> Split:
+    """Return where the text `base` splits `image`.
+
+    1. one to five decimal digits: all but those of the newest that many history rows
+    2. a digest or a unique prefix of one: of a layer's diff_id, its blob, its chain ID, its
+       folder in an archive of docker before 25; that layer is the last one kept; or the image ID
+       of another image of the same archive: the digest of its config, manifest or index
+    3. the name of another image of the same archive: `others`
+    4. what `fetch` makes of it: an archive, a layout or a daemon's image that is the base
+
+    Raises UsageError for an empty text or 0, BaseNotFoundError if nothing or too much fits.
+    """
+    if not base.strip():
+        raise UsageError(
+            "the base is empty", where="-f", hint="leave -f out to merge all layers into one"
+        )
+    if _ROWS.fullmatch(base):
+        return Split(_keep_below_rows(image, int(base)))
+    match = _HEX.fullmatch(base) if may_be_digest(base) else None
+    if match:
+        prefix = match[1].lower()
+        kept = _keep_up_to(image, prefix, base)
+        if kept is not None:
+            return Split(kept)
+        named = [x for x in others if any(digest.hex.startswith(prefix) for digest in x.ids)]
+        if len(ids := dict.fromkeys(str(x.config.image_id) for x in named)) > 1:
+            raise BaseNotFoundError(
+                f"{len(ids)} images of the archive fit: {', '.join(ids)}",
+                where=f"-f {base}",
+                image=image,
+            )
+        if named:
+            return _on_top_of(image, [of_image(x) for x in named], base)
+    named = [
+        x for x in others if base in x.references or any(same_name(tag, base) for tag in x.tags)
+    ]
+    if named:
+        return _on_top_of(image, [of_image(x) for x in named], base)
+    fetched = fetch(base)
+    if fetched is not None:
+        return _on_top_of(image, fetched, base)
+    raise _not_found(image, base, others)
+
+
+def _on_top_of(image: Image, bases: Sequence[Base], base: str) -> Split:
+    """Return where the one of `bases` that `image` is built on ends.
+
+    Raises BaseNotFoundError, naming the first layer that differs, or those that fit.
+    """
+    own = of_image(image)
+    hits = [each for each in bases if own.diff_ids[: len(each.diff_ids)] == each.diff_ids]
+    if len({len(each.diff_ids) for each in hits}) > 1:
+        choices = ", ".join(f"{each.name} (layer {len(each.diff_ids)})" for each in hits)
+        raise BaseNotFoundError(
+            f"{image.name} is built on several of its images: {choices}",
+            where=f"-f {base}",
+            hint="name one as docker-archive:PATH:REF or oci:DIR:REF, or count with --keep-layers",
+            image=image,
+        )
+    for each in hits:
+        rows_known = each.history and own.history[: len(each.history)] == each.history
+        return Split(len(each.diff_ids), len(each.history) if rows_known else None)
+    other = bases[0].diff_ids
+    pairs = zip(own.diff_ids, other, strict=False)
+    differs = next((i for i, (a, b) in enumerate(pairs) if a != b), None)
+    if differs is None:
+        what = f"it has {len(other)} layers, {image.name} has {len(own.diff_ids)}"
+    else:
+        what = f"layer {differs + 1} is {own.diff_ids[differs]} here and {other[differs]} there"
+    raise BaseNotFoundError(
+        f"is not the base of {image.name}: {what}", where=f"-f {base}", image=image
+    )
+
+
+def keep(image: Image, count: int) -> Split:
+    """Return the split that keeps `count` layers. Raises UsageError, BaseNotFoundError."""
+    if count < 0:
+        raise UsageError(f"{count} is no number of layers", where="--keep-layers")
+    if count > len(image.layers):
+        raise BaseNotFoundError(
+            f"cannot keep {count} layers, {image.name} has {len(image.layers)}",
+            where="--keep-layers",
+            image=image,
+        )
+    return Split(count)
+
+
+def _keep_below_rows(image: Image, count: int) -> int:
+    if count == 0:
+        raise UsageError("0 rows leave nothing to squash", where="-f 0")
+    table = rows(image.config)
+    if not rows_fit(image.config):
+        raise BaseNotFoundError(
+            f"{image.name} has {len(image.layers)} layers, and the rows of its history tell of"
+            f" {rows_with_layer(image.config)}: which row has which layer is not known",
+            where=f"-f {count}",
+            hint="count layers with --keep-layers K, or give one of the chain IDs below",
+            image=image,
+        )
+    if count > len(table):
+        raise BaseNotFoundError(
+            f"{image.name} has {len(table)} history rows, not {count}",
+            where=f"-f {count}",
+            image=image,
+        )
+    return sum(row.layer is not None for row in table[: len(table) - count])
+
+
+def _keep_up_to(image: Image, prefix: str, base: str) -> int | None:
+    """Return where the layer that a digest begins with `prefix` names ends, None if none does."""
+    hits: dict[int, str] = {}
+    for kind, names in _names(image):
+        for i, name in enumerate(names):
+            if name.startswith(prefix):
+                hits.setdefault(i + 1, kind)
+    if not hits:
+        return None
+    if len(hits) == 1:
+        return next(iter(hits))
+    chain = image.chain_ids
+    choices = ", ".join(f"{chain[k - 1]} (layer {k}, {kind})" for k, kind in sorted(hits.items()))
+    raise BaseNotFoundError(
+        f"{len(hits)} layers of {image.name} fit",
+        where=f"-f {base}",
+        hint=f"name one by its chain ID: {choices}",
+        image=image,
+    )
+
+
+def _names(image: Image) -> tuple[tuple[str, list[str]], ...]:
+    """Return what a layer can be called by, a list for each kind, lowest layer first."""
+    return (
+        ("diff_id", [layer.diff_id.hex for layer in image.layers]),
+        ("blob", [_hex(layer.blob.digest) for layer in image.layers]),
+        ("chain ID", [digest.hex for digest in image.chain_ids]),
+        ("folder", [layer.folder for layer in image.layers]),
+    )
+
+
+def _hex(digest: Digest | None) -> str:
+    return digest.hex if digest is not None else ""
+
+
+def _not_found(image: Image, base: str, others: Sequence[Image]) -> BaseNotFoundError:
+    import difflib
+
+    where = f"-f {base}"
+    names = [name for other in others for name in other.names if other is not image]
+    digests = [digest.hex[:24] for digest in image.chain_ids]
+    near = difflib.get_close_matches(base.removeprefix("sha256:"), names + digests, 3)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    if _PATH.match(base):
+        return BaseNotFoundError("no such file", where=where, image=image)
+    if normalise_tag(base) is None or _HEX.fullmatch(base):
+        return BaseNotFoundError(
+            f"no layer of {image.name} is called so",
+            where=where,
+            hint=f"{hint}give one of the chain IDs below",
+            image=image,
+        )
+    if any(same_name(tag, base) for tag in image.tags):
+        return BaseNotFoundError(
+            "is the image itself", where=where, hint="give one of the chain IDs below", image=image
+        )
+    app = image.tags[0] if image.tags else "app"
+    return BaseNotFoundError(
+        "no layer and no file is called so, and a saved image does not know its base's name",
+        where=where,
+        hint=f"{hint}give one of the chain IDs below, -f docker-daemon:{base}, or"
+        f" `docker save {app} {base} | squash --image {app} -f {base}`",
+        image=image,
+    )

@@ -1,0 +1,186 @@
+"""Manifests, indexes and their descriptors: media types, reading, writing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from squasher.digest import Digest
+from squasher.errors import DocumentError
+from squasher.image.documents import (
+    as_digest,
+    as_list,
+    as_object,
+    as_size,
+    as_text,
+    field,
+    load,
+    place_of,
+    spelt,
+    text_or_none,
+)
+from squasher.image.platforms import Platform
+from squasher.image.references import is_pinned, normalise_tag
+from squasher.tar.paths import show
+
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+
+IMAGE_NAME = "io.containerd.image.name"
+REF_NAME = "org.opencontainers.image.ref.name"
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestItem:
+    """One image of a docker-archive: the names of its members, lowest layer first.
+
+    `pinned` are those of its names that end in a digest.
+    """
+
+    config: str
+    layers: tuple[str, ...]
+    tags: tuple[str, ...]
+    pinned: tuple[str, ...] = ()
+
+
+def parse_manifest_json(data: bytes) -> tuple[ManifestItem, ...]:
+    """Read `manifest.json`. Raises DocumentError."""
+    where = "manifest.json"
+    value = load(data, where)
+    if isinstance(value, dict) and field(value, "schemaVersion", where) is not None:
+        raise DocumentError(
+            "is a registry's manifest, as the transport dir: has it",
+            where=where,
+            hint="`skopeo copy dir:FOLDER oci-archive:image.tar` first",
+        )
+    return tuple(
+        _manifest_item(as_object(item, f"{where}[{i}]"), f"{where}[{i}]")
+        for i, item in enumerate(as_list(value, where))
+    )
+
+
+def _manifest_item(item: dict[str, Any], where: str) -> ManifestItem:
+    layers = as_list(field(item, "Layers", where), f"{where}.Layers")
+    values = as_list(field(item, "RepoTags", where), f"{where}.RepoTags")
+    tags = [_image_name(tag, f"{where}.RepoTags[{i}]") for i, tag in enumerate(values)]
+    return ManifestItem(
+        as_text(field(item, "Config", where), f"{where}.Config"),
+        tuple(as_text(name, f"{where}.Layers[{i}]") for i, name in enumerate(layers)),
+        tuple(tag for tag in tags if not is_pinned(tag)),
+        tuple(tag for tag in tags if is_pinned(tag)),
+    )
+
+
+def _image_name(value: Any, where: str) -> str:
+    """Return `value` if it names an image; docker, podman and skopeo refuse the archive else.
+
+    `ctr images export` also writes names that end in a digest.
+    """
+    name = as_text(value, where)
+    if normalise_tag(name) is None and not is_pinned(name):
+        raise DocumentError(f"{show(name.encode())} is no image name", where=where)
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """What points at a blob; `document` has all its keys, annotations included."""
+
+    digest: Digest
+    size: int
+    media_type: str
+    document: dict[str, Any]
+
+
+_DESCRIPTOR = ("mediaType", "digest", "size", "urls", "annotations", "data", "platform")
+_PLATFORM = ("os", "architecture", "variant")
+_MANIFEST = ("schemaVersion", "mediaType", "config", "layers", "manifests", "subject")
+
+
+def parse_descriptor(value: Any, where: str) -> Descriptor:
+    """Read a descriptor. Raises DocumentError."""
+    document = spelt(value, _DESCRIPTOR, where)
+    if "annotations" in document:
+        annotations = as_object(document["annotations"], f"{where}.annotations")
+        for name, text in annotations.items():
+            as_text(text, place_of(f"{where}.annotations", name))
+    if "platform" in document:
+        place = document["platform"] = spelt(document["platform"], _PLATFORM, f"{where}.platform")
+        for name in _PLATFORM:
+            text_or_none(place, name, f"{where}.platform")
+    return Descriptor(
+        as_digest(document.get("digest"), f"{where}.digest"),
+        as_size(document.get("size"), f"{where}.size"),
+        text_or_none(document, "mediaType", where),
+        document,
+    )
+
+
+def platform_of(pointer: dict[str, Any]) -> Platform | None:
+    """Return the platform that a descriptor names; None if it does not say both halves of one."""
+    place = pointer.get("platform") or {}
+    if not place.get("os") or not place.get("architecture"):
+        return None
+    return Platform(place["os"], place["architecture"], place.get("variant", ""))
+
+
+def parse_document(data: bytes, where: str) -> dict[str, Any]:
+    """Read a manifest or an index, what it points at apart. Raises DocumentError."""
+    document = spelt(load(data, where), _MANIFEST, where)
+    text_or_none(document, "mediaType", where)
+    return document
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """An OCI manifest, or docker's schema 2, which has the same shape."""
+
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    document: dict[str, Any]
+
+
+def parse_manifest(document: dict[str, Any], where: str) -> Manifest:
+    """Return what a manifest, as `parse_document` gives it, points at. Raises DocumentError."""
+    layers = as_list(document.get("layers"), f"{where}.layers")
+    config = parse_descriptor(document.get("config"), f"{where}.config")
+    return Manifest(
+        config,
+        tuple(parse_descriptor(layer, f"{where}.layers[{i}]") for i, layer in enumerate(layers)),
+        document | {"config": config.document},
+    )
+
+
+def parse_index(document: dict[str, Any], where: str) -> tuple[Descriptor, ...]:
+    """Return what an index, as `parse_document` gives it, points at. Raises DocumentError."""
+    manifests = as_list(document.get("manifests"), f"{where}.manifests")
+    return tuple(
+        parse_descriptor(value, f"{where}.manifests[{i}]") for i, value in enumerate(manifests)
+    )
+
+
+def oci_type(media_type: str) -> str:
+    """Return the media type that OCI has for one of docker's; any other stays.
+
+    Source: image-spec, media-types.md, "Compatibility Matrix".
+    """
+    if media_type.startswith(DOCKER_LAYER):
+        return OCI_LAYER + media_type.removeprefix(DOCKER_LAYER).replace(".", "+")
+    pairs = {DOCKER_MANIFEST: OCI_MANIFEST, DOCKER_INDEX: OCI_INDEX, DOCKER_CONFIG: OCI_CONFIG}
+    return pairs.get(media_type, media_type)
+
+
+def blob_name(digest: Digest) -> str:
+    """Return the member that holds a blob. Source: image-spec, image-layout.md, "Blobs"."""
+    return f"blobs/sha256/{digest.hex}"
+
+
+def descriptor(media_type: str, digest: Digest, size: int, **more: Any) -> dict[str, Any]:
+    """Return a descriptor document."""
+    return {"mediaType": media_type, "digest": str(digest), "size": size, **more}

@@ -1,0 +1,206 @@
+"""Images as values: what is left of an archive once it has been read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from squasher.blobs.content import Content
+from squasher.digest import Digest
+from squasher.errors import SquasherError
+from squasher.image.configs import ImageConfig
+from squasher.image.manifests import platform_of
+from squasher.image.platforms import Platform
+from squasher.image.references import full_name, normalise_tag
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Stored bytes. `digest` is None where no document tells it."""
+
+    content: Content
+    media_type: str
+    digest: Digest | None
+    compression: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes as stored."""
+        return self.content.size
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer: the digest of its tar, and how it is stored.
+
+    descriptor   the document that pointed at the blob, annotations included; {} without one
+    folder       the name of its folder in an archive of docker before 25
+    """
+
+    diff_id: Digest
+    blob: Blob
+    descriptor: dict[str, Any] = field(default_factory=dict)
+    folder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image: config, layers (lowest first, one for each diff_id), tags.
+
+    references   what the layout calls it, as spelt there: a docker name or any other text; to give
+                 the image other names, replace these, too
+    manifest     the document of its OCI manifest, {} if it had none
+    descriptor   the document that pointed at that manifest
+    leads        digests of that manifest and of the indexes that lead to it
+    """
+
+    config: ImageConfig
+    layers: tuple[Layer, ...]
+    tags: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    manifest: dict[str, Any] = field(default_factory=dict)
+    descriptor: dict[str, Any] = field(default_factory=dict)
+    leads: tuple[Digest, ...] = ()
+
+    @property
+    def ids(self) -> tuple[Digest, ...]:
+        """What engines call its ID: the config's digest, in containerd's stores one of `leads`."""
+        return (self.config.image_id, *self.leads)
+
+    @property
+    def stored_size(self) -> int:
+        """Bytes of all layers as stored; one that comes twice counts twice."""
+        return sum(layer.blob.size for layer in self.layers)
+
+    @property
+    def chain_ids(self) -> tuple[Digest, ...]:
+        """The digest of each stack of layers, from the lowest up.
+
+        Source: image-spec, config.md, "Layer ChainID".
+        """
+        return chain_ids([layer.diff_id for layer in self.layers])
+
+    @property
+    def platform(self) -> Platform:
+        """What it runs on: what the index says, where that says anything, outranks the config.
+
+        Source: containerd, images.Manifest.
+        """
+        return platform_of(self.descriptor) or self.config.platform
+
+    @property
+    def name(self) -> str:
+        """A name for messages: the first tag or reference, else the image ID."""
+        return next(iter(self.names), str(self.config.image_id))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its tags, and those of its references that are none of these in another spelling."""
+        full = {full_name(tag) for tag in self.tags}
+        others = (x for x in self.references if full_name(normalise_tag(x) or x) not in full)
+        return (*self.tags, *others)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A place of an index that points at an image: the position of that, and the descriptor."""
+
+    image: int
+    pointer: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """An index inside an index: its own document, and the descriptor that leads to it."""
+
+    children: tuple[Leaf | Branch, ...]
+    pointer: dict[str, Any]
+    document: dict[str, Any]
+
+
+Node = Leaf | Branch
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """An image that cannot be read, and why: only who picks it gets the error.
+
+    names        its tags and references
+    ids          the digests that it can be picked by
+    descriptor   the document that pointed at it
+    """
+
+    error: SquasherError
+    names: tuple[str, ...] = ()
+    ids: tuple[Digest, ...] = ()
+    descriptor: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What an archive holds.
+
+    name      for messages
+    images    those that are complete, each once
+    tree      how its index leads to them; () where it has none
+    document  the index itself
+    notices   what was left out, in words
+    listed    for each item of its manifest.json the image that it names, None for one left out
+    unread    those that cannot be read
+    """
+
+    name: str
+    images: tuple[Image, ...]
+    tree: tuple[Node, ...] = ()
+    document: dict[str, Any] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+    listed: tuple[int | None, ...] = ()
+    unread: tuple[Unread, ...] = ()
+
+
+def chain_ids(diff_ids: Sequence[Digest]) -> tuple[Digest, ...]:
+    """Return the chain ID of each prefix of `diff_ids`. O(layers)."""
+    found: list[Digest] = []
+    for diff_id in diff_ids:
+        if found:
+            text = f"{found[-1]} {diff_id}"
+            found.append(Digest(hashlib.sha256(text.encode("ascii")).hexdigest()))
+        else:
+            found.append(diff_id)
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of `docker history`: `history` and `layer` are indexes, None where there is none."""
+
+    history: int | None
+    layer: int | None
+
+
+def rows(config: ImageConfig) -> tuple[Row, ...]:
+    """Return the rows of the history with the layers that they stand for, lowest first.
+
+    Rows that are not empty and layers belong together in their order. Where their numbers differ
+    nobody can tell which belong together: no row has a layer then. Layers without a row count as a
+    row each, above all others.
+    """
+    history = config.history or ()
+    layers = iter(range(len(config.diff_ids) if rows_fit(config) else 0))
+    found = [
+        Row(i, None if row.empty_layer else next(layers, None)) for i, row in enumerate(history)
+    ]
+    told = {row.layer for row in found}
+    return (*found, *(Row(None, i) for i in range(len(config.diff_ids)) if i not in told))
+
+
+def rows_fit(config: ImageConfig) -> bool:
+    """Tell whether it is known which row has which layer; no history at all leaves no doubt."""
+    return not config.history or rows_with_layer(config) == len(config.diff_ids)
+
+
+def rows_with_layer(config: ImageConfig) -> int:
+    """Return how many rows say that they have a layer."""
+    return sum(not row.empty_layer for row in config.history or ())

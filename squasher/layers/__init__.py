@@ -1,0 +1,1 @@
+"""Layers: read, applied to a tree, merged into a new one."""

@@ -1,0 +1,113 @@
+"""The config and the history of a squashed image."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from squasher.image import configs
+from squasher.image.base import Split
+from squasher.image.configs import HistoryEntry, ImageConfig
+from squasher.image.model import Image, Layer, rows_with_layer
+from squasher.layers.options import Options
+
+
+def new_image(
+    image: Image, split: Split, layer: Layer, options: Options
+) -> tuple[Image, tuple[str, ...]]:
+    """Return `image` with `layer` in place of those above the lowest `kept`, and notices."""
+    config, kept = image.config, split.kept
+    notices = []
+    created = options.time
+    history = None
+    if config.history is not None:
+        message = options.message
+        if message is None:
+            message = _default_message(image, kept)
+        row = configs.history_entry(created or config.created, message)
+        history = _history(config, split, row, options.history)
+        if history is None:
+            history = config.history
+            notices.append("the history tells of fewer layers than are kept: it gets no new row")
+        elif rows_with_layer(config) > len(config.diff_ids):
+            notices.append(
+                f"the history tells of {rows_with_layer(config)} layers, there are"
+                f" {len(config.diff_ids)}: the newest rows lose theirs"
+            )
+    if f'"{configs.BUILDKIT_CACHE}"'.encode() in config.raw:
+        notices.append(
+            f"{configs.BUILDKIT_CACHE} is removed from the config: its layers are no more"
+        )
+    diff_ids = [*config.diff_ids[:kept], layer.diff_id]
+    new = configs.edit_config(config, diff_ids, history, created)
+    layers = (*image.layers[:kept], layer)
+    return replace(image, config=new, layers=layers, leads=()), tuple(notices)
+
+
+def updated_image(
+    image: Image, previous: Image, shared: int, layer: Layer | None, options: Options
+) -> tuple[Image, tuple[str, ...]]:
+    """Return `image` on the layers of `previous`, with `layer` above, and notices."""
+    config, kept = image.config, len(previous.layers)
+    notices = []
+    if not shared:
+        notices.append("shares no layer with the previous image, also not its base")
+    if layer is None:
+        notices.append("nothing differs from the previous image: no new layer is written")
+    created = options.time
+    history = None
+    if config.history is not None:
+        lower = _rows_below(previous.config, kept)
+        upper = [] if options.history == "drop" else _rows_above(config, shared)
+        history = (*(lower or ()), *map(configs.emptied, upper))
+        message = options.message
+        if message is None:
+            message = f"merge {config.image_id} to {previous.chain_ids[-1]}" if kept else ""
+        if lower is None:
+            notices.append("the history of the previous image has too few rows: it gets no new row")
+        elif layer is not None:
+            history += (configs.history_entry(created or config.created, message),)
+    layers = (*previous.layers, *([layer] if layer else []))
+    new = configs.edit_config(config, [x.diff_id for x in layers], history, created)
+    return replace(image, config=new, layers=layers, leads=()), tuple(notices)
+
+
+def _rows_below(config: ImageConfig, kept: int) -> tuple[HistoryEntry, ...] | None:
+    """Return the rows up to that of the newest of `kept` layers; None if there are too few."""
+    rows = config.history or ()
+    with_layer = [i for i, row in enumerate(rows) if not row.empty_layer]
+    if len(with_layer) < kept:
+        return None
+    return rows[: with_layer[kept - 1] + 1] if kept else ()
+
+
+def _rows_above(config: ImageConfig, shared: int) -> tuple[HistoryEntry, ...]:
+    """Return the rows above that of the newest of the `shared` lowest layers."""
+    below = _rows_below(config, shared)
+    return (config.history or ())[len(below or ()) :]
+
+
+def _default_message(image: Image, kept: int) -> str:
+    source = image.config.image_id
+    if kept:
+        return f"merge {source} to {image.chain_ids[kept - 1]}"
+    return f"create new from {source}"
+
+
+def _history(
+    config: ImageConfig, split: Split, new: HistoryEntry, how: Literal["keep", "drop"]
+) -> tuple[HistoryEntry, ...] | None:
+    """Return the rows after squashing; None if the kept layers have too few to tell them apart."""
+    table = config.history or ()
+    with_layer = [i for i, row in enumerate(table) if not row.empty_layer]
+    if len(with_layer) < split.kept:
+        return None
+    squashed = with_layer[split.kept :]
+    if how == "drop":
+        end = squashed[0] if squashed else len(table)
+        if split.rows is not None:  # but never the row of a kept layer
+            end = min(end, max([split.rows, *(i + 1 for i in with_layer[: split.kept][-1:])]))
+        return (*table[:end], new)
+    gone = frozenset(squashed)
+    emptied = (configs.emptied(row) if i in gone else row for i, row in enumerate(table))
+    return (*emptied, new)

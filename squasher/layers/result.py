@@ -1,0 +1,110 @@
+"""A squashed image, and what became of its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from squasher.digest import Digest
+from squasher.image.model import Image, rows
+from squasher.layers.content import Scan
+from squasher.tar.entry import ImageWarning
+
+
+@dataclass(frozen=True, slots=True)
+class LayerReport:
+    """A layer before or after: bytes as stored, entries (whiteouts included), who made it."""
+
+    diff_id: Digest
+    digest: Digest
+    size: int
+    entries: int
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What an update costs a host that has the previous image.
+
+    previous   that image, as it was read
+    shared     number of lowest layers that both images share
+    fetch      bytes of the new layer as stored; 0 if nothing differs
+    without    bytes of the image's own layers, as stored, that the previous image lacks
+    used, held bytes of files in the previous image: those that are still seen, and all
+    """
+
+    previous: Image
+    shared: int
+    fetch: int
+    without: int
+    used: int
+    held: int
+
+    @property
+    def dead(self) -> float:
+        """The share of the previous image's files that is replaced or deleted, 0 to 1."""
+        return 1 - self.used / self.held if self.held else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Squashed:
+    """A squashed image and what became of it.
+
+    image        the result; the source itself, tags apart, if there was nothing to squash
+    source_id    image ID of the source
+    kept         number of layers kept byte for byte
+    merged       False if there was nothing to squash
+    before, after   its layers, lowest first
+    entries, whiteouts   what the new layer holds
+    overwritten, deleted, provided   entries of the squashed layers that went: replaced by a
+                 later one, removed, already in the base
+    notices      lines that a person should read
+    warnings     what engines disagree about
+    compressor   the library that compressed the new layer, "" if it is not compressed
+    update       what it costs a host that has the previous image, if it is onto one
+    """
+
+    image: Image
+    source_id: Digest
+    kept: int
+    merged: bool
+    before: tuple[LayerReport, ...]
+    after: tuple[LayerReport, ...]
+    entries: int
+    whiteouts: int
+    overwritten: int
+    deleted: int
+    provided: int
+    notices: tuple[str, ...]
+    warnings: tuple[ImageWarning, ...]
+    compressor: str = ""
+    update: Update | None = None
+
+    @property
+    def size_before(self) -> int:
+        """Bytes of all layers of the source, as stored."""
+        return sum(layer.size for layer in self.before)
+
+    @property
+    def size_after(self) -> int:
+        """Bytes of all layers of the result, as stored."""
+        return sum(layer.size for layer in self.after)
+
+
+def layer_reports(image: Image, scans: Sequence[Scan]) -> tuple[LayerReport, ...]:
+    """Return what is reported of the layers of `image`, lowest first."""
+    made_by = {
+        row.layer: image.config.history[row.history].created_by
+        for row in rows(image.config)
+        if row.layer is not None and row.history is not None and image.config.history
+    }
+    return tuple(
+        LayerReport(
+            done.layer.diff_id,
+            done.layer.blob.digest or done.layer.diff_id,
+            done.layer.blob.size,
+            done.count,
+            made_by.get(i, ""),
+        )
+        for i, done in enumerate(scans)
+    )

@@ -1,0 +1,368 @@
+"""One image: from what is read of it to the squashed image."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import takewhile
+
+from squasher.blobs.compression import Compression, compress, default, version
+from squasher.blobs.content import Content, Part
+from squasher.digest import Digest
+from squasher.errors import SquasherError, UsageError
+from squasher.image import base as bases
+from squasher.image import manifests
+from squasher.image.base import Fetch, Split
+from squasher.image.model import Blob, Image, Layer
+from squasher.image.references import normalise_tag
+from squasher.layers.apply import apply
+from squasher.layers.content import Scan, extract, readable, same_content
+from squasher.layers.history import new_image, updated_image
+from squasher.layers.merge import Draft
+from squasher.layers.options import Options
+from squasher.layers.plan import MergePlan, Span
+from squasher.layers.read import layer_places, name_blobs, scan
+from squasher.layers.result import LayerReport, Squashed, Update, layer_reports
+from squasher.layers.tree import Tree
+from squasher.run import Job, Progress, silent
+from squasher.tar.entry import REG, Entry
+
+
+def squash(
+    image: Image,
+    base: str | None = None,
+    *,
+    options: Options | None = None,
+    onto: Image | None = None,
+    others: Sequence[Image] = (),
+    fetch: Fetch = lambda text: None,
+    tmp_dir: str | os.PathLike[str] | None = None,
+    progress: Progress = silent,
+) -> Squashed:
+    """Return `image` with everything above the base merged into one layer.
+
+    With `onto`, a previous image, return all layers of that and one layer that turns its root
+    filesystem into that of `image`; no layer if both are the same.
+
+    `base` is short for `Options(base=...)`; `others` are images that it may name. A path or a
+    transport it may only be for `squash_archive`, which brings what opens them (`fetch`). Every
+    layer is read once and checked against its digests; the new layer is a plan over the old ones
+    and is read once for its digest. Content is compared with the base where headers agree. Time
+    O(bytes), memory O(entries). Compressed layers are unpacked to temporary files in `tmp_dir`,
+    which live as long as the result.
+
+    Raises UsageError, BaseNotFoundError, ArchiveError (also DigestMismatchError), OutputError.
+    """
+    if options is None:
+        options = Options(base=base)
+    elif base is not None:
+        if options.base is not None:
+            raise UsageError("the base is given twice")
+        options = replace(options, base=base)
+    job = Job(tmp_dir, progress)
+    try:
+        with job.verified():
+            return begin(image, options, job, onto=onto, others=others, fetch=fetch)
+    except BaseException:
+        job.close()
+        raise
+
+
+def begin(
+    image: Image,
+    options: Options,
+    job: Job,
+    *,
+    onto: Image | None = None,
+    others: Sequence[Image] = (),
+    fetch: Fetch = lambda text: None,
+    zstd: bool = True,
+) -> Squashed:
+    """Squash as part of `job`: the result holds only once `job.settle()` has returned.
+
+    Without `zstd`, compress="auto" takes gzip instead.
+    """
+    if onto is not None and (options.base, options.keep_layers) != (None, None):
+        raise UsageError("--onto keeps all layers of the previous image: give no other base")
+    if options.keep_layers is not None:
+        split = bases.keep(image, options.keep_layers)
+    elif options.base is not None:
+        if bases.may_be_digest(options.base):
+            image = name_blobs(image, job)
+        split = bases.resolve(image, options.base, others, fetch)
+    else:
+        split = Split(0)
+    tags = image.tags
+    if options.tags is not None:
+        tags = tuple(dict.fromkeys(map(_with_tag, options.tags)))
+    references = image.references if options.tags is None else ()
+    image = replace(image, tags=tags, references=references)
+    if onto is not None:
+        return _update(image, onto, options, job, zstd)
+    if len(image.layers) - split.kept > 1:
+        return _merge(image, split, options, job, zstd)
+    scans, tree, _, _ = _read(image, len(image.layers), options, job)
+    image = replace(image, layers=tuple(done.layer for done in scans))
+    before = layer_reports(image, scans)
+    notices = (_idle(options), *_odd_layers(image.layers))
+    return Squashed(
+        image,
+        image.config.image_id,
+        split.kept,
+        False,
+        before,
+        before,
+        0,
+        0,
+        0,
+        0,
+        0,
+        notices,
+        tuple(tree.warnings),
+    )
+
+
+def _read(
+    image: Image,
+    kept: int,
+    options: Options,
+    job: Job,
+    places: Sequence[str] = (),
+    above: Callable[[Tree, int], Tree] = Tree.fork,
+) -> tuple[list[Scan], Tree, Tree, int]:
+    """Return the layers, the trees of the `kept` lowest and of all, and the entries of the rest.
+
+    `above` gives the tree that the rest is applied to.
+    """
+    lower = Tree()
+    tree = lower
+    scans: list[Scan] = []
+    entries = 0
+    places = places or layer_places(image)
+    for done, changes in scan(image, kept, job, options.max_size, places):
+        if len(scans) == kept:
+            tree = above(lower, kept)
+        try:
+            with job.timed("merge"):
+                apply(tree, changes)
+        except SquasherError as error:
+            raise error.within(places[len(scans)]) from None
+        entries += len(changes.entries) if len(scans) >= kept else 0
+        scans.append(done)
+        del changes  # its names are in the tree now
+    return scans, lower, tree, entries
+
+
+def _merge(image: Image, split: Split, options: Options, job: Job, zstd: bool) -> Squashed:
+    kept = split.kept
+    scans, lower, tree, entries = _read(image, kept, options, job)
+    image = replace(image, layers=tuple(done.layer for done in scans))
+    before = layer_reports(image, scans)
+    with job.timed("merge"):
+        draft = Draft(lower, tree, kept)
+    with job.timed("compare"):
+        uppers = readable(draft.doubtful, scans, job.spool)
+        same = same_content(draft.doubtful, uppers, scans)
+    with job.timed("merge"):
+        plan = draft.plan(same, [done.size for done in scans])
+    warnings = (*lower.warnings, *tree.warnings)
+    overwritten = tree.overwritten
+    deleted = max(0, entries - draft.survivors - overwritten)
+    del draft, lower, tree
+    how = options.compression or _as_before(image, zstd)
+    with job.timed("hash new"):
+        layer = _new_layer(image, kept, plan, _contents(plan, scans, job), how, job)
+    result, notices = new_image(image, split, layer, options)
+    report = LayerReport(
+        layer.diff_id,
+        layer.blob.digest or layer.diff_id,
+        layer.blob.size,
+        plan.entries + plan.whiteouts,
+        "",
+    )
+    return Squashed(
+        result,
+        image.config.image_id,
+        kept,
+        True,
+        before,
+        (*before[:kept], report),
+        plan.entries,
+        plan.whiteouts,
+        overwritten,
+        deleted,
+        plan.provided,
+        (*notices, *_odd_layers(result.layers)),
+        warnings,
+        version(how.name),
+    )
+
+
+def _update(image: Image, previous: Image, options: Options, job: Job, zstd: bool) -> Squashed:
+    """Return all layers of `previous` and one that turns its tree into that of `image`.
+
+    The base is the tree of `previous`; the layers of `image` are applied to an empty one. Layers
+    that both have, by diff_id, are read once, and what lies in them is not compared.
+    """
+    kept = len(previous.layers)
+    known = {layer.diff_id: layer for layer in previous.layers}
+    own = tuple(known.get(layer.diff_id, layer) for layer in image.layers)
+    stack = replace(image, layers=(*previous.layers, *own))
+    places = (*layer_places(previous, "the previous image: "), *layer_places(image))
+    scans, lower, tree, entries = _read(
+        stack, kept, options, job, places, lambda _, first: Tree(first)
+    )
+    with job.timed("merge"):
+        draft = Draft(lower, tree, kept)
+    with job.timed("compare"):
+        uppers = readable(draft.doubtful, scans, job.spool)
+        same = same_content(draft.doubtful, uppers, scans)
+    with job.timed("merge"):
+        plan = draft.plan(same, [done.size for done in scans])
+    previous = replace(previous, layers=tuple(done.layer for done in scans[:kept]))
+    before = layer_reports(image, scans[kept:])
+    after = list(layer_reports(previous, scans[:kept]))
+    layer = None
+    how = Compression("")
+    if plan.entries or plan.whiteouts:
+        how = options.compression or _as_before(image, zstd)
+        with job.timed("hash new"):
+            layer = _new_layer(stack, kept, plan, _contents(plan, scans, job), how, job)
+        digest = layer.blob.digest or layer.diff_id
+        count = plan.entries + plan.whiteouts
+        after.append(LayerReport(layer.diff_id, digest, layer.blob.size, count, ""))
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], _pairs(image, previous)))
+    update = Update(
+        previous,
+        shared,
+        layer.blob.size if layer else 0,
+        sum(x.blob.size for x in image.layers if x.diff_id not in known),
+        draft.still_used(same),
+        _held(lower),
+    )
+    result, notices = updated_image(image, previous, shared, layer, options)
+    warnings = (*tree.warnings, *draft.warnings)
+    overwritten = tree.overwritten
+    return Squashed(
+        result,
+        image.config.image_id,
+        kept,
+        layer is not None,
+        before,
+        tuple(after),
+        plan.entries,
+        plan.whiteouts,
+        overwritten,
+        max(0, entries - draft.survivors - overwritten),
+        plan.provided,
+        (*notices, *_odd_layers(result.layers)),
+        tuple(replace(warning, layer=max(0, warning.layer - kept)) for warning in warnings),
+        version(how.name),
+        update,
+    )
+
+
+def _pairs(image: Image, previous: Image) -> Iterator[tuple[Digest, Digest]]:
+    return zip(image.config.diff_ids, previous.config.diff_ids, strict=False)
+
+
+def _held(tree: Tree) -> int:
+    """Return the bytes of all files in the tree, each counted once. O(names)."""
+    files = {node for _, node in tree.walk() if type(node) is Entry}
+    return sum(file.size for file in files if file.kind == REG)
+
+
+def _odd_layers(layers: Sequence[Layer]) -> Iterator[str]:
+    """Yield notices about layers that an engine is known not to take."""
+    for name in ("xz", "bzip2"):
+        if any(layer.blob.compression == name for layer in layers):
+            yield f"a kept layer is compressed with {name}: containerd does not take it"
+    if any(layer.blob.compression == "zstd" for layer in layers):
+        yield "a layer is compressed with zstd: docker before 23 does not load it"
+
+
+def _as_before(image: Image, zstd: bool) -> Compression:
+    """Return how the newest layer is compressed, as far as that can be written."""
+    name = image.layers[-1].blob.compression
+    if not name or name == "gzip":
+        return default(name)
+    return default("zstd" if name == "zstd" and zstd else "gzip")
+
+
+def _with_tag(name: str) -> str:
+    return normalise_tag(name) or name
+
+
+def _idle(options: Options) -> str:
+    """Return the line that says that there was nothing to squash, naming options without effect."""
+    defaults = Options()
+    idle = [
+        f"--{name}"
+        for name in ("message", "history", "created", "compress")
+        if getattr(options, name) != getattr(defaults, name)
+    ]
+    text = "nothing to squash: at most one layer lies above the base; the image is passed through"
+    return f"{text} ({', '.join(idle)} had nothing to do)" if idle else text
+
+
+def _contents(plan: MergePlan, scans: Sequence[Scan], job: Job) -> dict[int, Content]:
+    """Return the layers that the plan takes bytes from."""
+    ranges: dict[int, list[tuple[int, int]]] = {}
+    for piece in plan.pieces:
+        if type(piece) is Span:
+            ranges.setdefault(piece.source, []).append((piece.start, piece.stop))
+    return {source: extract(scans[source], spans, job.spool) for source, spans in ranges.items()}
+
+
+def _new_layer(
+    image: Image,
+    kept: int,
+    plan: MergePlan,
+    contents: dict[int, Content],
+    how: Compression,
+    job: Job,
+) -> Layer:
+    """Return the layer that `plan` describes, stored as `how` says."""
+    content = Content(tuple(_parts(plan, contents)))
+    assert content.size == plan.size  # noqa: S101
+    docker = image.layers[kept].blob.media_type.startswith("application/vnd.docker.")
+    dot = {"": "", "gzip": ".gzip", "zstd": ".zstd"}[how.name]
+    media_type = manifests.DOCKER_LAYER + dot if docker else manifests.OCI_LAYER + how.suffix
+    tar_hash, blob_hash = hashlib.sha256(), hashlib.sha256()
+
+    def windows() -> Iterator[bytes]:
+        for window in content.windows():
+            tar_hash.update(window)
+            job.progress("hash", len(window), plan.size)
+            yield window
+
+    def compressed() -> Iterator[bytes]:
+        for chunk in compress(how, windows()):
+            blob_hash.update(chunk)
+            yield chunk
+
+    if how.name:
+        stored = job.spool.store(compressed())
+    else:
+        stored, blob_hash = content, tar_hash
+        for _ in windows():
+            pass
+    digests = Digest(tar_hash.hexdigest()), Digest(blob_hash.hexdigest())
+    return Layer(digests[0], Blob(stored, media_type, digests[1], how.name))
+
+
+def _parts(plan: MergePlan, contents: dict[int, Content]) -> Iterator[Part]:
+    """Yield the bytes of the new layer as parts of the old ones; literals are joined."""
+    literals: list[bytes] = []
+    for piece in plan.pieces:
+        if type(piece) is bytes:
+            literals.append(piece)
+            continue
+        assert type(piece) is Span  # noqa: S101
+        if literals:
+            yield b"".join(literals)
+            literals = []
+        yield from contents[piece.source].slice(piece.start, piece.stop)
+    yield b"".join(literals)

@@ -1,0 +1,156 @@
+"""A root filesystem: directories, the names in them, and forks that share what is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from squasher.tar.entry import DEFAULT_ACL, IMPLIED_FREE, Entry, ImageWarning
+from squasher.tar.paths import join
+
+
+class Directory:
+    """A directory: its own last header (None where only a path below implied it) and its names.
+
+    layer    index of the layer that last set its attributes, or implied it
+    mtime    of the entry that implied it; engines use the time of unpacking
+    epoch    the fork of the tree that may change it
+    inherits whether a default ACL applied to it when its own layer was unpacked
+    grouped  whether it has no entry and a setgid directory of its own layer was above it
+    gives    whether what is unpacked into it takes something from it: a default ACL, a group
+    over     the symlink of a lower layer whose place it took without an entry of its own
+    """
+
+    __slots__ = (
+        "children",
+        "entry",
+        "epoch",
+        "gives",
+        "grouped",
+        "inherits",
+        "layer",
+        "mtime",
+        "over",
+    )
+
+    def __init__(self, entry: Entry | None, layer: int, mtime: int, epoch: int) -> None:
+        self.set(entry, layer)
+        self.mtime = mtime
+        self.epoch = epoch
+        self.inherits = False
+        self.over: Entry | None = None
+        self.children: dict[bytes, Node] = {}
+
+    def set(self, entry: Entry | None, layer: int) -> None:
+        """Give the directory the attributes of a header."""
+        self.entry = entry
+        self.layer = layer
+        self.grouped = False
+        self.gives = entry is not None and (self.default_acl or self.setgid)
+
+    def copy(self, epoch: int) -> Directory:
+        """Return the directory as the fork `epoch` may change it."""
+        new = Directory(self.entry, self.layer, self.mtime, epoch)
+        new.inherits = self.inherits
+        new.grouped = self.grouped
+        new.over = self.over
+        new.children = self.children.copy()
+        return new
+
+    @property
+    def setgid(self) -> bool:
+        """Whether what is made in the directory takes its group, and directories the bit."""
+        return self.entry is not None and bool(self.entry.owner[0] & 0o2000)
+
+    @property
+    def default_acl(self) -> bool:
+        """Whether what is unpacked into the directory inherits an ACL from it."""
+        return self.entry is not None and any(k == DEFAULT_ACL for k, _ in self.entry.xattrs)
+
+
+Node = Directory | Entry
+
+
+class Tree:
+    """Layers applied so far, lowest first."""
+
+    def __init__(self, first: int = 0) -> None:
+        self.root = Directory(None, 0, 0, 0)
+        self.epoch = 0
+        #: What hard links have made of an Entry: its attributes are those of the last link's
+        #: header. Keys are all entries that ever had a second name.
+        self.stamps: dict[Entry, Entry] = {}
+        self.shares_stamps = False
+        #: Bytes of headers that directories nobody spelt out may still take.
+        self.room = IMPLIED_FREE
+        self.warnings: list[ImageWarning] = []
+        #: Where symlinks led whose place a directory took: some engines follow them there.
+        self.led: frozenset[bytes] = frozenset()
+        #: Directories with a whiteout that hides nothing, and the last layer that mentions each:
+        #: overlay engines list the whiteout's name as long as no other layer has the directory.
+        self.haunted: dict[bytes, int] = {}
+        #: Entries applied since the fork that a later one has replaced.
+        self.overwritten = 0
+        self.first = first
+
+    def fork(self, first: int) -> Tree:
+        """Return a tree that goes on from here with layer `first`; this one must not change.
+
+        O(1); directories, and what is known of hard links, are copied when the fork first changes
+        them.
+        """
+        new = Tree()
+        new.root = self.root
+        new.epoch = self.epoch + 1
+        new.stamps = self.stamps
+        new.shares_stamps = True
+        new.room = self.room
+        new.led = self.led
+        new.haunted = self.haunted
+        new.first = first
+        return new
+
+    def state(self, entry: Entry) -> Entry:
+        """Return `entry` with the attributes that it has now."""
+        return self.stamps.get(entry, entry)
+
+    def find(self, path: bytes) -> Node | None:
+        """Return what is at the clean `path`, following nothing. O(depth)."""
+        return self.finder()(path)
+
+    def finder(self) -> Callable[[bytes], Node | None]:
+        """Return `find` for many paths, as long as the tree does not change. O(new components)."""
+        known: dict[bytes, Node | None] = {b"": self.root}
+
+        def find(path: bytes) -> Node | None:
+            todo = []
+            while path not in known:
+                todo.append(path)
+                path = path.rpartition(b"/")[0]
+            node = known[path]
+            for path in reversed(todo):
+                name = path.rpartition(b"/")[2]
+                node = node.children.get(name) if type(node) is Directory else None
+                known[path] = node
+            return node
+
+        return find
+
+    def walk(self) -> Iterator[tuple[bytes, Node]]:
+        """Yield every path with its node, parents first, names sorted bytewise; the root is b""."""
+        yield b"", self.root
+        stack = [(b"", iter(sorted(self.root.children.items(), key=by_name)))]
+        while stack:
+            parent, items = stack[-1]
+            for name, node in items:
+                path = join(parent, name)
+                yield path, node
+                if type(node) is Directory:
+                    stack.append((path, iter(sorted(node.children.items(), key=by_name))))
+                    break
+            else:
+                stack.pop()
+
+
+def by_name(item: tuple[bytes, Node]) -> bytes:
+    """Return what names are sorted by."""
+    return item[0]

@@ -1,0 +1,157 @@
+"""What one run shares: temporary files, progress, threads for what can be done beside, and times.
+
+Squashing is one thread's work: headers are walked and merged in Python, and Python runs one thread
+at a time. What hashes, inflates or copies releases the interpreter and is done beside it, as Tasks;
+whoever needs a result that nobody has begun to work out does it in his own thread.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+
+from squasher.blobs.content import Content
+from squasher.blobs.spool import Spool
+from squasher.errors import SquasherError, UsageError, placed
+from squasher.tasks import Cancelled, T, Task, Work
+
+#: Called with the phase ("spool", "read", "hash", "write", "compare"), the bytes done just now,
+#: and the bytes that the phase will take in all (0 where nobody knows). May be called from any
+#: thread.
+Progress = Callable[[str, int, int], None]
+
+
+def silent(phase: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+class Job:
+    """One run of reading, squashing, writing or comparing. A context manager.
+
+    All that it holds is shared by the jobs that `telling` makes of it, and nobody changes it from
+    outside.
+
+    folder     of temporary files, see Spool
+    progress   told of everything that goes by
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str] | None = None, progress: Progress = silent
+    ) -> None:
+        self.spool = Spool(folder)
+        self._progress = progress
+        self._told: Mapping[str, tuple[str, int]] = {}
+        self._work = Work()
+        self._inputs: list[Content] = []
+        self._seconds: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Job:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def telling(self, phase: str, shown: str, total: int) -> Job:
+        """Return the same job, which tells of `phase` as `shown`, with that total."""
+        other = copy.copy(self)
+        other._told = {**self._told, phase: (shown, total)}
+        return other
+
+    def progress(self, phase: str, done: int, total: int = 0) -> None:
+        """Tell of `done` bytes. Raises Cancelled if another part of the job has failed."""
+        self.check()
+        phase, total = self._told.get(phase, (phase, total))
+        self._progress(phase, done, total)
+
+    def check(self) -> None:
+        """Raise Cancelled if another part of the job has failed."""
+        if self._work.failed:
+            raise Cancelled
+
+    def watch(self, inputs: Iterable[Content]) -> None:
+        """Require that these do not change before `settle`."""
+        self._inputs.extend(inputs)
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Forget at the end of the block what was watched in it: it may be gone then."""
+        before = len(self._inputs)
+        try:
+            yield
+        finally:
+            del self._inputs[before:]
+
+    # ---------------------------------------------------------------- in other threads
+
+    def start(self, work: Callable[[], T]) -> Task[T]:
+        """Have `work` done in another thread, sooner or later; `settle` waits for it."""
+        return self._work.start(work)
+
+    def result(self, task: Task[T]) -> T:
+        """Return the result of `task`, doing others rather than nothing. Raises what it raises."""
+        return self._work.result(task)
+
+    def settle(self, place: str = "") -> None:
+        """Wait for everything that was started; put `place` before what failed.
+
+        Raises ArchiveError if an input has changed meanwhile, which explains everything else, or
+        the first failure, in order of starting.
+        """
+        failures = self._work.finish()
+        try:
+            for content in self._inputs:
+                content.check()
+        except SquasherError as error:
+            self._inputs.clear()  # told once, as every failure is
+            failures.insert(0, error)
+        if failures:
+            raise failures[0].within(place) if place else failures[0]
+
+    @contextmanager
+    def explained(self, place: str = "") -> Iterator[None]:
+        """Raise what has failed in another thread, with its `place`, instead of what fails inside.
+
+        What a damaged layer says may be anything: that it is damaged explains it better.
+        """
+        try:
+            yield
+        except UsageError:
+            raise
+        except (SquasherError, Cancelled):
+            self.settle(place)
+            raise
+
+    @contextmanager
+    def verified(self, place: str = "") -> Iterator[None]:
+        """Wait at the end of the block for all digests; put `place` before what fails."""
+        with placed(place) if place else nullcontext(), self.explained():
+            yield
+            self.settle()
+
+    def close(self) -> None:
+        """End the threads and remove the temporary files."""
+        self._work.close()
+        self.spool.close()
+
+    # ---------------------------------------------------------------- how long
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Add the time that the block takes to `phase`; threads add up."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - begin
+            with self._lock:
+                self._seconds[phase] = self._seconds.get(phase, 0.0) + spent
+
+    @property
+    def profile(self) -> tuple[tuple[str, float], ...]:
+        """The phases so far, in order of their first end, with the seconds spent in each."""
+        return tuple(self._seconds.items())

@@ -1,0 +1,1 @@
+"""Tar: paths, headers, the walk over a layer, the members of an archive."""

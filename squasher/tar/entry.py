@@ -1,0 +1,211 @@
+"""What a layer says: entries, whiteouts, and the changeset that holds them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from squasher.tar.paths import join
+
+BLOCK = 512
+ZERO_BLOCK = bytes(BLOCK)
+
+#: Go's limit for the body of a PAX or long-name header (maxSpecialFileSize, CVE-2022-2879).
+SPECIAL_MAX = 1 << 20
+#: The map of a sparse file is held in memory; the same bound keeps it small.
+SPARSE_MAP_MAX = 1 << 20
+#: First bytes for which engines take a stream for something else than a tar: bzip2, gzip, xz, zstd
+#: and its skippable frames, squashfs. A tar begins with a name, so the image chooses them.
+MAGIC = re.compile(rb"BZh|\x1f\x8b\x08|\xfd7zXZ\0|\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18|hsqs")
+#: Extended attributes of one entry. Linux lists no more than 64 KiB of names (XATTR_LIST_MAX), ext4
+#: holds 4 KiB in all; hard links add theirs to those of the file, each time.
+XATTRS_MAX = 1000
+#: An image may make this many bytes of headers and folders that it does not spell out, and beyond
+#: that so many times its own bytes. Real layers imply at most about three folders an entry; without
+#: a bound, 5 KB can spell a path of 2,000 folders that take megabytes.
+IMPLIED_FREE = 64 << 20
+IMPLIED_FACTOR = 8
+
+REG, LINK, SYM, CHR, BLK, DIR, FIFO = b"0123456"
+DATALESS = frozenset((LINK, SYM, CHR, BLK, DIR, FIFO))
+
+XATTR = b"SCHILY.xattr."
+DEFAULT_ACL = b"system.posix_acl_default"
+
+#: The header of this entry cannot pass through: its name has to change, or it is not plain.
+REWRITE = 1
+#: A default ACL of its directory applied to this entry when its own layer was unpacked.
+INHERITS = 2
+#: Engines differ on what a hard link has made of this file's attributes.
+DISPUTED = 4
+#: The root with a name that begins with a slash: podman takes its attributes, and ignores `./`.
+ABSOLUTE = 8
+#: The header leaves the group to the kernel, which takes that of a setgid directory, or root's.
+LEAVES = 16
+#: An owner of 32 ones: lchown(2) leaves what the file has. Hard links alone hold it.
+LEFT = 0xFFFFFFFF
+
+Owner = tuple[int, int, int]
+Xattrs = tuple[tuple[bytes, bytes], ...]
+SparseMap = tuple[tuple[int, int], ...]
+Target = bytes | tuple[int, int] | SparseMap | None
+
+
+class Entry:
+    """One record of a layer: what it puts at its path, and where its bytes lie.
+
+    kind     typeflag, NUL resolved to REG or DIR
+    layer    index of the layer whose header last set the attributes
+    source   index of the layer that holds the bytes
+    data     offset of the data in that layer (uncompressed); the header ends there
+    lead     bytes of header before `data`, extensions included
+    size     bytes of content as a reader of the file sees them
+    owner    (mode, uid, gid), mode without file type bits
+    mtime    nanoseconds since 1970
+    xattrs   sorted (name, value) pairs
+    target   link name; (major, minor) of a device; the fragments of a sparse file; else None
+    flags    REWRITE, INHERITS, DISPUTED, ABSOLUTE, LEAVES
+
+    Slots and no dataclass: a layer can have a million of these.
+    """
+
+    __slots__ = (
+        "data",
+        "flags",
+        "kind",
+        "layer",
+        "lead",
+        "mtime",
+        "owner",
+        "size",
+        "source",
+        "target",
+        "xattrs",
+    )
+
+    def __init__(
+        self,
+        kind: int,
+        layer: int,
+        data: int,
+        lead: int,
+        size: int,
+        owner: Owner,
+        mtime: int,
+        xattrs: Xattrs = (),
+        target: Target = None,
+        flags: int = 0,
+    ) -> None:
+        self.kind = kind
+        self.layer = layer
+        self.source = layer
+        self.data = data
+        self.lead = lead
+        self.size = size
+        self.owner = owner
+        self.mtime = mtime
+        self.xattrs = xattrs
+        self.target = target
+        self.flags = flags
+
+    @property
+    def sparse(self) -> SparseMap | None:
+        """The (offset, length) fragments of a sparse file; None for any other entry."""
+        return self.target if self.kind == REG and self.target is not None else None  # type: ignore[return-value]
+
+    @property
+    def stored(self) -> int:
+        """Bytes of data as stored, without padding."""
+        if self.kind != REG:
+            return 0
+        if self.target is not None:
+            return sum(length for _, length in self.target)  # type: ignore[misc]
+        return self.size
+
+    def restamped(self, layer: int, owner: Owner, mtime: int, xattrs: Xattrs) -> Entry:
+        """Return the same content under new attributes, set by `layer`."""
+        new = Entry(
+            self.kind, layer, self.data, self.lead, self.size, owner, mtime, xattrs, self.target
+        )
+        new.source = self.source
+        new.flags = self.flags
+        return new
+
+    def same_attributes(self, other: Entry) -> bool:
+        """Tell whether both headers give the same inode attributes, content apart.
+
+        Symlinks compare without their mode: the kernel ignores it. Sparse maps do not count.
+        """
+        return (
+            self.kind == other.kind
+            and self.mtime == other.mtime
+            and self.size == other.size
+            and self.xattrs == other.xattrs
+            and (
+                self.owner == other.owner
+                or (self.kind == SYM and self.owner[1:] == other.owner[1:])
+            )
+            and (self.kind == REG or self.target == other.target)
+        )
+
+
+#: Two files, of an upper and of a lower layer.
+Pair = tuple[Entry, Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageWarning:
+    """Something on which engines disagree about the unsquashed image."""
+
+    kind: str
+    layer: int
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class WhiteoutMark:
+    """A whiteout (`path` is what it removes) or an opaque whiteout (`path` is what it empties)."""
+
+    path: bytes
+    offset: int
+    mtime: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changeset:
+    """What one layer says, in archive order: `entries[i]` goes to `names[i]` in `parents[i]`.
+
+    Neighbours in one directory share the object in `parents`, and the tree takes the objects in
+    `names` for its keys: an entry is not charged for its path.
+    """
+
+    layer: int
+    size: int
+    parents: list[bytes]
+    names: list[bytes]
+    entries: list[Entry]
+    whiteouts: list[WhiteoutMark]
+    opaques: list[WhiteoutMark]
+    warnings: list[ImageWarning]
+
+    @property
+    def paths(self) -> Iterator[bytes]:
+        """The path of each entry."""
+        return map(join, self.parents, self.names)
+
+    @property
+    def holes(self) -> int:
+        """Bytes that unpacking makes of the holes in sparse files. O(entries)."""
+        return sum(max(0, e.size - e.stored) for e in self.entries if e.sparse is not None)
+
+    def repeated(self, layer: int) -> Changeset:
+        """Return what the same bytes say as another layer; they lie where they lay. O(entries)."""
+        entries = [e.restamped(layer, e.owner, e.mtime, e.xattrs) for e in self.entries]
+        warnings = [replace(warning, layer=layer) for warning in self.warnings]
+        return replace(self, layer=layer, entries=entries, warnings=warnings)
+
+    @property
+    def count(self) -> int:
+        """Number of entries and whiteouts."""
+        return len(self.entries) + len(self.whiteouts) + len(self.opaques)

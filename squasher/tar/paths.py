@@ -1,0 +1,157 @@
+"""Layer paths and the whiteout grammar.
+
+A layer path is bytes, as tar has it, normalised once: no leading, trailing or doubled slash, no
+`.` and no `..`; the root is `b""`. Whiteouts are told by the name alone (never by substring:
+`foo.wh.bar` is a file).
+
+Source: OCI image-spec, layer.md, "Whiteouts" and "Opaque Whiteout"; names that engines refuse are
+those that moby, containers/storage, containerd and umoci refused when tried.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterable, Iterator
+
+from squasher.errors import ArchiveError
+
+WHITEOUT_PREFIX = b".wh."
+OPAQUE_NAME = b".wh..wh..opq"
+AUFS_PREFIX = b".wh..wh."
+
+#: Linux PATH_MAX without its NUL: no engine can create a longer path.
+PATH_MAX = 4095
+#: Linux NAME_MAX; a whiteout may name a file of that length (`.wh.` + 255 bytes is legal).
+NAME_MAX = 255
+
+
+class Meaning(enum.Enum):
+    """What a name in a layer says about the tree."""
+
+    ENTRY = enum.auto()
+    WHITEOUT = enum.auto()
+    OPAQUE = enum.auto()
+    IGNORED = enum.auto()
+
+
+def show(path: bytes) -> str:
+    """Return `path` quoted for a message: printable on one line, escapes for everything else."""
+    text = path if len(path) <= 200 else path[:200] + b"..."
+    shown = "".join(
+        char if char.isprintable() and char not in "\\'" else escape(char)
+        for char in text.decode("utf-8", "surrogateescape")
+    )
+    return f"'{shown}'"
+
+
+def escape(char: str) -> str:
+    """Return what stands for a character, or an undecodable byte, that cannot stand itself."""
+    code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    if char in "\\'":
+        return "\\" + char
+    return char.encode("unicode_escape").decode("ascii")
+
+
+_PART = rb"(?!\.\.?(?:/|\Z))[^/]{1,%d}" % NAME_MAX
+_CLEAN = re.compile(rb"%b(?:/%b)*" % (_PART, _PART))
+
+
+def clean(name: bytes) -> bytes:
+    """Return, by R3, the layer path that the tar name `name` stands for; the root is `b""`.
+
+    O(len(name)). Raises ArchiveError for a name that leaves the root (engines clamp it or refuse)
+    or is too long for Linux, as a whole or in one component.
+    """
+    if len(name) > PATH_MAX:
+        raise ArchiveError(f"the name is longer than {PATH_MAX} bytes")
+    path = name.removesuffix(b"/")
+    if _CLEAN.fullmatch(path):  # nearly all are; one call, however deep
+        return path
+    parts: list[bytes] = []
+    for part in name.split(b"/"):
+        if part in (b"", b"."):
+            continue
+        if part == b"..":
+            if not parts:
+                raise ArchiveError("the name leaves the root")
+            parts.pop()
+            continue
+        limit = NAME_MAX + len(WHITEOUT_PREFIX) if part.startswith(WHITEOUT_PREFIX) else NAME_MAX
+        if len(part) > limit:
+            raise ArchiveError(f"a component is longer than {NAME_MAX} bytes")
+        parts.append(part)
+    return b"/".join(parts)
+
+
+def classify(path: bytes) -> tuple[Meaning, bytes]:
+    """Return, by R4, what the clean `path` means, and the path that it is about.
+
+    For a whiteout that is the path removed, for an opaque whiteout the directory emptied.
+    Raises ArchiveError for `.wh.`, `.wh..`, `.wh...` (the specification has no meaning for them)
+    and for anything below a folder named like a whiteout (engines would create that folder).
+    """
+    parent, _, name = path.rpartition(b"/")
+    if path.startswith(WHITEOUT_PREFIX, 0, len(parent)) or b"/" + WHITEOUT_PREFIX in parent:
+        raise ArchiveError("an entry below a whiteout")
+    if not name.startswith(WHITEOUT_PREFIX):
+        return Meaning.ENTRY, path
+    if name == OPAQUE_NAME:
+        return Meaning.OPAQUE, parent
+    if name.startswith(AUFS_PREFIX):
+        return Meaning.IGNORED, path
+    hidden = name[len(WHITEOUT_PREFIX) :]
+    if hidden in (b"", b".", b".."):
+        raise ArchiveError("a whiteout that names nothing")
+    return Meaning.WHITEOUT, join(parent, hidden)
+
+
+def join(parent: bytes, name: bytes) -> bytes:
+    """Return the path of `name` in the directory `parent`."""
+    return parent + b"/" + name if parent else name
+
+
+def ancestors(path: bytes) -> list[bytes]:
+    """Return the directories above `path`, nearest first, without the root."""
+    found = []
+    path = path.rpartition(b"/")[0]
+    while path:
+        found.append(path)
+        path = path.rpartition(b"/")[0]
+    return found
+
+
+def new_ancestors(path: bytes, seen: set[bytes]) -> Iterator[bytes]:
+    """Yield the directories above `path` that are not in `seen`, nearest first, and add them."""
+    path = path.rpartition(b"/")[0]
+    while path and path not in seen:
+        seen.add(path)
+        yield path
+        path = path.rpartition(b"/")[0]
+
+
+class Cover:
+    """A set of subtrees, each named by its top. Asking is O(new ancestors), not O(depth) each."""
+
+    def __init__(self, tops: Iterable[bytes]) -> None:
+        self._tops = frozenset(tops)
+        self._below = {b"": False}
+
+    def below(self, path: bytes) -> bool:
+        """Tell whether a directory above `path` is a top."""
+        known, tops = self._below, self._tops
+        if not tops:
+            return False
+        todo = []
+        while path not in known:
+            todo.append(path)
+            path = path.rpartition(b"/")[0]
+        answer = known[path]
+        for path in reversed(todo):
+            answer = known[path] = answer or path.rpartition(b"/")[0] in tops
+        return answer
+
+    def __bool__(self) -> bool:
+        return bool(self._tops)

@@ -1,0 +1,1 @@
+"""Is it the same? Shares with what squashes only what reads."""

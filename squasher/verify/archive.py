@@ -1,0 +1,91 @@
+"""Is a whole result right? I3: what `--verify` asks before the result takes its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from squasher.archive import members, oci_index, reader
+from squasher.archive.lay_out import Form
+from squasher.archive.members import FolderStore, TarStore
+from squasher.archive.target import Target
+from squasher.errors import OutputError, PolicyError, SquasherError
+from squasher.image import references
+from squasher.image.manifests import blob_name, parse_manifest_json
+from squasher.image.model import Archive, Branch, Image, Node
+from squasher.layers.result import Squashed
+from squasher.run import Job
+
+
+def verify_result(
+    result: Callable[[], TarStore | FolderStore],
+    source: Archive,
+    done: Sequence[Squashed],
+    target: Target,
+    job: Job,
+) -> None:
+    """Read the result back and prove that it is right. Raises PolicyError."""
+    try:
+        with job.apart():
+            _prove(result(), source, done, target, job)
+    except OutputError:  # no room for what is unpacked: nothing is said about the result
+        raise
+    except SquasherError as error:
+        raise PolicyError(str(error), where="not verified") from None
+
+
+def _prove(
+    found: TarStore | FolderStore,
+    source: Archive,
+    done: Sequence[Squashed],
+    target: Target,
+    job: Job,
+) -> None:
+    from squasher.verify.proof import prove
+
+    result = reader.read(found, "the result")
+    for notice in result.notices:  # of what is missing, or what contradicts itself
+        raise PolicyError(notice)
+    _check_form(found, result.images, target.form)
+    total = sum(image.stored_size for image in source.images + result.images)
+    job = job.telling("read", "compare", total)
+    images = {image.config.image_id: image for image in result.images}
+    for before, squashed in zip(source.images, done, strict=True):
+        after = images.get(squashed.image.config.image_id)
+        if after is None or not after.manifest:
+            raise PolicyError("an image is missing, or the index does not lead to it")
+        if target.form == "docker" and after.tags != squashed.image.tags:
+            raise PolicyError("the tags differ")
+        previous = squashed.update.previous if squashed.update else None
+        prove(before, after, squashed.kept, job, previous)
+    tags = {tag for squashed in done for tag in squashed.image.tags}
+    if target.form == "docker":
+        items = parse_manifest_json(members.document(found, "manifest.json"))
+        if not _full(tags) <= _full(tag for item in items for tag in item.tags):
+            raise PolicyError("manifest.json does not have all tags")
+    if not target.ref and _full(tags) != _full(_named(result.tree)):
+        raise PolicyError("the index names the images otherwise")
+
+
+def _check_form(found: TarStore | FolderStore, images: Sequence[Image], form: Form) -> None:
+    """Require what tells loaders which form it is: for docker's, a list of all images."""
+    if "oci-layout" not in found:
+        raise PolicyError("oci-layout is missing")
+    if ("manifest.json" in found) != (form == "docker"):
+        raise PolicyError("manifest.json is missing, or should be")
+    if form == "docker":
+        items = parse_manifest_json(members.document(found, "manifest.json"))
+        listed = {item.config for item in items}
+        if not listed.issuperset(blob_name(image.config.image_id) for image in images):
+            raise PolicyError("manifest.json does not list every image")
+
+
+def _full(tags: Iterable[str]) -> set[str]:
+    return {references.full_name(references.normalise_tag(tag) or tag) for tag in tags}
+
+
+def _named(nodes: Iterable[Node]) -> Iterator[str]:
+    """Yield the image names in an index."""
+    for node in nodes:
+        yield from oci_index.tags_of(node.pointer)
+        if isinstance(node, Branch):
+            yield from _named(node.children)
