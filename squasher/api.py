@@ -146,14 +146,14 @@ def _put(
 ) -> tuple[str, ...]:
     """Write the result where it goes, once the archive `name` is known to be sound.
 
-    Returns what the daemon said.
-    What can be written meanwhile, is: it must be sound, and the daemon have taken it, when it takes
-    its place.
+    Returns what the daemon said. What can be written meanwhile, is: it must be sound, and the
+    daemon have taken it, when it takes its place.
     """
     with job.timed("write"), target.staged(written, job) as staged:
         job.settle(name)
         if check is not None:
-            check(staged.store)
+            with target.kept():
+                check(staged.store)
         loaded = target.load_into_daemon(written, job)
         staged.commit()
     return loaded

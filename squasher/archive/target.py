@@ -15,7 +15,7 @@ from squasher.archive.lay_out import Form, Written
 from squasher.archive.location import Location
 from squasher.archive.members import FolderStore, TarStore
 from squasher.archive.source import open_store
-from squasher.errors import UsageError
+from squasher.errors import OutputError, SquasherError, UsageError
 from squasher.image import references
 from squasher.run import Job
 
@@ -115,6 +115,16 @@ class Target:
                 if destination is not None
                 else lambda: None,
             )
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Explain what fails inside by the folder of the result, if that is gone meanwhile."""
+        try:
+            yield
+        except SquasherError:
+            if self.folder and not os.path.isdir(self.folder):
+                raise OutputError("No such file or directory", where=self.folder) from None
+            raise
 
     def load_into_daemon(self, written: Written, job: Job) -> tuple[str, ...]:
         """Hand the result to the daemon, if it is to have it; return what that says."""

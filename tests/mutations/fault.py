@@ -27,7 +27,7 @@ from typing import Any, Literal
 from unittest import mock
 
 from squasher import api
-from squasher.archive import output_file
+from squasher.archive import lay_out, stream
 from squasher.archive.lay_out import Written
 from squasher.blobs.content import Content
 from squasher.digest import Digest
@@ -169,9 +169,9 @@ _SEAMS: dict[Seam, tuple[Any, str, Callable[[Planted, Any], Any]]] = {
     "plan": (Draft, "plan", _plan),
     "layer": (api, "begin", _layer),
     "image": (api, "begin", _image),
-    "tags": (output_file, "lay_out", _tags),
-    "written": (output_file, "lay_out", _written),
-    "chunks": (output_file, "chunks", _chunks),
+    "tags": (lay_out, "lay_out", _tags),
+    "written": (lay_out, "lay_out", _written),
+    "chunks": (stream, "chunks", _chunks),
 }
 
 

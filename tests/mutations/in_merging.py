@@ -89,7 +89,11 @@ def of_another_layer(pieces: Pieces) -> Pieces | None:
 
 def content_before_header(pieces: Pieces) -> Pieces | None:
     for at, (one, two) in enumerate(itertools.pairwise(pieces)):
-        if isinstance(one, bytes) and isinstance(two, Span) and int(one[-388:-377] or b"0", 8):
+        if (
+            isinstance(one, bytes)
+            and isinstance(two, Span)
+            and int(one[-388:-377].strip(b"\0") or b"0", 8)
+        ):
             return [*pieces[:at], two, one, *pieces[at + 2 :]]
     return None
 

@@ -49,8 +49,13 @@ class Sample:
 def samples() -> tuple[Sample, ...]:
     """Return images that between them need every rule; those that need many come first."""
     tagged = [layer(Dir(b"d"), File(b"d/f", bytes(9000))), layer(File(b"g")), layer(File(b"h"))]
-    # Whiteouts, which the corpus begins with, are in nearly all of them.
-    sound = [case for case in CASES[::-1] if case.verdict != "refuse" and len(case.layers) > 1]
+    # Whiteouts, which the corpus begins with, are in nearly all of them; those about headers (q) are
+    # spoilt by taking a layer apart and writing it anew.
+    sound = [
+        case
+        for case in CASES[::-1]
+        if case.verdict != "refuse" and len(case.layers) > 1 and not case.name.startswith("q")
+    ]
     images = [("tagged", tagged), *((case.name, list(case.layers)) for case in sound)]
     return tuple(
         _sample(f"{name} above {keep}", layers, keep)
@@ -111,7 +116,7 @@ def test_verify_catches_it(fault: Fault) -> None:
 
 @pytest.mark.parametrize("fault", ELSEWHERE, ids=label)
 def test_the_test_that_it_names_catches_it(fault: Fault) -> None:
-    with planted(fault), pytest.raises(AssertionError):
+    with planted(fault), pytest.raises((AssertionError, SquasherError)):
         named_test(fault.caught)()
 
 
