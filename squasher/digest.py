@@ -34,7 +34,7 @@ class Digest:
             return cls(match[1])
         if _OTHER.fullmatch(text) and not text.startswith("sha256:"):
             raise UnsupportedImageError(f"the digest {text[:_SHOWN]!r} is not SHA-256")
-        raise DocumentError(f"{text[:_SHOWN]!r} is no digest")
+        raise DocumentError(f"{text[:_SHOWN]!r} is not a valid digest")
 
     @classmethod
     def of(cls, data: bytes) -> Digest:

@@ -533,7 +533,7 @@ def apply_whiteouts(tree: Tree, entries: Sequence[Entry], layer: int) -> tuple[s
         for ancestor in prefixes(parent):
             lower = find(tree.root, ancestor)
             if lower is not None and lower.kind != "dir" and ancestor not in own_entry:
-                raise ModelError(f"a whiteout below {ancestor!r}, which is no directory")
+                raise ModelError(f"a whiteout below {ancestor!r}, which is not a directory")
         below = find(tree.root, parent)
         if below is None:
             implied.add(index)

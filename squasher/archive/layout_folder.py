@@ -174,7 +174,7 @@ def _merged_index(path: str, new: dict[str, Any]) -> dict[str, Any]:
         old = parse_document(data, path)
         pointers = parse_index(old, path)
     except DocumentError as error:
-        raise OutputError(f"is no index: {error.what}", where=error.where) from None
+        raise OutputError(f"is not an index: {error.what}", where=error.where) from None
     taken = {name for pointer in new["manifests"] for name in _called(pointer)}
     digests = {pointer["digest"] for pointer in new["manifests"] if not _called(pointer)}
     kept = [

@@ -105,7 +105,7 @@ class TarStore:
                 key = _key(target)
             else:
                 break
-        raise ArchiveError("is no regular file", where=show(_bytes(name)))
+        raise ArchiveError("is not a regular file", where=show(_bytes(name)))
 
 
 class FolderStore:

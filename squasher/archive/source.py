@@ -91,7 +91,7 @@ def _no_tar(head: bytes) -> ArchiveError:
     for magic, what, hint in _OTHERS:
         if start.startswith(magic.lower()):
             return ArchiveError(what, hint=hint)
-    return ArchiveError("is no tar archive", hint="give what `docker save` writes")
+    return ArchiveError("is not a tar archive", hint="give what `docker save` writes")
 
 
 def _stream_name(stream: BinaryIO) -> str:

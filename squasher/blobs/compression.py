@@ -236,7 +236,7 @@ def parse_compression(text: str) -> Compression | None:
         return Compression(name, _DEFAULT_LEVEL[name])
     if level not in map(str, levels):
         raise UsageError(
-            f"{level!r} is no level of {name}",
+            f"{level!r} is not a level of {name}",
             where="--compress",
             hint=f"{levels.start} to {levels.stop - 1}",
         )

@@ -135,7 +135,7 @@ def open_regular(path: str) -> BinaryIO:
     opening a device may do something. Raises OSError.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
-        raise OSError(errno.EINVAL, "it is no regular file")
+        raise OSError(errno.EINVAL, "it is not a regular file")
     return open(path, "rb", opener=_never_waiting)
 
 

@@ -100,4 +100,6 @@ def share(option: str, typed: str) -> float:
         value = float(percent[1]) / 100 if percent else float(typed)
         if value <= 1:
             return value
-    raise UsageError(f"{typed!r} is no share", where=option, hint="give 0 to 1, or 0% to 100%")
+    raise UsageError(
+        f"{typed!r} is not a valid share", where=option, hint="give 0 to 1, or 0% to 100%"
+    )

@@ -147,7 +147,7 @@ def _fields(ignored: Sequence[str]) -> tuple[str, ...]:
     for field in found:
         if field not in _FIELDS and field.partition(".")[0].lower() not in _KEYS + _DOCKER_KEYS:
             raise UsageError(
-                f"{field!r} is no field that can be ignored",
+                f"{field!r} is not a field that can be ignored",
                 where="--ignore",
                 hint=f"one of {', '.join(_FIELDS)}, config, or a key of it such as config.Labels"
                 " or history",
@@ -439,7 +439,7 @@ def _path_json(each: Difference) -> dict[str, Any]:
 
 
 def _bytes_json(name: str, value: bytes) -> dict[str, str]:
-    """Return bytes as text; what is no UTF-8 also exactly, in base64."""
+    """Return bytes as text; what is not UTF-8 also exactly, in base64."""
     document = {name: value.decode("utf-8", "backslashreplace")}
     if document[name].encode("utf-8") != value:
         document[f"{name}_base64"] = base64.b64encode(value).decode("ascii")

@@ -97,7 +97,7 @@ def command(
     checks.exclude(("--quiet", quiet), ("--verbose", verbose))
     checks.require(("--image", name), ("--platform", platform), ("--tmp-dir", tmp_dir))
     if max_size is not None and max_size < 0:
-        raise UsageError(f"{max_size} is no size", where="--max-size")
+        raise UsageError(f"{max_size} is not a valid size", where="--max-size")
     limits = [
         *([parse_efficiency(min_efficiency)] if min_efficiency is not None else ()),
         *([parse_wasted(max_wasted)] if max_wasted is not None else ()),
@@ -228,7 +228,9 @@ def parse_wasted(typed: str) -> Limit:
     found = _SIZE.fullmatch(typed)
     if not found or ("." in found[1] and not found[2]):
         raise UsageError(
-            f"{typed!r} is no size", where="--max-wasted", hint="give bytes, 20MB, 16MiB or 10%"
+            f"{typed!r} is not a valid size",
+            where="--max-wasted",
+            hint="give bytes, 20MB, 16MiB or 10%",
         )
     unit = (1024 if found[3] else 1000) ** " kmgt".index((found[2] or " ").lower())
     return Limit("--max-wasted", typed, int(Decimal(found[1]) * unit))

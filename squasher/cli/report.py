@@ -103,7 +103,7 @@ def _one(squashed: Squashed, manifest: str, width: int, verbose: bool) -> Iterat
         sizes = f"{size(squashed.size_before)} -> {size(squashed.size_after)}"
         yield labelled("size", f"{sizes} ({_saved(squashed)})")
         yield labelled(
-            "went",
+            "dropped",
             f"{squashed.overwritten:,} overwritten, {squashed.deleted:,} deleted,"
             f" {squashed.provided:,} already in the base",
         )
@@ -196,7 +196,7 @@ def kinds(value: str) -> tuple[str, ...]:
     for kind in found:
         if kind not in _DISPUTES:
             raise UsageError(
-                f"{kind!r} is no kind of warning",
+                f"{kind!r} is not a kind of warning",
                 where="--strict",
                 hint=f"give some of {', '.join(_DISPUTES)}",
             )

@@ -137,7 +137,7 @@ def _on_top_of(image: Image, bases: Sequence[Base], base: str) -> Split:
 def keep(image: Image, count: int) -> Split:
     """Return the split that keeps `count` layers. Raises UsageError, BaseNotFoundError."""
     if count < 0:
-        raise UsageError(f"{count} is no number of layers", where="--keep-layers")
+        raise UsageError(f"{count} is not a valid number of layers", where="--keep-layers")
     if count > len(image.layers):
         raise BaseNotFoundError(
             f"cannot keep {count} layers, {image.name} has {len(image.layers)}",
@@ -215,7 +215,7 @@ def _not_found(image: Image, base: str, others: Sequence[Image]) -> BaseNotFound
         return BaseNotFoundError("no such file", where=where, image=image)
     if normalise_tag(base) is None or _HEX.fullmatch(base):
         return BaseNotFoundError(
-            f"no layer of {image.name} is called so",
+            f"{image.name} has no layer of that name",
             where=where,
             hint=f"{hint}give one of the chain IDs below",
             image=image,
@@ -226,7 +226,8 @@ def _not_found(image: Image, base: str, others: Sequence[Image]) -> BaseNotFound
         )
     app = image.tags[0] if image.tags else "app"
     return BaseNotFoundError(
-        "no layer and no file is called so, and a saved image does not know its base's name",
+        "there is no layer and no file of that name, and a saved image does not know its base's"
+        " name",
         where=where,
         hint=f"{hint}give one of the chain IDs below, -f docker-daemon:{base}, or"
         f" `docker save {app} {base} | squash --image {app} -f {base}`",

@@ -144,7 +144,7 @@ def _too_deep(where: str, most: int) -> DocumentError:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _number(text: str) -> float | str:

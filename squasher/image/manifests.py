@@ -84,7 +84,7 @@ def _image_name(value: Any, where: str) -> str:
     """
     name = as_text(value, where)
     if normalise_tag(name) is None and not is_pinned(name):
-        raise DocumentError(f"{show(name.encode())} is no image name", where=where)
+        raise DocumentError(f"{show(name.encode())} is not a valid image name", where=where)
     return name
 
 

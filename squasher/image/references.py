@@ -22,7 +22,7 @@ _PIN = re.compile(r"@sha256:[0-9a-f]{64}$")
 
 
 def normalise_tag(name: str) -> str | None:
-    """Return `name` with its tag, `latest` if it has none; None if it is no image name.
+    """Return `name` with its tag, `latest` if it has none; None if it is not a valid image name.
 
     Source: distribution/reference (the grammar that docker, containerd and podman share).
     """

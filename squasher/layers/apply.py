@@ -246,7 +246,9 @@ class _Application:
             if type(node) is not Directory:
                 done = b"/".join(names[:depth])
                 if done not in self._own_directories:
-                    raise self.fail(path, f"a whiteout below {show(done)}, which is no directory")
+                    raise self.fail(
+                        path, f"a whiteout below {show(done)}, which is not a directory"
+                    )
                 return None
         assert type(node) is Directory  # noqa: S101
         return node
@@ -405,7 +407,7 @@ class _Application:
             raise error.within(f"{show(path)}: hard link to {show(link)}") from None
         existing = folder.children.get(name)
         if type(found) is not Entry:
-            what = "is no file" if found else "does not exist"
+            what = "is not a file" if found else "does not exist"
             raise self.fail(path, f"hard link to {show(link)}, which {what} at this point")
         if existing is found and place == path:
             raise self.fail(path, "a hard link to itself")

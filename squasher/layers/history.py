@@ -28,15 +28,15 @@ def new_image(
         history = _history(config, split, row, options.history)
         if history is None:
             history = config.history
-            notices.append("the history tells of fewer layers than are kept: it gets no new row")
+            notices.append("history has fewer layer rows than kept layers: it gets no new row")
         elif rows_with_layer(config) > len(config.diff_ids):
             notices.append(
-                f"the history tells of {rows_with_layer(config)} layers, there are"
+                f"history has rows for {rows_with_layer(config)} layers, the image has"
                 f" {len(config.diff_ids)}: the newest rows lose theirs"
             )
     if f'"{configs.BUILDKIT_CACHE}"'.encode() in config.raw:
         notices.append(
-            f"{configs.BUILDKIT_CACHE} is removed from the config: its layers are no more"
+            f"{configs.BUILDKIT_CACHE} is removed from the config: its layers no longer exist"
         )
     diff_ids = [*config.diff_ids[:kept], layer.diff_id]
     new = configs.edit_config(config, diff_ids, history, created)

@@ -47,15 +47,15 @@ class Options:
             raise UsageError("-f and --keep-layers exclude each other")
         for tag in self.tags or ():
             if normalise_tag(tag) is None:
-                raise UsageError(f"{tag!r} is no image name", where="--tag")
+                raise UsageError(f"{tag!r} is not a valid image name", where="--tag")
         if self.max_size is not None and self.max_size < 0:
-            raise UsageError(f"{self.max_size} is no size", where="--max-size")
+            raise UsageError(f"{self.max_size} is not a valid size", where="--max-size")
         if self.history not in ("keep", "drop"):
             raise UsageError(f"{self.history!r} is neither keep nor drop", where="--history")
         try:
             (self.message or "").encode("utf-8")
         except UnicodeEncodeError:
-            raise UsageError("is no UTF-8", where="--message") from None
+            raise UsageError("is not UTF-8", where="--message") from None
         object.__setattr__(self, "compression", parse_compression(self.compress))
         object.__setattr__(self, "time", parse_created(self.created))
 
@@ -69,7 +69,7 @@ _RFC3339 = re.compile(
 def parse_created(option: str) -> str | None:
     """Return the time that the option asks for; None for that of the source.
 
-    Raises UsageError for a text that is no time.
+    Raises UsageError for a text that is not a valid time.
     """
     if option == "source":
         return None
@@ -88,7 +88,9 @@ def parse_created(option: str) -> str | None:
             return option
     except (ValueError, OverflowError, OSError):
         pass
-    raise UsageError(f"{option!r} is no time", where=where, hint="give RFC 3339 or epoch seconds")
+    raise UsageError(
+        f"{option!r} is not a valid time", where=where, hint="give RFC 3339 or epoch seconds"
+    )
 
 
 def _rfc3339(moment: datetime.datetime) -> str:

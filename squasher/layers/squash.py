@@ -304,7 +304,7 @@ def _idle(options: Options) -> str:
         if getattr(options, name) != getattr(defaults, name)
     ]
     text = "nothing to squash: at most one layer lies above the base; the image is passed through"
-    return f"{text} ({', '.join(idle)} had nothing to do)" if idle else text
+    return f"{text} ({', '.join(idle)} have no effect)" if idle else text
 
 
 def _contents(plan: MergePlan, scans: Sequence[Scan], job: Job) -> dict[int, Content]:

@@ -72,7 +72,7 @@ def number(field: bytes) -> int:
     if not text:
         return 0
     if not _OCTAL.fullmatch(text):
-        raise ArchiveError(f"{show(field)} is no octal number")
+        raise ArchiveError(f"{show(field)} is not an octal number")
     return int(text, 8)
 
 
@@ -102,7 +102,7 @@ def decimal(text: bytes) -> int:
     """Parse a number of a PAX record. Raises ArchiveError."""
     match = _DECIMAL.fullmatch(text)
     if not match or not -(1 << 63) <= int(match[1] + match[2]) < 1 << 63:
-        raise ArchiveError(f"{show(text)} is no decimal number")
+        raise ArchiveError(f"{show(text)} is not a decimal number")
     return int(match[1] + match[2])
 
 
@@ -110,7 +110,7 @@ def _time(text: bytes) -> int:
     """Parse a PAX time to nanoseconds; more than nine digits are cut off, as Go does."""
     match = _TIME.fullmatch(text)
     if not match or not -(1 << 63) <= int(match[1] + match[2]) < 1 << 63:
-        raise ArchiveError(f"{show(text)} is no time")
+        raise ArchiveError(f"{show(text)} is not a valid time")
     sign, seconds, fraction = match.groups()
     value = int(seconds) * 10**9 + int((fraction or b"")[:9].ljust(9, b"0"))
     return -value if sign == b"-" else value

@@ -48,7 +48,7 @@ def show(path: bytes) -> str:
 def escape(char: str) -> str:
     """Return what stands for a character, or an undecodable byte, that cannot stand itself."""
     code = ord(char)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8
         return f"\\x{code - 0xDC00:02x}"
     if char in "\\'":
         return "\\" + char

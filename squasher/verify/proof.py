@@ -256,7 +256,7 @@ class _Application:
             if type(node) is Entry and excused is not None:
                 done = b"/".join(names[:depth])
                 if done not in excused:
-                    self._fail(path, f"a whiteout below {show(done)}, which is no directory")
+                    self._fail(path, f"a whiteout below {show(done)}, which is not a directory")
         return node
 
     def _touch_all(self, path: bytes) -> None:
@@ -341,7 +341,7 @@ class _Application:
         place = self._linked_in[parent]
         file = place.children.get(last) if place else None
         if type(file) is not Entry or (place, last) == (folder, name):
-            self._fail(path, "is no file that a hard link can lead to")
+            self._fail(path, "is not a file that a hard link can name")
         left = zip(link.owner, file.owner, strict=True)
         mode, uid, gid = (there if said == LEFT else said for said, there in left)
         link.owner = mode, uid, gid

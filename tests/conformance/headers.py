@@ -163,10 +163,10 @@ PAX = (
     odd("q15b", "a PAX path of two lines", records((b"path", b"m\nn"))),
     odd(
         "q15c",
-        "a PAX link name that is no UTF-8",
+        "a PAX link name that is not UTF-8",
         Symlink(b"n", b"t", records=((b"linkpath", b"\xff"),)),
     ),
-    odd("q15d", "a PAX owner's name that is no UTF-8", records((b"uname", b"\xff"))),
+    odd("q15d", "a PAX owner's name that is not UTF-8", records((b"uname", b"\xff"))),
     odd("q10", "the name of a sparse file without a map", records((b"GNU.sparse.name", b"other"))),
     odd("q10b", "the size of a sparse file without a map", records((b"GNU.sparse.size", b"4096"))),
     odd(

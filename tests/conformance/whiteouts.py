@@ -300,7 +300,7 @@ WHITEOUTS = (
     case("w38", "a whiteout of a name of 255 bytes", [File(b"n" * 255)], [Whiteout(b"n" * 255)]),
     case(
         "w39",
-        "a whiteout of a name that is no UTF-8",
+        "a whiteout of a name that is not UTF-8",
         [File(b"\xff\xfe"), File(b"z")],
         [Whiteout(b"\xff\xfe")],
     ),

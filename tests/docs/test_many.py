@@ -85,7 +85,7 @@ def volume(workshop: Workshop) -> Workshop:
     shutil.copy(MANY / "images.txt", workshop.folder)
     source = workshop.folder.parent / "pyz"
     source.mkdir()
-    (source / "__main__.py").write_text("from squasher.cli import main\nmain()\n")
+    (source / "__main__.py").write_text("from squasher.cli.main import main\nmain()\n")
     zipapp.create_archive(source, workshop.folder / "squash.pyz")
     return workshop
 

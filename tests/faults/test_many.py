@@ -309,7 +309,7 @@ def test_the_index_where_the_result_goes(make: Callable[[Path], None], tmp_path:
     make(folder / "index.json")
     done = squash(_other(tmp_path), "-o", f"oci:{folder}:new")
     assert done.returncode == 6
-    assert "index.json: cannot be read: it is no regular file" in error_line(done.stderr)
+    assert "index.json: cannot be read: it is not a regular file" in error_line(done.stderr)
 
 
 @pytest.mark.parametrize("make", [fifo, device, listening])

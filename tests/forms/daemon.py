@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.server
 import json
 import socketserver
+import sys
 import tempfile
 import threading
 import urllib.parse
@@ -84,6 +85,11 @@ class Daemon:
 class _Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
     state: Daemon
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that went before the answer ended, as dockerd does."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

@@ -461,7 +461,7 @@ def skopeo_links() -> Shape:
 
 @shape("skopeo-oci-archive")
 def skopeo_oci() -> Shape:
-    """`skopeo copy ... oci-archive:FILE:app`: the reference is no image name."""
+    """`skopeo copy ... oci-archive:FILE:app`: the reference is not a valid image name."""
     image = stored(pack_layer=gzipped, media_type=f"{OCI_LAYER}+gzip", tags=(), annotations=True)
     manifest = manifest_of(image.config, image.descriptors, annotations={"org.example.m": "kept"})
     pointer = describe(OCI_MANIFEST, manifest, annotations={REF_NAME: "app"})

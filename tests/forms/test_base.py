@@ -87,7 +87,7 @@ def test_an_empty_base(base: str) -> None:
 
 
 def test_six_digits_are_a_digest() -> None:
-    table(squash("-f", "000000", stdin=IMAGE), "no layer of example.com/team/app:1.0 is called so")
+    table(squash("-f", "000000", stdin=IMAGE), "example.com/team/app:1.0 has no layer of that name")
 
 
 @pytest.mark.parametrize("count", [1, 3, 6])
@@ -122,7 +122,9 @@ def test_rows_that_say_more_than_the_layers_lose_theirs(how: str) -> None:
     rows = [{"created_by": str(n)} for n in range(6)]
     image = plain(config_of(history=rows), LAYERS)
     ended = done(squash("--keep-layers", "2", "--history", how, stdin=image))
-    assert "the history tells of 6 layers, there are 5: the newest rows lose theirs" in ended.err
+    assert (
+        "history has rows for 6 layers, the image has 5: the newest rows lose theirs" in ended.err
+    )
     written = result.read(ended.out).one
     assert len(written.layers) == 3
     history = written.config["history"]
@@ -232,7 +234,7 @@ def test_a_name_that_could_be_a_digest() -> None:
 
 def test_a_base_must_be_found_in_every_image() -> None:
     archive = several()[0]
-    assert "is called so" in failed(squash("-f", CHAIN[2], stdin=archive), 4)
+    assert "of that name" in failed(squash("-f", CHAIN[2], stdin=archive), 4)
     reports = done(squash("-f", "debian:12", stdin=archive))
     first, second = result.read(reports.out).images
     assert (len(first.layers), len(second.layers)) == (3, 2)
@@ -342,7 +344,7 @@ def test_an_archive_that_is_no_base(tmp_path: Path) -> None:
         squash("-f", path, stdin=IMAGE), "is not the base of example.com/team/app:1.0: layer 2 is"
     )
     path.write_bytes(b"no archive")
-    assert "no tar archive" in failed(squash("-f", path, stdin=IMAGE), 3)
+    assert "not a tar archive" in failed(squash("-f", path, stdin=IMAGE), 3)
     (tmp_path / "folder").mkdir()
     assert "holds no image" in failed(squash("-f", tmp_path / "folder", stdin=IMAGE), 3)
 
@@ -379,7 +381,7 @@ def test_the_digest_of_a_blob_that_the_archive_does_not_name() -> None:
         text = sha256(layers[count - 1])[:12]
         found = result.read(done(squash("-f", text, stdin=image)).out)
         assert len(found.one.layers) == count + 1
-    table(squash("-f", "abcdef012345", stdin=image), "no layer of app:1 is called so")
+    table(squash("-f", "abcdef012345", stdin=image), "app:1 has no layer of that name")
 
 
 def test_a_prefix_of_several_image_ids() -> None:

@@ -257,7 +257,9 @@ def test_only_what_says_little_can_be_ignored(folder: Path) -> None:
     assert differ("--ignore", "mtime") == ["~ /x  content"]
     for word in ("content", "configs", "type"):
         line = failed(diff("--ignore", word), 2)
-        assert line.startswith(f"--ignore: '{word}' is no field that can be ignored; one of mode, ")
+        assert line.startswith(
+            f"--ignore: '{word}' is not a field that can be ignored; one of mode, "
+        )
 
 
 def test_keys_beside_config_can_be_ignored(folder: Path) -> None:

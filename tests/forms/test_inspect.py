@@ -146,11 +146,11 @@ def test_thresholds_that_hold() -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--min-efficiency", "2"), "'2' is no share"),
-        (("--min-efficiency", "good"), "'good' is no share"),
-        (("--max-wasted", "much"), "'much' is no size"),
-        (("--max-wasted", "1.5"), "'1.5' is no size"),
-        (("--max-size", "-1"), "-1 is no size"),
+        (("--min-efficiency", "2"), "'2' is not a valid share"),
+        (("--min-efficiency", "good"), "'good' is not a valid share"),
+        (("--max-wasted", "much"), "'much' is not a valid size"),
+        (("--max-wasted", "1.5"), "'1.5' is not a valid size"),
+        (("--max-size", "-1"), "-1 is not a valid size"),
         (("-q", "-v"), "exclude each other"),
         (("--json", "--html", "-"), "stdout takes the document already"),
         (("--image", ""), "--image: the name is empty"),

@@ -123,7 +123,7 @@ def test_an_image_of_the_archive_comes_before_the_daemons(daemon: Daemon, tmp_pa
         ("nothing:1", "docker-daemon:nothing:1: the daemon has no such image; `docker pull noth"),
         ("abcdef012345", "docker-daemon:abcdef012345: the daemon has no such image\n"),
         ("./nowhere.tar", "-f ./nowhere.tar: no such file"),
-        ("-", "-f -: no layer of example.com/team/app:1.0 is called so"),
+        ("-", "-f -: example.com/team/app:1.0 has no layer of that name"),
     ],
 )
 def test_a_base_that_is_nowhere(daemon: Daemon, base: str, message: str) -> None:

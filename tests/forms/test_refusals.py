@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from squasher.archive import source
-from squasher.image import documents
+from squasher.archive import members
 from tests.builders import Dir, Fifo, File, Symlink, layer, outer_tar, sha256
 from tests.forms.command import failed, squash
 from tests.forms.shapes import (
@@ -93,11 +92,11 @@ def _zip() -> bytes:
             layer(Dir(b"a"), File(b"a/b/index.json"), File(b"l/index.json")),
             "one folder down, in 'l'",
         ),
-        (b"\n", "no tar archive; give what `docker save` writes"),
-        (b"Error: no such image\n" * 90, "no tar archive"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(900), "no tar archive"),
+        (b"\n", "not a tar archive; give what `docker save` writes"),
+        (b"Error: no such image\n" * 90, "not a tar archive"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(900), "not a tar archive"),
         (_zip(), "is a zip file; unzip it first: CI systems wrap what they keep in one"),
-        (gzipped(b"text"), "no tar archive"),
+        (gzipped(b"text"), "not a tar archive"),
         (gzipped(b""), "is empty"),
         (gzipped(bytes(5000))[:-9], "gzip"),
         (layer(File(b"notes.txt", b"hello")), "neither manifest.json nor index.json"),
@@ -168,7 +167,7 @@ def test_a_layout_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.Monke
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     (tmp_path / "index.json").touch()
-    monkeypatch.setattr(source, "open_regular", forbidden)
+    monkeypatch.setattr(members, "open_regular", forbidden)
     assert "index.json: cannot be read: Permission denied" in failed(squash(tmp_path), 3)
 
 
@@ -299,7 +298,7 @@ def test_a_layer_that_is_no_file() -> None:
     del files[name]
     assert name in refused({**files, f"{name}/": None}, 3)
     fifo = layer(*(File(k.encode(), v) for k, v in files.items()), Fifo(name.encode()))
-    assert "is no regular file" in refused(fifo, 3)
+    assert "is not a regular file" in refused(fifo, 3)
 
 
 def test_a_chain_of_links_is_followed_and_has_an_end(tmp_path: Path) -> None:
@@ -330,7 +329,7 @@ def test_indexes_inside_each_other_without_end() -> None:
 
 
 def test_documents_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "DOCUMENT_MAX", len(SAMPLE) - 1)
+    monkeypatch.setattr(members, "DOCUMENT_MAX", len(SAMPLE) - 1)
     assert f"a document of {len(SAMPLE)} bytes" in refused(plain(SAMPLE, LAYERS), 5)
 
 

@@ -444,7 +444,7 @@ def test_blobs_that_manifest_json_does_not_name(same: bool) -> None:
 def test_a_history_that_is_too_short_gets_no_row_and_a_notice(tmp_path: Path) -> None:
     report, found = squash(Shape(ODD["history-short"].archive, ()), tmp_path, 3)
     assert len(found.one.config["history"]) == 3
-    assert any("fewer layers" in notice for notice in report.images[0].notices)
+    assert any("fewer layer rows" in notice for notice in report.images[0].notices)
     report, found = squash(Shape(ODD["history-short"].archive, ()), tmp_path, 2)
     assert len(found.one.config["history"]) == 4
 

@@ -142,7 +142,7 @@ def test_a_transport(previous: Path) -> None:
         (["--onto", "{}", "-f", "1"], 2, "--onto and -f exclude each other"),
         (["--onto", "{}", "--keep-layers", "1"], 2, "--onto and --keep-layers exclude each other"),
         (["--max-dead", "0.5"], 2, "--max-dead: needs --onto"),
-        (["--onto", "{}", "--max-dead", "2"], 2, "--max-dead: '2' is no share"),
+        (["--onto", "{}", "--max-dead", "2"], 2, "--max-dead: '2' is not a valid share"),
         (["--onto", "{}", "--max-dead", "30%"], 1, "50% of the previous image is replaced"),
     ],
 )

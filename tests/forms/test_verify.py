@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import squasher
-from squasher.archive import lay_out, output_file
+from squasher.archive import lay_out, layout_folder, stream
 from squasher.blobs.content import Content
 from squasher.image.model import Blob
 from squasher.layers import squash as squash_module
@@ -51,8 +51,8 @@ def plant_byte(patch: pytest.MonkeyPatch) -> None:
         for chunk in real(*arguments):
             yield chunk.replace(b"hello again", b"hello ag\0in")
 
-    for name in ("chunks", "_counted"):
-        patch.setattr(output_file, name, partial(wrong, getattr(output_file, name)))
+    for module, name in ((stream, "chunks"), (layout_folder, "_counted")):
+        patch.setattr(module, name, partial(wrong, getattr(module, name)))
 
 
 def plant_merge(patch: pytest.MonkeyPatch) -> None:

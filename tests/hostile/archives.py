@@ -82,7 +82,7 @@ def _members() -> Iterator[Case]:
         (
             "a symlink to itself",
             (Symlink(b"layer.tar", b"layer.tar"),),
-            "'layer.tar': is no regular",
+            "'layer.tar': is not a regular",
         ),
         (
             "a symlink to a folder",
@@ -92,12 +92,12 @@ def _members() -> Iterator[Case]:
         (
             "symlinks in a circle",
             (Symlink(b"layer.tar", b"b"), Symlink(b"b", b"layer.tar")),
-            "'layer.tar': is no regular file",
+            "'layer.tar': is not a regular file",
         ),
         (
             "hard links in a circle",
             (Hardlink(b"layer.tar", b"b"), Hardlink(b"b", b"layer.tar")),
-            "'layer.tar': is no regular file",
+            "'layer.tar': is not a regular file",
         ),
         (
             "a chain of 9 links",
@@ -106,10 +106,10 @@ def _members() -> Iterator[Case]:
                 *(Symlink(b"l%d" % n, b"l%d" % (n + 1)) for n in range(1, 9)),
                 File(b"l9", GOOD),
             ),
-            "'layer.tar': is no regular file",
+            "'layer.tar': is not a regular file",
         ),
-        ("a device", (Char(b"layer.tar", 1, 5),), "'layer.tar': is no regular file"),
-        ("a pipe", (Fifo(b"layer.tar"),), "'layer.tar': is no regular file"),
+        ("a device", (Char(b"layer.tar", 1, 5),), "'layer.tar': is not a regular file"),
+        ("a pipe", (Fifo(b"layer.tar"),), "'layer.tar': is not a regular file"),
         ("a folder", (Dir(b"layer.tar"),), "'layer.tar': is not in the archive"),
         ("nowhere", (), "'layer.tar': is not in the archive"),
     ):
@@ -126,12 +126,12 @@ def _members() -> Iterator[Case]:
     yield refused(
         "manifest.json is a symlink to itself",
         lambda: _instead("manifest.json", Symlink(b"manifest.json", b"manifest.json")),
-        "'manifest.json': is no regular file",
+        "'manifest.json': is not a regular file",
     )
     yield refused(
         "manifest.json is a device",
         lambda: _instead("manifest.json", Char(b"manifest.json", 1, 5)),
-        "'manifest.json': is no regular file",
+        "'manifest.json': is not a regular file",
     )
 
 
@@ -188,7 +188,7 @@ def _digests() -> Iterator[Case]:
         ("of another algorithm", {"digest": f"md5:{'0' * 32}"}, "the digest 'md5:000", 5),
         ("of SHA-512", {"digest": f"sha512:{'0' * 128}"}, "the digest 'sha512:000", 5),
         ("in capitals", {"digest": f"sha256:{'A' * 64}"}, "'sha256:AAAA", 3),
-        ("too short", {"digest": "sha256:abc"}, "'sha256:abc' is no digest", 3),
+        ("too short", {"digest": "sha256:abc"}, "'sha256:abc' is not a valid digest", 3),
         ("that is a path", {"digest": "sha256:../../../../etc/passwd"}, "'sha256:..", 3),
         ("that is no string", {"digest": 7}, "a string is expected", 3),
         ("that is missing", {"digest": None}, "a string is expected", 3),

@@ -29,8 +29,8 @@ TEXTS: dict[str, tuple[bytes, str]] = {
     "single quotes": (b"[{'Config': 'c'}]", "no valid JSON: "),
     "NUL in a string": (b'["\0"]', "no valid JSON: "),
     "a bad escape": (b'["\\x41"]', "no valid JSON: "),
-    "NaN": (b"[NaN]", "no valid JSON: NaN is no JSON"),
-    "Infinity": (b"[-Infinity]", "no valid JSON: -Infinity is no JSON"),
+    "NaN": (b"[NaN]", "no valid JSON: NaN is not JSON"),
+    "Infinity": (b"[-Infinity]", "no valid JSON: -Infinity is not JSON"),
     "a number beyond all": (b"[1e999]", "no valid JSON: 1e999 is no number that can be kept"),
     "a number of 5000 digits": (b"[" + b"9" * 5000 + b"]", "no valid JSON: "),
     "a number of a million digits": (b"[" + b"9" * MIB + b"]", "no valid JSON: "),
@@ -104,19 +104,19 @@ ITEMS: dict[str, tuple[Any, str]] = {
     ),
     "RepoTags has no name": (
         item(RepoTags=["a:1", ""]),
-        "manifest.json[0].RepoTags[1]: '' is no image name",
+        "manifest.json[0].RepoTags[1]: '' is not a valid image name",
     ),
     "RepoTags has capitals": (
         item(RepoTags=["Upper:1"]),
-        "manifest.json[0].RepoTags[0]: 'Upper:1' is no image name",
+        "manifest.json[0].RepoTags[0]: 'Upper:1' is not a valid image name",
     ),
     "RepoTags has an option": (
         item(RepoTags=["--privileged"]),
-        "manifest.json[0].RepoTags[0]: '--privileged' is no image name",
+        "manifest.json[0].RepoTags[0]: '--privileged' is not a valid image name",
     ),
     "RepoTags has controls": (
         item(RepoTags=["a\x1b[2J:1"]),
-        "manifest.json[0].RepoTags[0]: 'a\\x1b[2J:1' is no image name",
+        "manifest.json[0].RepoTags[0]: 'a\\x1b[2J:1' is not a valid image name",
     ),
     "RepoTags has half a digest": (
         item(RepoTags=[f"a@sha256:{'0' * 63}"]),
@@ -158,7 +158,7 @@ CONFIGS: dict[str, tuple[Any, str]] = {
     ),
     "diff_ids has no digest": (
         _changed(rootfs={"diff_ids": ["x"]}),
-        "config.json.rootfs.diff_ids[0]: 'x' is no digest",
+        "config.json.rootfs.diff_ids[0]: 'x' is not a valid digest",
     ),
     "diff_ids are too many": (
         _changed(rootfs={"diff_ids": [_ID] * 2}),

@@ -79,7 +79,7 @@ def cases() -> Iterator[Case]:
         yield refused(
             f"{name}: archive of text",
             lambda pack=pack: pack(b"text" * 999),  # type: ignore[misc]
-            "is no tar archive",
+            "is not a tar archive",
         )
         if name == "bzip2":  # an empty stream of it has no magic
             continue

@@ -109,7 +109,7 @@ EITHER = {
     ),
     "device number that is no number": (
         encode(Char(b"x", patches=((329, b"nonsense"),))),
-        "'x' at byte 1024: 'nonsense' is no octal number",
+        "'x' at byte 1024: 'nonsense' is not an octal number",
     ),
     "PAX record longer than its header": (
         _extended(b"99 path=x\n"),
@@ -133,7 +133,7 @@ EITHER = {
     ),
     "PAX record with a length of 20 digits": (
         _extended(b"00000000000000000012 path=x\n"),
-        "'PaxHeaders/x' at byte 1024: a PAX record is malformed",
+        "'PaxHeaders/x' at byte 1024: a PAX record lies about its length",
     ),
     "PAX record with a length of 500 digits": (
         _extended(b"9" * 500 + b" path=x\n"),
@@ -170,23 +170,23 @@ EITHER = {
     "PAX size negative": (pax([(b"size", b"-1")]) + encode(X), "'x' at byte 2048: negative size"),
     "PAX size that is no number": (
         pax([(b"size", b"1e3")]) + encode(X),
-        "'x' at byte 2048: '1e3' is no decimal number",
+        "'x' at byte 2048: '1e3' is not a decimal number",
     ),
     "PAX size beyond 64 bits": (
         pax([(b"size", b"9223372036854775808")]) + encode(X),
-        "'x' at byte 2048: '9223372036854775808' is no decimal number",
+        "'x' at byte 2048: '9223372036854775808' is not a decimal number",
     ),
     "PAX uid of 4301 digits": (
         pax([(b"uid", b"1" * 4301)]) + encode(X),
         "'x' at byte 6144: '1111111",
     ),
-    "PAX mtime that is no time": (
+    "PAX mtime that is not a valid time": (
         pax([(b"mtime", b"1.2.3")]) + encode(X),
-        "'x' at byte 2048: '1.2.3' is no time",
+        "'x' at byte 2048: '1.2.3' is not a valid time",
     ),
     "PAX mtime beyond 64 bits": (
         pax([(b"mtime", b"9223372036854775808")]) + encode(X),
-        "'x' at byte 2048: '9223372036854775808' is no time",
+        "'x' at byte 2048: '9223372036854775808' is not a valid time",
     ),
     "PAX sparse name with NUL": (
         pax(
@@ -200,13 +200,13 @@ EITHER = {
         + encode(X),
         "'x' at byte 2048: NUL in the name",
     ),
-    "PAX atime that is no time": (
+    "PAX atime that is not a valid time": (
         pax([(b"atime", b"NaN")]) + encode(X),
-        "'x' at byte 2048: 'NaN' is no time",
+        "'x' at byte 2048: 'NaN' is not a valid time",
     ),
     "global PAX header that lies": (
         raw_pax(b"99 comment=x\n", b"g") + encode(X),
-        "'PaxHeaders/x' at byte 1024: a PAX record lies about its length",
+        "'pax_global_header' at byte 1024: a PAX record lies about its length",
     ),
     "extended header of 1 MiB and a byte": (
         _special(b"x", (1 << 20) + 1),
@@ -319,14 +319,14 @@ def _sparse_lies() -> Iterator[tuple[str, Records, bytes, str]]:
     yield "sparse map of -1 chunks", (*one, real), b"-1\n0\n0\n", malformed
     yield "sparse map without its numbers", (*one, real), b"2\n0\n1\n" + bytes(506), malformed
     yield "sparse map that never ends", (*one, real), b"1" * 5000, malformed
-    yield "sparse map of letters", (*one, real), b"one\n0\n1\n".ljust(512), "'one' is no decimal"
+    yield "sparse map of letters", (*one, real), b"one\n0\n1\n".ljust(512), "'one' is not a decimal"
     yield "sparse map in no data", (*one, real), b"", malformed
     for name, numbers, count, says in (
         ("sparse offsets without lengths", b"0,1,2", 1, malformed),
         ("sparse map with another count", b"0,1", 3, malformed),
         ("sparse map with negative numbers", b"-5,1", 1, malformed),
         ("sparse map that wraps around", b"%d,%d" % (2**63 - 1, 2**63 - 1), 1, malformed),
-        ("sparse map of no numbers", b",", 1, "'' is no decimal number"),
+        ("sparse map of no numbers", b",", 1, "'' is not a decimal number"),
         ("sparse map for other data", b"0,50", 1, "the sparse map does not fit the data"),
     ):
         blocks = (b"GNU.sparse.numblocks", b"%d" % count)
@@ -339,7 +339,7 @@ def _sparse_lies() -> Iterator[tuple[str, Records, bytes, str]]:
             (b"GNU.sparse.map", b"0,1"),
         ),
         b"x",
-        "'18446744073709551616' is no decimal number",
+        "'18446744073709551616' is not a decimal number",
     )
 
 
@@ -360,11 +360,11 @@ def cases() -> Iterator[Case]:
         Dir(b"x", records=((b"GNU.sparse.map", b"0,1"),)),
     )
     yield refused("outer: nothing but zeros", bytes(10240), "holds no image: neither manifest.json")
-    yield refused("outer: a byte", b"x", "is no tar archive; give what `docker save` writes")
+    yield refused("outer: a byte", b"x", "is not a tar archive; give what `docker save` writes")
     yield refused("outer: nothing", b"", "is empty; did the command before the pipe fail?")
     yield refused("outer: only a long name", long_name(b"L", b"n" * 200), "holds no image")
     whole = image()
-    yield refused("outer: cut in the first header", whole[:400], "is no tar archive")
+    yield refused("outer: cut in the first header", whole[:400], "is not a tar archive")
     yield refused("outer: cut in the first data", whole[:600], "'")
     yield Case("outer: without its zero blocks", lambda: docker(item())[:-1024], 0, "", (GOOD,))
     yield Case("outer: members after the end", lambda: docker(item()) + encode(X), 0, "", (GOOD,))

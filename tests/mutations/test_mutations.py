@@ -49,7 +49,7 @@ class Sample:
 def samples() -> tuple[Sample, ...]:
     """Return images that between them need every rule; those that need many come first."""
     tagged = [layer(Dir(b"d"), File(b"d/f", bytes(9000))), layer(File(b"g")), layer(File(b"h"))]
-    # Whiteouts, which the corpus begins with, are in nearly all of them; those about headers (q) are
+    # Whiteouts, which the corpus begins with, are in nearly all; cases about headers (q) are
     # spoilt by taking a layer apart and writing it anew.
     sound = [
         case

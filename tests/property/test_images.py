@@ -44,7 +44,7 @@ others = st.dictionaries(keys, values, max_size=4).filter(
 def test_editing_a_config_leaves_all_other_bytes(
     before: dict[str, Any], inside: dict[str, Any], indent: Any, ascii_: bool, random: Any
 ) -> None:
-    """I1, promise 4: every key stays as it was, byte-exact numbers included."""
+    """Promise 4, rule I1: every key stays as it was, byte-exact numbers included."""
     ids = [str(Digest.of(bytes([n]))) for n in range(3)]
     inside.pop("diff_ids", None)
     members = [*before.items(), ("rootfs", {**inside, "diff_ids": "@ids"}), ("created", "@time")]

@@ -83,7 +83,7 @@ def test_a_layer_by_any_of_its_digests() -> None:
 
 @pytest.mark.parametrize("text", ["aaaaa", "sha256:aa", "sha256:", "dddddd", "sha256:" + "d" * 64])
 def test_no_such_digest(text: str) -> None:
-    with pytest.raises(BaseNotFoundError, match="is called so") as raised:
+    with pytest.raises(BaseNotFoundError, match="of that name") as raised:
         resolve(made(), text)
     assert raised.value.image is not None
 
@@ -161,7 +161,7 @@ def test_a_name_that_is_nowhere_and_what_to_type() -> None:
 
 def test_keeping() -> None:
     assert [keep(made(), n) for n in range(4)] == [Split(n) for n in range(4)]
-    with pytest.raises(UsageError, match="-1 is no number of layers"):
+    with pytest.raises(UsageError, match="-1 is not a valid number of layers"):
         keep(made(), -1)
     with pytest.raises(BaseNotFoundError, match="cannot keep 4 layers") as raised:
         keep(made(), 4)

@@ -36,7 +36,7 @@ def test_a_digest_is_read_and_written() -> None:
     ],
 )
 def test_what_is_no_digest_is_refused(text: str) -> None:
-    with pytest.raises(DocumentError, match="no digest"):
+    with pytest.raises(DocumentError, match="is not a valid digest"):
         Digest.parse(text)
 
 

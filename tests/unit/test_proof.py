@@ -62,14 +62,14 @@ def test_the_same_files_are_the_same(members: tuple[Member, ...]) -> None:
 @pytest.mark.parametrize(
     ("members", "says"),
     [
-        ((Whiteout(b"g/x"),), "'g': a whiteout below 'g', which is no directory"),
+        ((Whiteout(b"g/x"),), "'g': a whiteout below 'g', which is not a directory"),
         ((File(b"a"), File(b"a/x")), "'a': a file of the same layer is in the way"),
         (
             (Symlink(b"a", b"b"), Symlink(b"b", b"a"), File(b"a/x")),
             "'a': too many symbolic links",
         ),
-        ((Hardlink(b"h", b"none"),), "'none': is no file that a hard link can lead to"),
-        ((Hardlink(b"h", b"none/f"),), "'none/f': is no file that a hard link can lead to"),
+        ((Hardlink(b"h", b"none"),), "'none': is not a file that a hard link can name"),
+        ((Hardlink(b"h", b"none/f"),), "'none/f': is not a file that a hard link can name"),
     ],
 )
 def test_layers_that_are_none_are_not_proved(members: tuple[Member, ...], says: str) -> None:

@@ -47,7 +47,7 @@ def test_the_summary() -> None:
     assert f"image    {image.image.config.image_id}" in lines
     assert f"manifest {done.manifests[0]}" in lines
     assert "tags     example:latest" in lines
-    assert "went     1 overwritten, 1 deleted, 0 already in the base" in lines
+    assert "dropped  1 overwritten, 1 deleted, 0 already in the base" in lines
     assert "size     12.8 kB -> 7.7 kB (40 % saved)" in lines
     assert re.fullmatch(r"archive  .* kB in \d+\.\d s", lines[-1])
 
@@ -132,7 +132,7 @@ def test_every_kind_of_warning_has_its_words() -> None:
     assert report.kinds(",".join(sorted(KINDS))) == tuple(sorted(KINDS))
     assert [next(report.disputes([ImageWarning(kind, 0, b"a")])) for kind in KINDS]
     assert report.kinds("") == ()
-    with pytest.raises(UsageError, match="'nonsense' is no kind of warning"):
+    with pytest.raises(UsageError, match="'nonsense' is not a kind of warning"):
         report.kinds("root-opaque,nonsense")
 
 

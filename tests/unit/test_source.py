@@ -55,8 +55,8 @@ def test_links_lead_on() -> None:
     [
         ("none", "'none': is not in the archive"),
         ("dangling", "'dangling': is not in the archive"),
-        ("device", "'device': is no regular file"),
-        ("loop", "'loop': is no regular file"),
+        ("device", "'device': is not a regular file"),
+        ("loop", "'loop': is not a regular file"),
         ("\udcff\n", r"'\\xff\\n': is not in the archive"),
     ],
 )
@@ -249,8 +249,8 @@ def test_streams_have_names(tmp_path: Path) -> None:
     ("data", "says"),
     [
         (b"", "is empty"),
-        (b"x" * 100, "is no tar archive"),
-        (b"x" * 1000, "is no tar archive"),
+        (b"x" * 100, "is not a tar archive"),
+        (b"x" * 1000, "is not a tar archive"),
     ],
 )
 def test_what_is_no_archive(data: bytes, says: str) -> None:

@@ -89,8 +89,8 @@ def test_a_hard_link_is_resolved_inside_the_root(target: bytes) -> None:
     [
         ((Hardlink(b"h", b"none"),), "does not exist at this point"),
         ((File(b"f"), Hardlink(b"h", b"f/x")), "does not exist at this point"),
-        ((Dir(b"d"), Hardlink(b"h", b"d")), "is no file at this point"),
-        ((Hardlink(b"h", b"/"),), "is no file at this point"),
+        ((Dir(b"d"), Hardlink(b"h", b"d")), "is not a file at this point"),
+        ((Hardlink(b"h", b"/"),), "is not a file at this point"),
         ((Hardlink(b"h", b"../x"),), "leaves the root"),
         ((File(b"h"), Hardlink(b"h", b"h")), "a hard link to itself"),
         ((Symlink(b"l", b"l"), Hardlink(b"h", b"l/x")), "too many symbolic links"),
@@ -106,7 +106,7 @@ def test_what_is_refused(members: tuple[Member, ...], says: str) -> None:
 @pytest.mark.parametrize("member", [Whiteout(b"f/x"), Opaque(b"f"), Whiteout(b"s/x"), Opaque(b"s")])
 def test_a_whiteout_below_what_is_no_directory(member: Member) -> None:
     lower = (File(b"f"), Dir(b"d"), File(b"d/x"), Symlink(b"s", b"d"))
-    with pytest.raises(ArchiveError, match="which is no directory"):
+    with pytest.raises(ArchiveError, match="which is not a directory"):
         tree(lower, (member,))
 
 
