@@ -27,7 +27,7 @@ from squasher.layers.read import layer_places, name_blobs, scan
 from squasher.layers.result import LayerReport, Squashed, Update, layer_reports
 from squasher.layers.tree import Tree
 from squasher.run import Job, Progress, silent
-from squasher.tar.entry import REG, Entry
+from squasher.tar.entry import REG, Entry, Pair
 
 
 def squash(
@@ -162,11 +162,7 @@ def _merge(image: Image, split: Split, options: Options, job: Job, zstd: bool) -
     before = layer_reports(image, scans)
     with job.timed("merge"):
         draft = Draft(lower, tree, kept)
-    with job.timed("compare"):
-        uppers = readable(draft.doubtful, scans, job.spool)
-        same = same_content(draft.doubtful, uppers, scans)
-    with job.timed("merge"):
-        plan = draft.plan(same, [done.size for done in scans])
+    _, plan = _planned(draft, scans, job)
     warnings = (*lower.warnings, *tree.warnings)
     overwritten = tree.overwritten
     deleted = max(0, entries - draft.survivors - overwritten)
@@ -175,20 +171,13 @@ def _merge(image: Image, split: Split, options: Options, job: Job, zstd: bool) -
     with job.timed("hash new"):
         layer = _new_layer(image, kept, plan, _contents(plan, scans, job), how, job)
     result, notices = new_image(image, split, layer, options)
-    report = LayerReport(
-        layer.diff_id,
-        layer.blob.digest or layer.diff_id,
-        layer.blob.size,
-        plan.entries + plan.whiteouts,
-        "",
-    )
     return Squashed(
         result,
         image.config.image_id,
         kept,
         True,
         before,
-        (*before[:kept], report),
+        (*before[:kept], _new_report(layer, plan)),
         plan.entries,
         plan.whiteouts,
         overwritten,
@@ -197,6 +186,22 @@ def _merge(image: Image, split: Split, options: Options, job: Job, zstd: bool) -
         (*notices, *_odd_layers(result.layers)),
         warnings,
         version(how.name),
+    )
+
+
+def _planned(draft: Draft, scans: Sequence[Scan], job: Job) -> tuple[set[Pair], MergePlan]:
+    """Return the pairs of files whose content is the same, and the plan that follows."""
+    with job.timed("compare"):
+        uppers = readable(draft.doubtful, scans, job.spool)
+        same = same_content(draft.doubtful, uppers, scans)
+    with job.timed("merge"):
+        return same, draft.plan(same, [done.size for done in scans])
+
+
+def _new_report(layer: Layer, plan: MergePlan) -> LayerReport:
+    count = plan.entries + plan.whiteouts
+    return LayerReport(
+        layer.diff_id, layer.blob.digest or layer.diff_id, layer.blob.size, count, ""
     )
 
 
@@ -216,11 +221,12 @@ def _update(image: Image, previous: Image, options: Options, job: Job, zstd: boo
     )
     with job.timed("merge"):
         draft = Draft(lower, tree, kept)
-    with job.timed("compare"):
-        uppers = readable(draft.doubtful, scans, job.spool)
-        same = same_content(draft.doubtful, uppers, scans)
-    with job.timed("merge"):
-        plan = draft.plan(same, [done.size for done in scans])
+    same, plan = _planned(draft, scans, job)
+    used, held = draft.still_used(same), _held(lower)
+    warnings = (*tree.warnings, *draft.warnings)
+    overwritten = tree.overwritten
+    deleted = max(0, entries - draft.survivors - overwritten)
+    del draft, lower, tree
     previous = replace(previous, layers=tuple(done.layer for done in scans[:kept]))
     before = layer_reports(image, scans[kept:])
     after = list(layer_reports(previous, scans[:kept]))
@@ -230,21 +236,17 @@ def _update(image: Image, previous: Image, options: Options, job: Job, zstd: boo
         how = options.compression or _as_before(image, zstd)
         with job.timed("hash new"):
             layer = _new_layer(stack, kept, plan, _contents(plan, scans, job), how, job)
-        digest = layer.blob.digest or layer.diff_id
-        count = plan.entries + plan.whiteouts
-        after.append(LayerReport(layer.diff_id, digest, layer.blob.size, count, ""))
+        after.append(_new_report(layer, plan))
     shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], _pairs(image, previous)))
     update = Update(
         previous,
         shared,
         layer.blob.size if layer else 0,
         sum(x.blob.size for x in image.layers if x.diff_id not in known),
-        draft.still_used(same),
-        _held(lower),
+        used,
+        held,
     )
     result, notices = updated_image(image, previous, shared, layer, options)
-    warnings = (*tree.warnings, *draft.warnings)
-    overwritten = tree.overwritten
     return Squashed(
         result,
         image.config.image_id,
@@ -255,7 +257,7 @@ def _update(image: Image, previous: Image, options: Options, job: Job, zstd: boo
         plan.entries,
         plan.whiteouts,
         overwritten,
-        max(0, entries - draft.survivors - overwritten),
+        deleted,
         plan.provided,
         (*notices, *_odd_layers(result.layers)),
         tuple(replace(warning, layer=max(0, warning.layer - kept)) for warning in warnings),
