@@ -325,10 +325,15 @@ def _previous(text: str, whole: Archive, images: Sequence[Image], job: Job) -> l
     if location.kind == "stream":
         raise UsageError("give a path or a transport", where=where)
     if location.kind == "path" and not os.path.exists(text):
-        found = selection.select(whole, text).images
+        try:
+            found = selection.select(whole, text).images
+        except BaseNotFoundError:
+            what = "there is no such file, and no image of the archive has that name"
+            raise BaseNotFoundError(what, where=where, image=images[0]) from None
     else:
         source = text if location.kind == "path" else location
-        found = _referred(_open(source, job), source).images
+        with placed("--onto"):
+            found = _referred(_open(source, job), source).images
     previous = []
     for image in images:
         fitting = [each for each in found if each.platform == image.platform]

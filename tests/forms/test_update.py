@@ -138,7 +138,12 @@ def test_a_transport(previous: Path) -> None:
     [
         (["--onto", ""], 2, "--onto"),
         (["--onto", "-"], 2, "--onto -: give a path or a transport"),
-        (["--onto", "no-such.tar"], 4, "no-such.tar"),
+        (
+            ["--onto", "no-such.tar"],
+            4,
+            "--onto no-such.tar: there is no such file, and no image of",
+        ),
+        (["--onto", "/dev/null"], 3, "--onto: /dev/null: "),
         (["--onto", "{}", "-f", "1"], 2, "--onto and -f exclude each other"),
         (["--onto", "{}", "--keep-layers", "1"], 2, "--onto and --keep-layers exclude each other"),
         (["--max-dead", "0.5"], 2, "--max-dead: needs --onto"),
