@@ -298,7 +298,7 @@ def test_a_member_of_a_folder(at: int, make: Callable[[Path], None], tmp_path: P
 def test_what_is_opened_by_its_name(make: Callable[[Path], None], tmp_path: Path) -> None:
     """It may have been exchanged since it was found."""
     make(tmp_path / "f")
-    with Job() as job, pytest.raises(ArchiveError, match="f: cannot be read: it is no regular"):
+    with Job() as job, pytest.raises(ArchiveError, match="f: cannot be read: it is not a regular"):
         FolderStore(str(tmp_path), job).content("f")
 
 
