@@ -161,15 +161,22 @@ def _counted(content: Content, digest: Digest, progress: Progress) -> Iterator[b
         raise error.within(str(digest)) from None
 
 
-def _merged_index(path: str, new: dict[str, Any]) -> dict[str, Any]:
-    """Return the index at `path` with the descriptors of `new`, which take over their names."""
+def _document_there(path: str) -> bytes | None:
+    """Return the document at `path`, cut off beyond what is read; None if there is none."""
     try:
         with open_regular(path) as stream:
-            data = stream.read(DOCUMENT_MAX + 1)
+            return stream.read(DOCUMENT_MAX + 1)
     except FileNotFoundError:
-        return new
+        return None
     except OSError as error:
         raise OutputError(f"cannot be read: {error.strerror}", where=path) from None
+
+
+def _merged_index(path: str, new: dict[str, Any]) -> dict[str, Any]:
+    """Return the index at `path` with the descriptors of `new`, which take over their names."""
+    data = _document_there(path)
+    if data is None:
+        return new
     try:
         old = parse_document(data, path)
         pointers = parse_index(old, path)
@@ -199,13 +206,9 @@ def _merged_items(path: str, written: Written) -> bytes | None:
 
     None if there is none. The new images take over their names, as in the index.
     """
-    try:
-        with open_regular(path) as stream:
-            data = stream.read(DOCUMENT_MAX + 1)
-    except FileNotFoundError:
+    data = _document_there(path)
+    if data is None:
         return None
-    except OSError as error:
-        raise OutputError(f"cannot be read: {error.strerror}", where=path) from None
     try:
         parse_manifest_json(data)
         old = load(data, path)
