@@ -159,11 +159,11 @@ def _put(
     return loaded
 
 
-def _check_one(images: Sequence[Image], where: str) -> None:
-    """Raise UsageError if a name is given to more than one image."""
+def _check_one(images: Sequence[Image], where: str, why: str = "a name fits one") -> None:
+    """Raise UsageError if what fits one image, `why` says what, is asked for more."""
     if len(images) > 1:
         raise UsageError(
-            f"the archive holds {len(images)} images, a name fits one",
+            f"the archive holds {len(images)} images, {why}",
             where=where,
             hint="choose one with --image or --platform",
         )
@@ -191,6 +191,8 @@ def squash_archive(
     verify: bool = False,
     load: bool = False,
     dry_run: bool = False,
+    iidfile: str | os.PathLike[str] | None = None,
+    digestfile: str | os.PathLike[str] | None = None,
     tmp_dir: str | os.PathLike[str] | None = None,
     progress: Progress = silent,
 ) -> SquashReport:
@@ -202,9 +204,10 @@ def squash_archive(
     for the destination and writes nothing; `daemon_base` has the daemon asked for a base that is
     nowhere else: a name, or the beginning of an image ID. `onto` is the previous image: a path, a
     transport, or another image of the archive; `max_dead` is the largest share of its files, 0 to
-    1, that may be replaced or deleted. Source and destination may be the same file. Raises every
-    SquasherError that `open_archive`, `squash` and `write` raise, and PolicyError for `strict`,
-    `verify` and `max_dead`.
+    1, that may be replaced or deleted. `iidfile` and `digestfile` get image ID and manifest digest
+    of the only image, once the result is in its place. Source and destination may be the same
+    file. Raises every SquasherError that `open_archive`, `squash` and `write` raise, and
+    PolicyError for `strict`, `verify` and `max_dead`.
     """
     started = time.monotonic()
     target = Target.of(destination, form)
@@ -239,6 +242,10 @@ def squash_archive(
         if options.tags is not None or target.ref:
             where = "-o" if target.ref or target.tags else "--tag" if tags else "--no-tag"
             _check_one(archive.images, where)
+        idfiles = (("--iidfile", iidfile), ("--digestfile", digestfile))
+        for option, file in idfiles:
+            if file is not None:
+                _check_one(archive.images, option, "a file has one ID")
         fetch = cache(partial(_fetch, job=job, daemon_base=daemon_base))  # a pipe comes once
         done = [
             _one(
@@ -264,6 +271,10 @@ def squash_archive(
         check = partial(verify_result, source=archive, done=done, target=target, job=job)
         with job.explained(archive.name):
             loaded = _put(written, target, job, archive.name, check if verify else None)
+        ids = (done[0].image.config.image_id, written.manifests[0])
+        for (_, file), digest in zip(idfiles, ids, strict=True):
+            if file is not None:  # no line end, as docker build and podman push write them
+                output_file.put(os.fspath(file), (str(digest).encode(),))
         return SquashReport(
             tuple(done),
             written.manifests,

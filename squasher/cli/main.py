@@ -300,6 +300,18 @@ def _subcommand(name: str) -> click.Command:
     help="Report as JSON, or Markdown (.md); repeatable.",
 )
 @click.option(
+    "--iidfile",
+    type=completion.Place(),
+    metavar="FILE",
+    help="Write the image ID of the result there, as docker build does.",
+)
+@click.option(
+    "--digestfile",
+    type=completion.Place(),
+    metavar="FILE",
+    help="Write the manifest digest of the result there, as podman push does.",
+)
+@click.option(
     "--strict",
     metavar="[=KIND,...]",
     help="Fail for images on which engines disagree, of any or of some kinds.",
@@ -325,6 +337,8 @@ def command(
     load: bool,
     cleanup: bool,
     reports: tuple[str, ...],
+    iidfile: str | None,
+    digestfile: str | None,
     strict: str | None,
     dry_run: bool,
     quiet: bool,
@@ -367,10 +381,15 @@ def command(
     checks.require(("--image", name), ("--platform", platform), ("--tmp-dir", options["tmp_dir"]))
     destination = _destination(output, load or dry_run)
     to_stdout = destination is not None and hasattr(destination, "write")
+    idfiles = (("--iidfile", iidfile), ("--digestfile", digestfile))
     inputs = source, _place_of(options["base"]), _place_of(options["onto"])
-    for path in reports:
+    files = [
+        *(("--report", path) for path in reports),
+        *((name, path) for name, path in idfiles if path is not None),
+    ]
+    for option, path in files:
         checks.check_place(
-            "--report",
+            option,
             path,
             inputs=inputs,
             output=destination,
@@ -395,6 +414,8 @@ def command(
             verify=verify,
             load=load,
             dry_run=dry_run,
+            iidfile="/dev/stdout" if iidfile == "-" else iidfile,
+            digestfile="/dev/stdout" if digestfile == "-" else digestfile,
             progress=progress,
             **options,
         )

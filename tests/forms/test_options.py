@@ -59,6 +59,9 @@ from tests.forms.shapes import (
         ("-t a diff", "diff: a command comes first; `squash diff ...`"),
         ("--report - -o -", "stdout takes the archive already"),
         ("--report -", "stdout takes the archive already"),
+        ("--iidfile -", "--iidfile -: stdout takes the archive already"),
+        ("--digestfile -", "--digestfile -: stdout takes the archive already"),
+        ("--iidfile OUT/x -o OUT/x", "--iidfile OUT/x: the archive goes there"),
         ("--strict=nonsense", "'nonsense' is not a kind of warning; give some of default-acl, "),
         ("--compress lz4", "'lz4' is not known; auto, none, gzip or zstd[:LEVEL]"),
         ("--compress gzip:10", "'10' is not a level of gzip; 0 to 9"),
@@ -78,7 +81,7 @@ from tests.forms.shapes import (
 )
 def test_options_in_conflict(options: str, says: str, image: Path, out: Path) -> None:
     words = [word.replace("OUT", str(out)) for word in options.split()]
-    assert says in failed(squash(*words, image), 2)
+    assert says.replace("OUT", str(out)) in failed(squash(*words, image), 2)
     assert os.listdir(out) == []
 
 
@@ -105,6 +108,15 @@ def test_one_name_for_several_images(options: list[str], out: Path) -> None:
     assert os.listdir(out) == []
     words += ["--image", TAG]
     done(squash(*words, stdin=TWO))
+
+
+@pytest.mark.parametrize("option", ["--iidfile", "--digestfile"])
+def test_one_id_for_several_images(option: str, out: Path) -> None:
+    words = (option, out / "id", "-o", out / "x.tar")
+    line = failed(squash(*words, stdin=TWO), 2)
+    assert f"{option}: the archive holds 2 images, a file has one ID; choose one with" in line
+    assert os.listdir(out) == []
+    done(squash(*words, "--image", TAG, stdin=TWO))
 
 
 def test_several_platforms_under_one_name(out: Path) -> None:

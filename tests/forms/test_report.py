@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,32 @@ def test_the_report_as_json(image: Path, out: Path) -> None:
         f"RUN step {n} # buildkit" for n in range(5)
     ]
     assert [each["entries"] for each in one["layers_before"]] == [9, 3, 3, 3, 3]
+
+
+@pytest.mark.parametrize("options", [(), ("--format", "oci"), ("--dry-run",)], ids=str)
+def test_the_ids_in_files(options: tuple[str, ...], image: Path, out: Path) -> None:
+    (out / "id").write_text("that of the build before")
+    words = ("--iidfile", out / "id", "--digestfile", out / "digest", "--report", out / "r.json")
+    done(squash(*options, *words, image, "-o", out / "x.tar"))
+    (one,) = json.loads((out / "r.json").read_text())["images"]
+    assert (out / "id").read_bytes() == one["image_id"].encode()
+    assert (out / "digest").read_bytes() == one["manifest_digest"].encode()
+
+
+def test_no_ids_in_files_if_there_is_no_result(image: Path, out: Path) -> None:
+    (out / "id").write_text("that of the build before")
+    failed(squash("-f", "abcdef", "--iidfile", out / "id", image, "-o", out / "x.tar"), 4)
+    failed(squash("--iidfile", out / "no/id", image, "-o", out / "x.tar"), 6)
+    assert os.listdir(out) == ["id"]
+    assert (out / "id").read_text() == "that of the build before"
+
+
+def test_an_id_on_stdout(image: Path, out: Path) -> None:
+    words = ["--iidfile", "-", "--report", out / "r.json", image, "-o", out / "x.tar"]
+    command = [sys.executable, "-m", "squasher", *map(str, words)]
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+    (one,) = json.loads((out / "r.json").read_text())["images"]
+    assert printed.decode() == one["image_id"]
 
 
 def test_the_report_of_zstd_names_its_library(image: Path, out: Path) -> None:
