@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.types import StringParamType
@@ -30,6 +30,15 @@ class Place(StringParamType):
         from click.shell_completion import CompletionItem
 
         return [CompletionItem(incomplete, type="file")]
+
+
+class Sink(Place):
+    """The name of a file to write; `-` stands for stdout."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return a name that the system knows."""
+        text: str = super().convert(value, param, ctx)
+        return "/dev/stdout" if text == "-" else text
 
 
 class FirstPlace(Place):

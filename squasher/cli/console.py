@@ -16,7 +16,7 @@ from typing import IO
 import click
 
 from squasher.cli.texts import fold, text
-from squasher.errors import OutputError, UsageError
+from squasher.errors import OutputError
 
 
 def labelled(label: str, value: str, colour: str | None = None) -> str:
@@ -87,19 +87,3 @@ def discard(stream: IO[str]) -> None:
     """Forget what a stream that cannot be written still holds: Python would end with 120."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-_PERCENT = re.compile(r"(\d+(?:\.\d+)?) ?%", re.ASCII)
-_SHARE = re.compile(r"\d*\.?\d+", re.ASCII)
-
-
-def share(option: str, typed: str) -> float:
-    """Return the share that an option is given, as 0.3 or 30%: 0 to 1. Raises UsageError."""
-    percent = _PERCENT.fullmatch(typed)
-    if percent or _SHARE.fullmatch(typed):
-        value = float(percent[1]) / 100 if percent else float(typed)
-        if value <= 1:
-            return value
-    raise UsageError(
-        f"{typed!r} is not a valid share", where=option, hint="give 0 to 1, or 0% to 100%"
-    )

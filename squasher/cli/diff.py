@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from squasher._version import __version__
-from squasher.cli import checks, completion, console, progress_bar, texts
+from squasher.cli import checks, completion, console, options, texts
 from squasher.errors import BaseNotFoundError, SquasherError, UsageError
 from squasher.tar.paths import escape
 
 if TYPE_CHECKING:
+    from squasher.api import Source
     from squasher.image.model import Archive, Image
     from squasher.verify.comparison import ConfigDifference, Difference, Facts
 
@@ -58,34 +59,16 @@ _LINES_MAX = 100
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a document instead of lines.")
 @click.option("--all", "every", is_flag=True, help="Show every line, also on a terminal.")
-@click.option("--image", "name", metavar="NAME", help="Pick one image of each archive.")
-@click.option(
-    "--platform",
-    metavar="OS/ARCH[/VARIANT]",
-    help="Pick the image of a platform from each archive.",
-)
-@click.option(
-    "--tmp-dir",
-    type=completion.Place(),
-    metavar="DIR",
-    help="Folder for copies of piped or compressed input; default: $TMPDIR, else /var/tmp.",
-)
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors: the exit code tells.")
-@click.option("-v", "--verbose", is_flag=True, help="Say what is being done.")
-@click.option("--no-progress", is_flag=True, help="No progress bar, also on a terminal.")
+@options.shared
 def command(
+    *,
+    shared: options.Shared,
     before: str,
     after: str,
     ignored: tuple[str, ...],
     history: bool,
     as_json: bool,
     every: bool,
-    name: str | None,
-    platform: str | None,
-    tmp_dir: str | None,
-    quiet: bool,
-    verbose: bool,
-    no_progress: bool,
 ) -> int:
     """Show where two images differ: every path and in what, and every key of the config.
 
@@ -102,43 +85,46 @@ def command(
     """  # noqa: D301  (click looks for the character)
     if before == after == "-":
         raise UsageError("stdin is one image", where="AFTER", hint="name a file for the other one")
-    checks.exclude(("--quiet", quiet), ("--verbose", verbose))
-    checks.require(("--image", name), ("--platform", platform), ("--tmp-dir", tmp_dir))
     skipped = _fields(ignored)
     sources = checks.source(before), checks.source(after)
+    result = _compared(sources, skipped, history, shared)
+    if as_json:
+        console.give(json.dumps(to_json(result), indent=2))
+    elif not shared.quiet:
+        shown = sys.stdout is not None and sys.stdout.isatty()
+        width = console.width(sys.stdout) if shown else None
+        console.give(to_text(result, width, most=_LINES_MAX if shown and not every else None))
+    return 1 if result.files or result.config else 0
+
+
+def _compared(
+    sources: tuple[Source, Source], skipped: tuple[str, ...], history: bool, shared: options.Shared
+) -> Result:
+    """Compare the images of two archives."""
     from squasher import api
     from squasher.verify.comparison import compare, config_differences
 
     with (
-        progress_bar.watching(
-            "read", "compare", quiet=quiet, verbose=verbose, bar=not no_progress
-        ) as progress,
+        shared.watching("read", "compare") as progress,
         contextlib.ExitStack() as stack,
     ):
         sides = []
         for source in sources:
-            opened = api.open_archive(source, tmp_dir=tmp_dir, progress=progress)
+            opened = api.open_archive(source, tmp_dir=shared.tmp_dir, progress=progress)
             archive = stack.enter_context(opened)
-            sides.append(Side(archive.name, _only(archive, name, platform)))
+            sides.append(Side(archive.name, _only(archive, shared)))
         one, two = (side.image for side in sides)
         try:
-            files = compare(one, two, tmp_dir=tmp_dir, progress=progress)
+            files = compare(one, two, tmp_dir=shared.tmp_dir, progress=progress)
         except SquasherError as error:
             side, colon, place = error.where.partition(": ")
             names = {"before": sides[0].name, "after": sides[1].name}
             error.where = names.get(side, side) + colon + place
             raise
         config = config_differences(one.config, two.config, history=history)
-    result = Result(
+    return Result(
         sides[0], sides[1], tuple(_wanted(files, skipped)), _kept(config, skipped), skipped
     )
-    if as_json:
-        console.give(json.dumps(to_json(result), indent=2))
-    elif not quiet:
-        shown = sys.stdout is not None and sys.stdout.isatty()
-        width = console.width(sys.stdout) if shown else None
-        console.give(to_text(result, width, most=_LINES_MAX if shown and not every else None))
-    return 1 if result.files or result.config else 0
 
 
 def _fields(ignored: Sequence[str]) -> tuple[str, ...]:
@@ -155,11 +141,11 @@ def _fields(ignored: Sequence[str]) -> tuple[str, ...]:
     return found
 
 
-def _only(archive: Archive, name: str | None, platform: str | None) -> Image:
+def _only(archive: Archive, shared: options.Shared) -> Image:
     """Return the image of the archive. Raises BaseNotFoundError if there are several."""
     from squasher.archive import selection
 
-    picked = selection.select(archive, name or "", platform or "")
+    picked = selection.select(archive, shared.image, shared.platform)
     if len(picked.images) > 1:
         raise BaseNotFoundError(
             f"holds {len(picked.images)} images",

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from squasher._version import __version__
-from squasher.cli import checks, completion, console, progress_bar
+from squasher.cli import checks, completion, console, options
 from squasher.cli.console import labelled
 from squasher.cli.texts import columns, cut, size, step, text
-from squasher.errors import PolicyError, SquasherError, UsageError
+from squasher.errors import PolicyError, UsageError, placed
 
 if TYPE_CHECKING:
     from squasher.analysis.inspection import (
@@ -26,8 +24,8 @@ if TYPE_CHECKING:
         LayerShare,
         PathShare,
     )
+    from squasher.archive.location import Location
     from squasher.image.model import Archive, Image
-    from squasher.run import Progress
 
 #: Rows of a table that are shown unless asked for all: of layers and bases, of paths.
 _ROWS_MAX, _PATHS_MAX = 40, 20
@@ -53,34 +51,18 @@ _DEEPER = 90
     help="Exit 1 if more is wasted, as dive defines it: bytes (20MB, 16MiB), or a percentage of the"
     " files in all layers but the lowest (10%).",
 )
-@click.option("--image", "name", metavar="NAME", help="Pick one image of an archive.")
-@click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Pick the images of a platform.")
-@click.option("--max-size", type=int, metavar="BYTES", help="Refuse images that unpack to more.")
-@click.option(
-    "--tmp-dir",
-    type=completion.Place(),
-    metavar="DIR",
-    help="Folder for copies of piped or compressed input; default: $TMPDIR, else /var/tmp.",
-)
-@click.option(
-    "-q", "--quiet", is_flag=True, help="Show no tables, and say nothing but errors and thresholds."
-)
-@click.option("-v", "--verbose", is_flag=True, help="Say what is being done, and every warning.")
-@click.option("--no-progress", is_flag=True, help="No progress bar, also on a terminal.")
+@options.max_size
+@options.shared
 def command(
+    *,
+    shared: options.Shared,
     image: str | None,
     as_json: bool,
     html: str | None,
     every: bool,
     min_efficiency: str | None,
     max_wasted: str | None,
-    name: str | None,
-    platform: str | None,
     max_size: int | None,
-    tmp_dir: str | None,
-    quiet: bool,
-    verbose: bool,
-    no_progress: bool,
 ) -> int:
     """Show what is in an image, and what squashing above each of its layers would save.
 
@@ -94,8 +76,6 @@ def command(
     Exit codes: 0 done, 1 a threshold is missed, 2 usage, 3 no sound image, 4 image not found, 5 not
     supported, 6 output not written, 7 engine.
     """  # noqa: D301  (click looks for the character)
-    checks.exclude(("--quiet", quiet), ("--verbose", verbose))
-    checks.require(("--image", name), ("--platform", platform), ("--tmp-dir", tmp_dir))
     if max_size is not None and max_size < 0:
         raise UsageError(f"{max_size} is not a valid size", where="--max-size")
     limits = [
@@ -107,30 +87,24 @@ def command(
         checks.check_place(
             "--html", html, inputs=(source,), stdout_takes="the document" if as_json else ""
         )
-    from squasher import api
-    from squasher.archive import selection
-
-    if html is not None:
         from squasher.cli import page
 
         page.check()  # before gigabytes are read
-    with (
-        progress_bar.watching(
-            "read", quiet=quiet, verbose=verbose, bar=not no_progress
-        ) as progress,
-        api.open_archive(source, tmp_dir=tmp_dir, progress=progress) as archive,
-    ):
-        picked = selection.select(archive, name or "", platform or "")
-        found = _inspect(archive, picked, image or "-", max_size, tmp_dir, progress)
+    found = _inspected(source, image or "-", max_size, shared)
     if html is not None:
         checks.write_file(html, page.render(found))
     rules = [[check(limit, each) for limit in limits] for each in found]
     if as_json:
         console.give(json.dumps(to_json(found, rules, every=every), indent=2))
-    elif not quiet and html != "-":
+    elif not shared.quiet and html != "-":
         width = console.width(sys.stdout)
-        texts = (to_text(each, width, every=every, verbose=verbose) for each in found)
+        texts = (to_text(each, width, every=every, verbose=shared.verbose) for each in found)
         console.give("\n\n".join(texts))
+    return _missed(found, rules)
+
+
+def _missed(found: Sequence[Inspection], rules: Sequence[Sequence[Rule]]) -> int:
+    """Print which thresholds an image misses; return the exit code."""
     missed = 0
     for each, checked in zip(found, rules, strict=True):
         for rule in checked:
@@ -140,33 +114,36 @@ def command(
     return PolicyError.exit_code if missed else 0
 
 
-def _inspect(
-    archive: Archive,
-    picked: Archive,
-    source: str,
-    max_size: int | None,
-    tmp_dir: str | None,
-    progress: Progress,
+def _inspected(
+    source: str | BinaryIO | Location, name: str, max_size: int | None, shared: options.Shared
 ) -> list[Inspection]:
-    """Inspect the images that were `picked` of `archive`, one after the other."""
-    from squasher.analysis.inspection import inspect
+    """Inspect the images that are picked of the archive `source`, one after the other.
 
-    total = sum(image.stored_size for image in picked.images)
+    `name` is what the archive was called.
+    """
+    from squasher import api
+    from squasher.analysis.inspection import inspect
+    from squasher.archive import selection
+
     found = []
-    for image in picked.images:
-        try:
-            found.append(
-                inspect(
-                    image,
-                    source=source,
-                    choose=_choice(archive, image),
-                    max_size=max_size,
-                    tmp_dir=tmp_dir,
-                    progress=lambda phase, done, _: progress(phase, done, total),
+    with (
+        shared.watching("read") as progress,
+        api.open_archive(source, tmp_dir=shared.tmp_dir, progress=progress) as archive,
+    ):
+        picked = selection.select(archive, shared.image, shared.platform).images
+        total = sum(image.stored_size for image in picked)
+        for image in picked:
+            with placed(archive.name):
+                found.append(
+                    inspect(
+                        image,
+                        source=name,
+                        choose=_choice(archive, image),
+                        max_size=max_size,
+                        tmp_dir=shared.tmp_dir,
+                        progress=lambda phase, done, _: progress(phase, done, total),
+                    )
                 )
-            )
-        except SquasherError as error:
-            raise error.within(archive.name) from None
     return found
 
 
@@ -206,34 +183,17 @@ class Rule:
     message: str
 
 
-_PERCENT = re.compile(r"(\d+(?:\.\d+)?) ?%", re.ASCII)
-#: Sizes as people and dive write them.
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgt])(i?))?b?", re.ASCII | re.IGNORECASE)
-
-
 def parse_efficiency(typed: str) -> Limit:
     """Return the least efficiency that is allowed. Raises UsageError."""
-    return Limit("--min-efficiency", typed, console.share("--min-efficiency", typed))
+    return Limit("--min-efficiency", typed, options.share("--min-efficiency", typed))
 
 
 def parse_wasted(typed: str) -> Limit:
-    """Return the most that may be wasted, bytes or a share. Raises UsageError.
-
-    kB, MB, GB and TB are powers of 1000, KiB and so on of 1024. Source: dustin/go-humanize,
-    bytes.go, which dive reads its threshold with.
-    """
-    percent = _PERCENT.fullmatch(typed)
-    if percent:
-        return Limit("--max-wasted", typed, float(percent[1]) / 100)
-    found = _SIZE.fullmatch(typed)
-    if not found or ("." in found[1] and not found[2]):
-        raise UsageError(
-            f"{typed!r} is not a valid size",
-            where="--max-wasted",
-            hint="give bytes, 20MB, 16MiB or 10%",
-        )
-    unit = (1024 if found[3] else 1000) ** " kmgt".index((found[2] or " ").lower())
-    return Limit("--max-wasted", typed, int(Decimal(found[1]) * unit))
+    """Return the most that may be wasted, bytes or a share. Raises UsageError."""
+    value = options.percent(typed)
+    if value is None:
+        value = options.size("--max-wasted", typed, "give bytes, 20MB, 16MiB or 10%")
+    return Limit("--max-wasted", typed, value)
 
 
 def check(limit: Limit, inspection: Inspection) -> Rule:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 import click
 
 from squasher._version import __version__
-from squasher.cli import checks, completion, console, docker_plugin, progress_bar, signals, texts
+from squasher.cli import checks, completion, console, docker_plugin, options, signals, texts
 from squasher.errors import ArchiveError, BaseNotFoundError, SquasherError, UsageError
 
 if TYPE_CHECKING:
@@ -202,7 +202,23 @@ def _subcommand(name: str) -> click.Command:
     return found
 
 
-@click.command("squash", cls=_Command, context_settings=checks.CONTEXT)
+_HELP = """\
+Squash the layers of a container image above BASE into one.
+
+IMAGE is an archive as `docker save` writes it, an OCI archive or layout: a path, a transport
+(docker-archive:, oci-archive:, oci:, docker-daemon:), or - (or nothing) for stdin.
+
+\b
+squash -f <base> image.tar -o out.tar
+docker save app | squash -f <base> | docker load
+squash --onto release-1.0.tar app-1.1.tar -o release-1.1.tar
+
+Exit codes: 0 done, 1 not verified, --strict or --max-dead, 2 usage, 3 no sound image, 4 base
+or image not found, 5 not supported, 6 output not written, 7 engine.
+"""  # \b: click keeps these lines as they are
+
+
+@click.command("squash", cls=_Command, context_settings=checks.CONTEXT, help=_HELP)
 @click.argument("image", required=False, type=completion.FirstPlace(_SUBCOMMANDS))
 @click.option(
     "-f",
@@ -280,8 +296,6 @@ def _subcommand(name: str) -> click.Command:
     type=click.Choice(["docker", "oci"]),
     help="An archive that every loader takes (docker, the default), or an OCI layout.",
 )
-@click.option("--image", "name", metavar="NAME", help="Pick one image of an archive.")
-@click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Pick the images of a platform.")
 @click.option("--load", "--load-image", "load", is_flag=True, help="Load it into the daemon.")
 @click.option(
     "-c",
@@ -301,13 +315,13 @@ def _subcommand(name: str) -> click.Command:
 )
 @click.option(
     "--iidfile",
-    type=completion.Place(),
+    type=completion.Sink(),
     metavar="FILE",
     help="Write the image ID of the result there, as docker build does.",
 )
 @click.option(
     "--digestfile",
-    type=completion.Place(),
+    type=completion.Sink(),
     metavar="FILE",
     help="Write the manifest digest of the result there, as podman push does.",
 )
@@ -316,117 +330,96 @@ def _subcommand(name: str) -> click.Command:
     metavar="[=KIND,...]",
     help="Fail for images on which engines disagree, of any or of some kinds.",
 )
-@click.option("--max-size", type=int, metavar="BYTES", help="Refuse images that unpack to more.")
+@options.max_size
 @click.option("--dry-run", is_flag=True, help="Plan and report, write nothing.")
-@click.option(
-    "--tmp-dir",
-    type=completion.Place(),
-    metavar="DIR",
-    help="Folder for copies of piped or compressed input; default: $TMPDIR, else /var/tmp.",
-)
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
-@click.option("-v", "--verbose", is_flag=True, help="Say more.")
-@click.option("--no-progress", is_flag=True, help="No progress bar, also on a terminal.")
+@options.shared
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def command(
+    *,
+    shared: options.Shared,
     image: str | None,
     output: str | None,
     tags: tuple[str, ...],
     no_tag: bool,
-    name: str | None,
     load: bool,
     cleanup: bool,
     reports: tuple[str, ...],
-    iidfile: str | None,
-    digestfile: str | None,
     strict: str | None,
     dry_run: bool,
-    quiet: bool,
-    verbose: bool,
-    no_progress: bool,
-    platform: str | None,
     verify: bool,
     max_dead: str | None,
-    **options: Any,
+    **own: Any,
 ) -> None:
-    """Squash the layers of a container image above BASE into one.
-
-    IMAGE is an archive as `docker save` writes it, an OCI archive or layout: a path, a transport
-    (docker-archive:, oci-archive:, oci:, docker-daemon:), or - (or nothing) for stdin.
-
-    \b
-    squash -f <base> image.tar -o out.tar
-    docker save app | squash -f <base> | docker load
-    squash --onto release-1.0.tar app-1.1.tar -o release-1.1.tar
-
-    Exit codes: 0 done, 1 not verified, --strict or --max-dead, 2 usage, 3 no sound image, 4 base
-    or image not found, 5 not supported, 6 output not written, 7 engine.
-    """  # noqa: D301  (click looks for the character)
+    """Squash, report, and clean up; `own` are options that `squash_archive` takes as they are."""
     checks.exclude(("--tag", tags), ("--no-tag", no_tag))
-    checks.exclude(("--quiet", quiet), ("--verbose", verbose))
     checks.exclude(("--dry-run", dry_run), ("--load", load))
-    onto = options["onto"] is not None
-    checks.exclude(
-        ("--onto", onto),
-        ("-f", options["base"] is not None),
-        ("--keep-layers", options["keep_layers"] is not None),
-    )
-    if max_dead is not None and not onto:
-        raise UsageError("needs --onto", where="--max-dead")
-    most = None if max_dead is None else console.share("--max-dead", max_dead)
+    _check_base(own["base"], own["keep_layers"], own["onto"], max_dead)
     source = checks.source(image)
     daemon_name = _daemon_name(image)
     if cleanup and not (load and daemon_name):
         raise UsageError("needs a docker-daemon: input and --load", where="--cleanup")
-    checks.require(("--image", name), ("--platform", platform), ("--tmp-dir", options["tmp_dir"]))
     destination = _destination(output, load or dry_run)
-    to_stdout = destination is not None and hasattr(destination, "write")
-    idfiles = (("--iidfile", iidfile), ("--digestfile", digestfile))
-    inputs = source, _place_of(options["base"]), _place_of(options["onto"])
-    files = [
-        *(("--report", path) for path in reports),
-        *((name, path) for name, path in idfiles if path is not None),
-    ]
-    for option, path in files:
-        checks.check_place(
-            option,
-            path,
-            inputs=inputs,
-            output=destination,
-            stdout_takes="the archive" if to_stdout else "",
-        )
+    inputs = source, _place_of(own["base"]), _place_of(own["onto"])
+    files = [*(("--report", path) for path in reports), ("--iidfile", own["iidfile"])]
+    _check_files([*files, ("--digestfile", own["digestfile"])], inputs, destination)
     from squasher import api
     from squasher.cli import report
 
     before = _source_id(daemon_name) if cleanup else ""
     phases = ["read", "hash", *([] if dry_run else ["write"]), *(["compare"] if verify else [])]
-    with progress_bar.watching(
-        *phases, quiet=quiet, verbose=verbose, bar=not no_progress
-    ) as progress:
+    with shared.watching(*phases) as progress:
         done = api.squash_archive(
             source,
             destination,
             tags=() if no_tag else tags or None,
-            image=name or "",
-            platform=platform or "",
-            max_dead=most,
+            image=shared.image,
+            platform=shared.platform,
+            max_dead=None if max_dead is None else options.share("--max-dead", max_dead),
             strict=None if strict is None else report.kinds(strict),
             verify=verify,
             load=load,
             dry_run=dry_run,
-            iidfile="/dev/stdout" if iidfile == "-" else iidfile,
-            digestfile="/dev/stdout" if digestfile == "-" else digestfile,
+            tmp_dir=shared.tmp_dir,
             progress=progress,
-            **options,
+            **own,
         )
     for path in reports:
         checks.write_file(path, report.render(done, markdown=path.endswith(".md")))
-    if not quiet:
+    if not shared.quiet:
         width = console.width()
-        console.tell(report.summary(done, width, verbose=verbose, written=not dry_run))
+        console.tell(report.summary(done, width, verbose=shared.verbose, written=not dry_run))
     if cleanup:
         ids = [str(each.image.config.image_id) for each in done.images]
         _clean_up(daemon_name, before, ids + [str(digest) for digest in done.manifests])
+
+
+def _check_base(
+    base: str | None, keep_layers: int | None, onto: str | None, max_dead: str | None
+) -> None:
+    """Require that the options say one way at most what is kept. Raises UsageError."""
+    checks.exclude(
+        ("--onto", onto is not None),
+        ("-f", base is not None),
+        ("--keep-layers", keep_layers is not None),
+    )
+    if max_dead is not None and onto is None:
+        raise UsageError("needs --onto", where="--max-dead")
+
+
+def _check_files(
+    files: Sequence[tuple[str, str | None]], inputs: Sequence[object], destination: object
+) -> None:
+    """Require that each file, given with its option, can be written without harm to another."""
+    to_stdout = destination is not None and hasattr(destination, "write")
+    for option, path in files:
+        if path is not None:
+            checks.check_place(
+                option,
+                path,
+                inputs=inputs,
+                output=destination,
+                stdout_takes="the archive" if to_stdout else "",
+            )
 
 
 def _daemon_name(image: str | None) -> str:

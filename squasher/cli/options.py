@@ -1,0 +1,136 @@
+"""Options that several commands have, each declared once, and the values that they stand for."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from squasher.cli import checks, completion, progress_bar
+from squasher.errors import UsageError
+
+if TYPE_CHECKING:
+    from squasher.run import Progress
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What every command is asked for: which image, where copies go, how much is printed.
+
+    image, platform   "" where the option is left out
+    """
+
+    image: str
+    platform: str
+    tmp_dir: str | None
+    quiet: bool
+    verbose: bool
+    bar: bool
+
+    def watching(self, *phases: str) -> AbstractContextManager[Progress]:
+        """Show how far a run of these phases is, as the options ask for it."""
+        return progress_bar.watching(*phases, quiet=self.quiet, verbose=self.verbose, bar=self.bar)
+
+
+_SHARED = (
+    click.option(
+        "--image", "name", metavar="NAME", help="Pick an image by its name, if there are several."
+    ),
+    click.option(
+        "--platform", metavar="OS/ARCH[/VARIANT]", help="Pick the images for one platform."
+    ),
+    click.option(
+        "--tmp-dir",
+        type=completion.Place(),
+        metavar="DIR",
+        help="Folder for temporary copies of input that is piped or compressed. Default: $TMPDIR,"
+        " else /var/tmp.",
+    ),
+    click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors."),
+    click.option("-v", "--verbose", is_flag=True, help="Print each step, and every warning."),
+    click.option("--no-progress", is_flag=True, help="Show no progress bar, also on a terminal."),
+)
+
+
+def shared(command: Callable[..., T]) -> Callable[..., T]:
+    """Declare the options of all commands; `command` gets them as one value, `shared`."""
+
+    @functools.wraps(command)
+    def parsed(
+        *,
+        name: str | None,
+        platform: str | None,
+        tmp_dir: str | None,
+        quiet: bool,
+        verbose: bool,
+        no_progress: bool,
+        **own: Any,
+    ) -> T:
+        checks.exclude(("--quiet", quiet), ("--verbose", verbose))
+        checks.require(("--image", name), ("--platform", platform), ("--tmp-dir", tmp_dir))
+        value = Shared(
+            image=name or "",
+            platform=platform or "",
+            tmp_dir=tmp_dir,
+            quiet=quiet,
+            verbose=verbose,
+            bar=not no_progress,
+        )
+        return command(shared=value, **own)
+
+    for option in reversed(_SHARED):
+        option(parsed)
+    return parsed
+
+
+#: Of the commands that unpack one image.
+max_size = click.option(
+    "--max-size", type=int, metavar="BYTES", help="Refuse images that unpack to more."
+)
+
+
+# ---------------------------------------------------------------- values as people write them
+
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?) ?%", re.ASCII)
+_SHARE = re.compile(r"\d*\.?\d+", re.ASCII)
+#: Sizes as people and dive write them.
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgt])(i?))?b?", re.ASCII | re.IGNORECASE)
+
+
+def percent(typed: str) -> float | None:
+    """Return what `30%` stands for, 0.3; None for a text of another form."""
+    found = _PERCENT.fullmatch(typed)
+    return float(found[1]) / 100 if found else None
+
+
+def share(option: str, typed: str) -> float:
+    """Return the share that an option is given, as 0.3 or 30%: 0 to 1. Raises UsageError."""
+    value = percent(typed)
+    if value is None and _SHARE.fullmatch(typed):
+        value = float(typed)
+    if value is None or value > 1:
+        raise UsageError(
+            f"{typed!r} is not a valid share", where=option, hint="give 0 to 1, or 0% to 100%"
+        )
+    return value
+
+
+def size(option: str, typed: str, hint: str = "give bytes, 20MB or 16MiB") -> int:
+    """Return the bytes that an option is given, as 20000000, 20MB or 16MiB. Raises UsageError.
+
+    kB, MB, GB and TB are powers of 1000, KiB and so on of 1024. Source: dustin/go-humanize,
+    bytes.go, which dive reads its threshold with.
+    """
+    found = _SIZE.fullmatch(typed)
+    if not found or ("." in found[1] and not found[2]):
+        raise UsageError(f"{typed!r} is not a valid size", where=option, hint=hint)
+    unit = (1024 if found[3] else 1000) ** " kmgt".index((found[2] or " ").lower())
+    return int(Decimal(found[1]) * unit)
