@@ -156,3 +156,56 @@ def test_the_gitlab_job(folder: Path) -> None:
         assert (folder / name).stat().st_size
     report = json.loads((folder / "squash.json").read_text())
     assert report["images"][0]["squashed"]
+
+
+# ---------------------------------------------------------------- build, squash, push
+
+PUSH = ROOT / "examples" / "push"
+BUILDX = 'docker buildx build --build-arg "BASE=$BASE" --output type=oci,dest=app.tar .'
+
+
+@pytest.mark.parametrize(
+    ("schema", "file"),
+    [("vendor.github-workflows", "github.yml"), ("vendor.gitlab-ci", "gitlab.yml")],
+)
+def test_a_step_that_pushes_fits_its_schema(schema: str, file: str, tmp_path: Path) -> None:
+    words = ["check-jsonschema", "--builtin-schema", schema]
+    assert run([*words, str(PUSH / file)], tmp_path).returncode == 0
+
+
+def test_steps_that_push_build_alike() -> None:
+    """Each is run against a registry in tests/engines/test_push.py."""
+    task = load(PUSH / "tekton-task.yaml")["spec"]
+    given = {item["value"] for step in task["steps"] for item in step["env"]}
+    params = {f"$(params.{each['name']})" for each in task["params"]}
+    assert params | {"$(results.image.path)"} <= given
+    assert not [step for step in task["steps"] if "$(params" in step["script"]]
+    for file in ("Jenkinsfile", "github.yml"):
+        assert BUILDX in (PUSH / file).read_text("utf-8")
+
+
+@pytest.mark.parametrize("code", [0, 4])
+def test_nothing_is_pushed_if_squash_fails(code: int, tmp_path: Path) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, body in {
+        "skopeo": 'echo "$@" >>skopeo.log',
+        "squash": f'test {code} = 0 && printf sha256:abc >"$6" || exit {code}',
+    }.items():
+        (programs / name).write_text(f"#!/bin/sh\n{body}\n")
+        (programs / name).chmod(0o755)
+    words = [str(PUSH / "squash-and-push.sh"), "app.tar", "r:5000/debian", "r:5000/app"]
+    path = f"{programs}:{os.environ['PATH']}"
+    done = subprocess.run(
+        words,
+        cwd=tmp_path,
+        env={"PATH": path, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code
+    pushed = [line for line in (tmp_path / "skopeo.log").read_text().splitlines() if "app" in line]
+    assert bool(pushed) == (code == 0)
+    assert done.stdout == ("r:5000/app@sha256:abc\n" if code == 0 else "")
+    assert not list(tmp_path.glob("squash-and-push.*"))

@@ -8,9 +8,10 @@ console   commands after `$ `, each followed by what it prints. What fails must 
           a time in seconds stands for any other
 python    a program; it must succeed
 
-The second word of the fence says what the block needs: nothing, "engines", or "packages", a new
-environment, where tests/packaging runs it. A page is one folder, and its blocks run there from the
-first to the last. Other languages only show something: LISTED.
+The second word of the fence says what the block needs: nothing, "engines", "packages" (a new
+environment, where tests/packaging runs it) or "registry" (where tests/engines/test_push.py does). A
+page is one folder, and its blocks run there from the first to the last. Other languages only show
+something: LISTED.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from markdown_it.token import Token
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RUN = ("sh", "console", "python")
+NEEDS = ("", "engines", "packages", "registry")
 LISTED = ("dockerfile", "json", "markdown", "text", "yaml")
 _END = "--- end of command:"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import LISTED, ROOT, RUN, blocks, fits, name, pages, tokens
+from tests.docs.blocks import LISTED, NEEDS, ROOT, RUN, blocks, fits, name, pages, tokens
 from tests.docs.conftest import Workshop
 
 ENGINES = [page for page in pages() if any(block.needs == "engines" for block in blocks(page))]
@@ -38,7 +38,7 @@ def test_the_commands_of_a_page_with_engines(page: Path, harbour: Workshop) -> N
 def test_a_block_is_run_or_is_no_command(page: Path) -> None:
     for block in blocks(page):
         assert block.language in (*RUN, *LISTED), f"line {block.line}: {block.language!r}"
-        assert block.needs in ("", "engines", "packages"), f"line {block.line}: {block.needs!r}"
+        assert block.needs in NEEDS, f"line {block.line}: {block.needs!r}"
         if block.language not in RUN:
             lines = [line for line in block.text.splitlines() if "[OPTIONS]" not in line]
             assert not [line for line in lines if line.lstrip().startswith(("$ ", "squash "))]
