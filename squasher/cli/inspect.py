@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from squasher._version import __version__
-from squasher.cli import checks, completion, console, options
-from squasher.cli.console import labelled
-from squasher.cli.texts import columns, cut, size, step, text
+from squasher.cli import checks, completion, console, encoder, inspect_text, options, thresholds
 from squasher.errors import PolicyError, UsageError, placed
 
 if TYPE_CHECKING:
     from squasher.analysis.inspection import (
-        BaseChoice,
         FolderShare,
+        HistoryRow,
         Inspection,
         LayerShare,
         PathShare,
     )
     from squasher.archive.location import Location
+    from squasher.cli.thresholds import Rule
     from squasher.image.model import Archive, Image
-
-#: Rows of a table that are shown unless asked for all: of layers and bases, of paths.
-_ROWS_MAX, _PATHS_MAX = 40, 20
-#: A folder is not listed if one folder in it has so much of its waste, in percent.
-_DEEPER = 90
 
 
 @click.command("inspect", context_settings=checks.CONTEXT)
@@ -79,8 +70,8 @@ def command(
     if max_size is not None and max_size < 0:
         raise UsageError(f"{max_size} is not a valid size", where="--max-size")
     limits = [
-        *([parse_efficiency(min_efficiency)] if min_efficiency is not None else ()),
-        *([parse_wasted(max_wasted)] if max_wasted is not None else ()),
+        *([thresholds.parse_efficiency(min_efficiency)] if min_efficiency is not None else ()),
+        *([thresholds.parse_wasted(max_wasted)] if max_wasted is not None else ()),
     ]
     source = checks.source(image)
     if html is not None:
@@ -93,12 +84,14 @@ def command(
     found = _inspected(source, image or "-", max_size, shared)
     if html is not None:
         checks.write_file(html, page.render(found))
-    rules = [[check(limit, each) for limit in limits] for each in found]
+    rules = [[thresholds.check(limit, each) for limit in limits] for each in found]
     if as_json:
-        console.give(json.dumps(to_json(found, rules, every=every), indent=2))
+        console.give(encoder.text(to_json(found, rules, every=every)))
     elif not shared.quiet and html != "-":
         width = console.width(sys.stdout)
-        texts = (to_text(each, width, every=every, verbose=shared.verbose) for each in found)
+        texts = (
+            inspect_text.to_text(each, width, every=every, verbose=shared.verbose) for each in found
+        )
         console.give("\n\n".join(texts))
     return _missed(found, rules)
 
@@ -161,259 +154,6 @@ def _choice(archive: Archive, image: Image) -> tuple[str, ...]:
     return (*named, *placed) if len(found) == 1 else ("--image", str((image.leads or image.ids)[0]))
 
 
-# ---------------------------------------------------------------- thresholds
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """A threshold: the option, its value as typed, and as a number: a share of 1, or bytes."""
-
-    option: str
-    typed: str
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A threshold that was checked: whether it held, the figure that counts, what is wrong."""
-
-    limit: Limit
-    actual: float
-    held: bool
-    message: str
-
-
-def parse_efficiency(typed: str) -> Limit:
-    """Return the least efficiency that is allowed. Raises UsageError."""
-    return Limit("--min-efficiency", typed, options.share("--min-efficiency", typed))
-
-
-def parse_wasted(typed: str) -> Limit:
-    """Return the most that may be wasted, bytes or a share. Raises UsageError."""
-    value = options.percent(typed)
-    if value is None:
-        value = options.size("--max-wasted", typed, "give bytes, 20MB, 16MiB or 10%")
-    return Limit("--max-wasted", typed, value)
-
-
-def check(limit: Limit, inspection: Inspection) -> Rule:
-    """Hold an image against a threshold; what is equal to it holds, as with dive."""
-    dive = inspection.dive
-    if limit.option == "--min-efficiency":
-        message = f"efficiency {dive.efficiency:.6f}, below {limit.option} {limit.typed}"
-        return Rule(limit, dive.efficiency, dive.efficiency >= limit.value, message)
-    if limit.typed.endswith("%"):
-        message = (
-            f"{100 * dive.wasted_share:.4f} % wasted ({dive.wasted_bytes:,} of the"
-            f" {dive.user_bytes:,} bytes in the upper layers), above {limit.option} {limit.typed}"
-        )
-        return Rule(limit, dive.wasted_share, dive.wasted_share <= limit.value, message)
-    message = f"{dive.wasted_bytes:,} bytes wasted, above {limit.option} {limit.typed}"
-    return Rule(limit, dive.wasted_bytes, dive.wasted_bytes <= limit.value, message)
-
-
-# ---------------------------------------------------------------- for people
-
-
-def to_text(
-    inspection: Inspection, width: int, *, every: bool = False, verbose: bool = False
-) -> str:
-    """Return what is in an image as tables in `width` columns."""
-    from squasher.cli.report import disputes
-
-    parts = [
-        _head(inspection, width),
-        _layers(inspection, width, every),
-        _wasted_paths(inspection, width, every),
-        _wasted_folders(inspection, width, every),
-        _bases(inspection, width, every),
-        _warnings(disputes(inspection.warnings, verbose=verbose)),
-    ]
-    return "\n\n".join(filter(None, ("\n".join(part) for part in parts)))
-
-
-def _head(inspection: Inspection, width: int) -> Iterator[str]:
-    dive = inspection.dive
-    words = dict.fromkeys((*inspection.tags, *inspection.references))
-    names, place = ", ".join(map(text, words)) or "no tag", text(inspection.platform)
-    line = f"{cut(names, max(20, width - 2 - columns(place)))}  {place}"
-    yield click.style(line, bold=True)
-    yield labelled("image", str(inspection.image_id))
-    stored = inspection.stored_size
-    less = f" ({size(stored)} as stored)" if stored != inspection.size else ""
-    layers = _layers_in_words(len(inspection.layers))
-    yield labelled("size", f"{size(inspection.size)} in {layers}{less}")
-    lost = inspection.wasted_bytes
-    yield labelled(
-        "files",
-        f"{size(inspection.added)}, of which {size(lost)}"
-        f" ({_percent(lost, inspection.added)}) are replaced or deleted later",
-    )
-    yield labelled(
-        "dive",
-        f"efficiency {_floor_percent(dive.efficiency)}, {size(dive.wasted_bytes)} wasted"
-        f" ({_percent(dive.wasted_bytes, dive.user_bytes)} of the upper layers' files)",
-    )
-
-
-def _warnings(lines: Iterable[str]) -> Iterator[str]:
-    for line in lines:
-        yield labelled("" if line.startswith(" ") else "warning", line.strip(), "yellow")
-
-
-def _layers_in_words(count: int) -> str:
-    return f"{count} layer{'' if count == 1 else 's'}"
-
-
-def _percent(part: float, whole: float) -> str:
-    share = 100 * part / whole if whole else 0.0
-    return f"{share:.1f} %" if not 0 < share < 0.05 else "<0.1 %"
-
-
-def _floor_percent(share: float) -> str:
-    """Return a share of 1 in percent, never rounded up to all of it."""
-    return f"{int(share * 10000) / 100:.2f} %"
-
-
-def _signed_size(count: int) -> str:
-    return size(count) if count >= 0 else f"-{size(-count)}"
-
-
-def _title(line: str) -> str:
-    return click.style(line, bold=True)
-
-
-def _layers(inspection: Inspection, width: int, every: bool) -> Iterator[str]:
-    """Yield the history, lowest first, with what became of what each layer brought."""
-    packed = any(layer.compression for layer in inspection.layers)  # else both sizes are one
-    stored = f" {'stored':>8}" if packed else ""
-    yield _title(
-        f"{'layer':<12} {'size':>8}{stored} {'entries':>8} {'files':>8} {'replaced':>8}"
-        f" {'deleted':>8}  created by"
-    )
-    table = inspection.rows if every else inspection.rows[:_ROWS_MAX]
-    for row in table:
-        made = step(row.created_by) or "-"
-        if row.layer is None:
-            yield cut(f"{'':{67 if packed else 58}}  {made}", width)
-            continue
-        layer = inspection.layers[row.layer]
-        stored = f" {size(layer.stored_size):>8}" if packed else ""
-        yield cut(
-            f"{layer.digest.hex[:12]} {size(layer.size):>8}{stored}"
-            f" {layer.entries + layer.whiteouts:>8,} {_bytes(layer.added):>8}"
-            f" {_bytes(layer.overwritten):>8} {_bytes(layer.deleted):>8}  {made}",
-            width,
-        )
-    yield from _more(len(inspection.rows) - len(table))
-
-
-def _bytes(count: int) -> str:
-    return size(count) if count else "-"
-
-
-def _more(count: int) -> Iterator[str]:
-    if count:
-        yield f"... and {count:,} more (--all)"
-
-
-def _wasted_paths(inspection: Inspection, width: int, every: bool) -> Iterator[str]:
-    """Return the lines of the paths that waste most."""
-    table = [(share, str(share.times)) for share in inspection.wasted]
-    return _wasted("times", "path", table, width, every)
-
-
-def _wasted_folders(inspection: Inspection, width: int, every: bool) -> Iterator[str]:
-    """Return the lines of the folders that waste most."""
-    table = [(share, "") for share in wasteful(inspection.folders)]
-    return _wasted("", "folder, with all below it", table, width, every)
-
-
-def _wasted(
-    times: str,
-    title: str,
-    table: Sequence[tuple[PathShare | FolderShare, str]],
-    width: int,
-    every: bool,
-) -> Iterator[str]:
-    """Yield what is wasted where; each row comes with what stands in the column `times`."""
-    if not table:
-        return
-    yield _title(f"{'wasted':>8} {times:>5} {'now':>8}  {title}")
-    shown = table if every else table[:_PATHS_MAX]
-    for share, often in shown:
-        now = _bytes(share.size)
-        yield f"{size(share.wasted):>8} {often:>5} {now:>8}  {_path(share.path, width - 25)}"
-    yield from _more(len(table) - len(shown))
-
-
-def wasteful(folders: Sequence[FolderShare]) -> tuple[FolderShare, ...]:
-    """Return the folders that waste bytes, most first, then by path.
-
-    A folder is left out if one folder in it has nearly all of its waste: that one tells more.
-    """
-    most: dict[bytes, int] = {}
-    for share in folders:
-        if share.path:
-            parent = share.path.rpartition(b"/")[0]
-            most[parent] = max(most.get(parent, 0), share.wasted)
-    found = (
-        share
-        for share in folders
-        if share.wasted and 100 * most.get(share.path, 0) < _DEEPER * share.wasted
-    )
-    return tuple(sorted(found, key=lambda share: (-share.wasted, share.path)))
-
-
-def _path(path: bytes, width: int) -> str:
-    """Return a path in at most `width` columns; of a long one both ends, where they tell most."""
-    from squasher.tar.paths import show
-
-    line = show(b"/" + path)
-    if columns(line) <= width:
-        return line
-    tail = line[-(width * 2 // 3) :]
-    while columns(tail) > width * 2 // 3:
-        tail = tail[1:]
-    return cut(line, width - columns(tail)) + tail
-
-
-def _bases(inspection: Inspection, width: int, every: bool) -> Iterator[str]:
-    """Yield what squashing above each layer leaves, and the best trade."""
-    bases = inspection.bases
-    if not bases:
-        return
-    yield _title(
-        f"  {'keep':>4} {'last layer kept':<15} {'squashed':>9} {'image':>9} {'saved':>9} {'':>7}"
-        f"  created by"
-    )
-    shown = [each for each in bases if every or each.kept_layers < _ROWS_MAX or each.best]
-    for choice in shown:
-        line = cut(_base(inspection, choice), width)
-        yield click.style(line, fg="green", bold=True) if choice.best else line
-    yield from _more(len(bases) - len(shown))
-    best = inspection.best
-    if best is None:
-        yield "Squashing saves nothing, whatever is kept."
-        return
-    kept = f"{best.kept_layers} of {_layers_in_words(len(inspection.layers))}"
-    yield ""
-    yield f"* best trade: saves {size(best.saved)} and keeps {kept} (uncompressed)"
-    yield f"  {text(best.command)}"
-
-
-def _base(inspection: Inspection, choice: BaseChoice) -> str:
-    chain_id = choice.chain_id.hex[:12] if choice.chain_id else "-"
-    made = "-"
-    if choice.kept_layers:
-        made = step(inspection.layers[choice.kept_layers - 1].created_by) or "-"
-    return (
-        f"{'*' if choice.best else ' '} {choice.kept_layers:>4} {chain_id:<15}"
-        f" {size(choice.squashed_layer_size):>9} {size(choice.image_size):>9}"
-        f" {_signed_size(choice.saved):>9} {_percent(choice.saved, inspection.size):>7}  {made}"
-    )
-
-
 # ---------------------------------------------------------------- for machines
 
 
@@ -422,29 +162,22 @@ def to_json(
 ) -> dict[str, Any]:
     """Return the document that docs/schema/inspect-1.json describes; sizes in bytes.
 
-    `rules` are those of each image. `schema` counts up when a key changes its meaning or goes; new
-    keys may come at any time. Of paths and folders there are as many as the tables show.
+    `rules` are those of each image. Of paths and folders there are as many as the tables show.
     """
-    return {
-        "schema": 1,
-        "version": __version__,
-        "images": [
-            _image_json(each, checked, every=every)
-            for each, checked in zip(inspections, rules, strict=True)
-        ],
-    }
+    most = None if every else inspect_text.PATHS_MAX
+    images = [_image(*each, most) for each in zip(inspections, rules, strict=True)]
+    return encoder.document(images=images)
 
 
-def _image_json(inspection: Inspection, rules: Iterable[Rule], *, every: bool) -> dict[str, Any]:
-    most = None if every else _PATHS_MAX
-    folders = wasteful(inspection.folders)
+def _image(inspection: Inspection, rules: Iterable[Rule], most: int | None) -> dict[str, object]:
+    folders = inspect_text.wasteful(inspection.folders)
     dive, best = inspection.dive, inspection.best
     return {
         "name": inspection.name,
-        "tags": list(inspection.tags),
-        "references": list(inspection.references),
+        "tags": inspection.tags,
+        "references": inspection.references,
         "platform": inspection.platform,
-        "image_id": str(inspection.image_id),
+        "image_id": inspection.image_id,
         "size": inspection.size,
         "stored_size": inspection.stored_size,
         "file_bytes": inspection.added,
@@ -453,57 +186,45 @@ def _image_json(inspection: Inspection, rules: Iterable[Rule], *, every: bool) -
         "wasted_bytes": dive.wasted_bytes,
         "user_bytes": dive.user_bytes,
         "wasted_share": dive.wasted_share,
-        "rules": [
-            {
-                "option": rule.limit.option,
-                "allowed": rule.limit.value,
-                "actual": rule.actual,
-                "held": rule.held,
-            }
-            for rule in rules
-        ],
-        "history": [
-            {
-                "created_by": row.created_by,
-                "created": row.created,
-                "comment": row.comment,
-                "empty_layer": row.empty,
-                "layer": row.layer,
-            }
-            for row in inspection.rows
-        ],
-        "layers": [_layer_json(layer) for layer in inspection.layers],
+        "rules": [_rule(rule) for rule in rules],
+        "history": [_row(row) for row in inspection.rows],
+        "layers": [_layer(layer) for layer in inspection.layers],
         "best_kept_layers": None if best is None else best.kept_layers,
-        "bases": [
-            {
-                "kept_layers": choice.kept_layers,
-                "chain_id": None if choice.chain_id is None else str(choice.chain_id),
-                "squashed_layer_size": choice.squashed_layer_size,
-                "image_size": choice.image_size,
-                "saved": choice.saved,
-                "best": choice.best,
-                "command": choice.command,
-            }
-            for choice in inspection.bases
-        ],
+        "bases": inspection.bases,
         "lost_paths_total": len(inspection.wasted),
         "lost_paths": [
-            {**_share_json(share), "times": share.times} for share in inspection.wasted[:most]
+            {**_share(share), "times": share.times} for share in inspection.wasted[:most]
         ],
         "lost_folders_total": len(folders),
-        "lost_folders": [_share_json(share) for share in folders[:most]],
-        "warnings": [
-            {"kind": warning.kind, "layer": warning.layer, "path": _text(warning.path)}
-            for warning in inspection.warnings
-        ],
+        "lost_folders": [_share(share) for share in folders[:most]],
+        "warnings": inspection.warnings,
     }
 
 
-def _layer_json(layer: LayerShare) -> dict[str, Any]:
+def _rule(rule: Rule) -> dict[str, object]:
     return {
-        "diff_id": str(layer.diff_id),
-        "digest": str(layer.digest),
-        "chain_id": str(layer.chain_id),
+        "option": rule.limit.option,
+        "allowed": rule.limit.value,
+        "actual": rule.actual,
+        "held": rule.held,
+    }
+
+
+def _row(row: HistoryRow) -> dict[str, object]:
+    return {
+        "created_by": row.created_by,
+        "created": row.created,
+        "comment": row.comment,
+        "empty_layer": row.empty,
+        "layer": row.layer,
+    }
+
+
+def _layer(layer: LayerShare) -> dict[str, object]:
+    return {
+        "diff_id": layer.diff_id,
+        "digest": layer.digest,
+        "chain_id": layer.chain_id,
         "size": layer.size,
         "stored_size": layer.stored_size,
         "compression": layer.compression,
@@ -520,9 +241,5 @@ def _layer_json(layer: LayerShare) -> dict[str, Any]:
     }
 
 
-def _share_json(share: PathShare | FolderShare) -> dict[str, Any]:
-    return {"path": _text(share.path), "lost_bytes": share.wasted, "bytes": share.size}
-
-
-def _text(path: bytes) -> str:
-    return path.decode("utf-8", "backslashreplace")
+def _share(share: PathShare | FolderShare) -> dict[str, object]:
+    return {"path": share.path, "lost_bytes": share.wasted, "bytes": share.size}

@@ -6,14 +6,14 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import click
 
 from squasher._version import __version__
-from squasher.cli import checks, completion, console, docker_plugin, options, signals, texts
+from squasher.cli import checks, completion, console, docker_plugin, options, signals, texts, typed
 from squasher.errors import ArchiveError, BaseNotFoundError, SquasherError, UsageError
 
 if TYPE_CHECKING:
@@ -114,60 +114,6 @@ def _parsed(program: str, words: list[str]) -> click.Context:
         raise console.unwritten(error) from None
 
 
-def _with_values(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with `--strict` alone made `--strict=`: IMAGE is not its value.
-
-    Raises UsageError for a value of `--load-image`, which docker-squash takes.
-    """
-    words = list(arguments)
-    end = words.index("--") if "--" in words else len(words)
-    for word, after in zip(words[:end], [*words[1:end], ""], strict=False):
-        answered = word == "--load-image" and after.lower() in _ANSWERS
-        if word.startswith("--load-image=") or (answered and not os.path.exists(after)):
-            raise UsageError(
-                "takes no value", where="--load-image", hint="leave it out to load nothing"
-            )
-    return ["--strict=" if word == "--strict" else word for word in words[:end]] + words[end:]
-
-
-def _valued(parameter: click.Parameter) -> Sequence[str]:
-    """Return the names of an option that takes a value."""
-    takes = isinstance(parameter, click.Option) and not parameter.is_flag
-    return parameter.opts if takes else ()
-
-
-def _say_what_was_meant(arguments: Sequence[str], valued: Collection[str]) -> None:
-    """Raise UsageError for words that would be taken for something else than what was meant.
-
-    `-from root` would be the base `rom` of the image `root`. Values of options, those `valued`,
-    and what exists are left alone.
-    """
-    end = arguments.index("--") if "--" in arguments else len(arguments)
-    for before, word in zip(["", *arguments], arguments[:end], strict=False):
-        letters = before.startswith("-") and not before.startswith("--")
-        if (f"-{before[-1]}" if letters else before) in valued or os.path.exists(word):
-            continue
-        if word in _MEANT:
-            raise UsageError("there is no such option", where=word, hint=_MEANT[word])
-        if word in _SUBCOMMANDS:
-            hint = f"`squash {word} ...`; an archive so named is ./{word}"
-            raise UsageError("a command comes first", where=word, hint=hint)
-
-
-#: What other squashers, and habits, have; among them jwilder/docker-squash.
-_MEANT = {
-    "-from": "-f BASE keeps the base; for all that `-from root` squashes, leave it out",
-    "-i": "name the archive itself: squash image.tar",
-    **{
-        f"-{name}": f"--{name}"
-        for name in ("verbose", "quiet", "output", "tag", "load", "help", "version", "verify")
-    },
-}
-
-#: What docker-squash takes for yes and no.
-_ANSWERS = ("yes", "true", "t", "y", "1", "no", "false", "f", "n", "0")
-
-
 class _Command(click.Command):
     """The command; its first argument may choose a subcommand."""
 
@@ -187,8 +133,8 @@ class _Command(click.Command):
         if args and args[0] in _SUBCOMMANDS:
             chosen = _subcommand(args[0])
             return chosen.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
-        _say_what_was_meant(args, {word for each in self.params for word in _valued(each)})
-        return super().make_context(info_name, _with_values(args), parent, **extra)
+        typed.check_meant(args, typed.valued(self.params), _SUBCOMMANDS)
+        return super().make_context(info_name, typed.with_values(args), parent, **extra)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_options(ctx, formatter)
@@ -363,9 +309,11 @@ def command(
     files = [*(("--report", path) for path in reports), ("--iidfile", own["iidfile"])]
     _check_files([*files, ("--digestfile", own["digestfile"])], inputs, destination)
     from squasher import api
-    from squasher.cli import report
+    from squasher.archive import daemon
+    from squasher.cli import report, warnings
+    from squasher.cli.cleanup import clean_up
 
-    before = _source_id(daemon_name) if cleanup else ""
+    before = daemon.image_id(daemon_name) if cleanup else ""
     phases = ["read", "hash", *([] if dry_run else ["write"]), *(["compare"] if verify else [])]
     with shared.watching(*phases) as progress:
         done = api.squash_archive(
@@ -375,7 +323,7 @@ def command(
             image=shared.image,
             platform=shared.platform,
             max_dead=None if max_dead is None else options.share("--max-dead", max_dead),
-            strict=None if strict is None else report.kinds(strict),
+            strict=None if strict is None else warnings.kinds(strict),
             verify=verify,
             load=load,
             dry_run=dry_run,
@@ -390,7 +338,7 @@ def command(
         console.tell(report.summary(done, width, verbose=shared.verbose, written=not dry_run))
     if cleanup:
         ids = [str(each.image.config.image_id) for each in done.images]
-        _clean_up(daemon_name, before, ids + [str(digest) for digest in done.manifests])
+        clean_up(daemon_name, before, ids + [str(digest) for digest in done.manifests])
 
 
 def _check_base(
@@ -458,31 +406,6 @@ def _destination(output: str | None, elsewhere: bool) -> str | BinaryIO | Locati
         )
     # Unbuffered: what a broken pipe leaves in a buffer is complained about at exit.
     return getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
-
-
-def _source_id(name: str) -> str:
-    from squasher.archive import daemon
-
-    return daemon.image_id(name)
-
-
-def _clean_up(name: str, before: str, after: Sequence[str]) -> None:
-    """Remove the source image, unless it is the new one or still in use: that is a warning.
-
-    `name` and `before` are its name, as it was given, and its ID.
-    `after` are the IDs that the new one may have: docker's classic store takes the digest of the
-    config, its containerd store that of the manifest.
-    """
-    from squasher.archive import daemon
-
-    try:
-        known = [identity for identity in after if daemon.has(identity)]
-        if not known:
-            console.say("warning: the source image stays: the daemon does not show the new one")
-        elif before not in known and (used := daemon.remove_unused(before, name)):
-            console.say(f"warning: the source image stays: {'; '.join(used)}")
-    except SquasherError as error:
-        console.say(f"warning: the source image stays: {error}")
 
 
 if os.name == "nt":  # pragma: no cover

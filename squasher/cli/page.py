@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from squasher._version import __version__
 from squasher.analysis.inspection import Inspection
-from squasher.cli import report, texts
+from squasher.cli import texts
 from squasher.cli.texts import size, text, visible
+from squasher.cli.warnings import in_words
 from squasher.errors import UsageError
 from squasher.extras import hint
 
@@ -88,7 +89,7 @@ def _environment() -> Environment:
         "line": line,
         "step": step,
     }
-    environment.globals["disputes"] = report.disputes
+    environment.globals["in_words"] = in_words
     return environment
 
 

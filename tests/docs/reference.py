@@ -18,7 +18,7 @@ from squasher import errors
 from squasher.cli import diff as cli_diff
 from squasher.cli import inspect as cli_inspect
 from squasher.cli import main as main_module
-from squasher.cli.report import _DISPUTES
+from squasher.cli import warnings
 from tests.docs.blocks import ROOT
 
 FOLDER = ROOT / "docs" / "reference"
@@ -66,7 +66,7 @@ def _options(command: click.Command) -> Iterator[str]:
 def _warnings() -> Iterator[str]:
     yield "| kind | |"
     yield "|---|---|"
-    for kind, words in sorted(_DISPUTES.items()):
+    for kind, words in sorted(warnings.TEXTS.items()):
         yield f"| `{kind}` | {_cell(words)} |"
 
 

@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 
 import squasher
-from squasher.cli import diff as cli_diff
+from squasher.cli import diff_result, diff_text
 from squasher.verify.comparison import config_differences
 from tests import nasty
 from tests.builders import Char, Dir, Fifo, File, Hardlink, Member, Symlink, archive, layer
@@ -325,14 +325,14 @@ def text(width: int | None, most: int | None, *members: Member, **config: str) -
         ) as two,
     ):
         images = one.images[0], two.images[0]
-        result = cli_diff.Result(
-            cli_diff.Side("one", images[0]),
-            cli_diff.Side("two" * 40, images[1]),
+        result = diff_result.Result(
+            diff_result.Side("one", images[0]),
+            diff_result.Side("two" * 40, images[1]),
             squasher.compare(*images),
             config_differences(images[0].config, images[1].config),
             (),
         )
-    return click.unstyle(cli_diff.to_text(result, width, most=most)).splitlines()
+    return click.unstyle(diff_text.to_text(result, width, most=most)).splitlines()
 
 
 def test_what_has_no_room_goes_below() -> None:

@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 
 import squasher
-from squasher.cli import report
+from squasher.cli import report, warnings
 from squasher.cli.texts import columns
 from squasher.errors import UsageError
 from squasher.tar.entry import ImageWarning
@@ -108,9 +108,9 @@ def test_several_images_have_their_names() -> None:
     assert shown(both, 80).count("example:latest (linux/amd64)") == 2
 
 
-def test_disputes() -> None:
+def test_warnings_in_words() -> None:
     found = [ImageWarning("root-opaque", 1, b""), *[ImageWarning("ghost-whiteout", 0, b"a")] * 3]
-    short = list(report.disputes(found))
+    short = list(warnings.in_words(found))
     assert len(short) == 2
     assert short[0].endswith("layer 1, 'a' and 2 more")
     assert short[1].endswith("layer 2, ''")
@@ -123,17 +123,17 @@ def test_disputes() -> None:
         "warning  ghost-whiteout: ",
         *["         layer 1, 'a'"] * 3,
     ]
-    assert len(list(report.disputes(found, verbose=True))) == 5
+    assert len(list(warnings.in_words(found, verbose=True))) == 5
 
 
 def test_every_kind_of_warning_has_its_words() -> None:
     from tests.conformance.case import KINDS
 
-    assert report.kinds(",".join(sorted(KINDS))) == tuple(sorted(KINDS))
-    assert [next(report.disputes([ImageWarning(kind, 0, b"a")])) for kind in KINDS]
-    assert report.kinds("") == ()
+    assert warnings.kinds(",".join(sorted(KINDS))) == tuple(sorted(KINDS))
+    assert [next(warnings.in_words([ImageWarning(kind, 0, b"a")])) for kind in KINDS]
+    assert warnings.kinds("") == ()
     with pytest.raises(UsageError, match="'nonsense' is not a kind of warning"):
-        report.kinds("root-opaque,nonsense")
+        warnings.kinds("root-opaque,nonsense")
 
 
 def test_the_table_of_what_a_base_could_have_been() -> None:

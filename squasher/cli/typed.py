@@ -1,0 +1,66 @@
+"""What people type out of a habit from other tools, and what they mean by it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Sequence
+
+import click
+
+from squasher.errors import UsageError
+
+
+def with_values(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with `--strict` alone made `--strict=`: IMAGE is not its value.
+
+    Raises UsageError for a value of `--load-image`, which docker-squash takes.
+    """
+    words = list(arguments)
+    end = words.index("--") if "--" in words else len(words)
+    for word, after in zip(words[:end], [*words[1:end], ""], strict=False):
+        answered = word == "--load-image" and after.lower() in _ANSWERS
+        if word.startswith("--load-image=") or (answered and not os.path.exists(after)):
+            raise UsageError(
+                "takes no value", where="--load-image", hint="leave it out to load nothing"
+            )
+    return ["--strict=" if word == "--strict" else word for word in words[:end]] + words[end:]
+
+
+def valued(parameters: Iterable[click.Parameter]) -> set[str]:
+    """Return the names of the options that take a value."""
+    options = (each for each in parameters if isinstance(each, click.Option) and not each.is_flag)
+    return {name for option in options for name in option.opts}
+
+
+def check_meant(
+    arguments: Sequence[str], with_value: Collection[str], commands: Collection[str]
+) -> None:
+    """Raise UsageError for words that would be read as something else than what was meant.
+
+    `-from root` would be the base `rom` of the image `root`. Values of options (`with_value` are
+    the options that have one) and names of files are not looked at.
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    for before, word in zip(["", *arguments], arguments[:end], strict=False):
+        letters = before.startswith("-") and not before.startswith("--")
+        if (f"-{before[-1]}" if letters else before) in with_value or os.path.exists(word):
+            continue
+        if word in _MEANT:
+            raise UsageError("there is no such option", where=word, hint=_MEANT[word])
+        if word in commands:
+            hint = f"`squash {word} ...`; an archive so named is ./{word}"
+            raise UsageError("a command comes first", where=word, hint=hint)
+
+
+#: What other squashers, and habits, have; among them jwilder/docker-squash.
+_MEANT = {
+    "-from": "-f BASE keeps the base; for all that `-from root` squashes, leave it out",
+    "-i": "name the archive itself: squash image.tar",
+    **{
+        f"-{name}": f"--{name}"
+        for name in ("verbose", "quiet", "output", "tag", "load", "help", "version", "verify")
+    },
+}
+
+#: What docker-squash takes for yes and no.
+_ANSWERS = ("yes", "true", "t", "y", "1", "no", "false", "f", "n", "0")
