@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -223,7 +224,17 @@ class Docker:
         self._docker("rmi", "--force", ref)
 
     def prune(self) -> None:
-        self._docker("system", "prune", "--all", "--force")
+        # BuildKit may hold layers of a build that has ended; they go as soon as it lets go.
+        for _ in range(60):
+            self._docker("system", "prune", "--all", "--force")
+            if not self._holds_layers():
+                return
+            time.sleep(1)
+        raise EngineError(f"{self.name}: layers are left after `docker system prune`")
+
+    def _holds_layers(self) -> bool:
+        layers = self.place.path(self.place.state / "docker/overlay2").iterdir()
+        return any(layer.name != "l" for layer in layers)
 
     def _inspect(self, ref: str) -> dict[str, Any]:
         document: list[dict[str, Any]] = json.loads(self._docker("image", "inspect", ref))
@@ -266,6 +277,9 @@ class DockerOnContainerd(Docker):
         if "manifests" in document:
             document = json.loads(self._ctr("content", "get", document["manifests"][0]["digest"]))
         return str(document["config"]["digest"])
+
+    def _holds_layers(self) -> bool:
+        return bool(self._ctr("images", "ls", "--quiet"))
 
     def _ctr(self, *argv: str) -> str:
         address = "/run/docker-containerd/containerd/containerd.sock"
@@ -368,7 +382,8 @@ class Containerd:
             printed = self._ctr("images", "import", "-", stdin=stdin)
         lines = [line.split() for line in printed.splitlines()]
         old = [words[1] for words in lines if words[:1] == ["unpacking"]]
-        return old or [words[0] for words in lines if words[1:] == ["saved"]]
+        new = [words[0] for words in lines if words[1:] == ["saved"]]
+        return list(dict.fromkeys(old or new))  # ctr 2 says a name again when it has unpacked it
 
     def tree(self, ref: str) -> Tree:
         with self.place.folder() as mount:
@@ -396,7 +411,9 @@ class Containerd:
 
     def save(self, ref: str, archive: Path) -> None:
         with archive.open("wb") as stdout:
-            self._ctr("images", "export", "-", ref, stdout=stdout)
+            # Through its transfer service, ctr 2 may end before all of the archive is written.
+            local = [] if self.version.startswith("1.") else ["--local"]
+            self._ctr("images", "export", *local, "-", ref, stdout=stdout)
 
     def remove(self, ref: str) -> None:
         self._ctr("images", "rm", "--sync", ref)

@@ -35,7 +35,9 @@ def tree(image: bytes) -> dict[bytes, model.Record]:
     (item,) = json.loads(members["manifest.json"])
     blobs = [members[name] for name in item["Layers"]]
     layers = [gzip.decompress(b) if b.startswith(b"\x1f\x8b") else b for b in blobs]
-    config = json.loads(members[item["Config"]], object_pairs_hook=folded)
+    # Bytes that are no UTF-8 stay as they are in a config's text; json.loads of bytes refuses them.
+    text = members[item["Config"]].decode("utf-8", "surrogateescape")
+    config = json.loads(text, object_pairs_hook=folded)
     assert config["rootfs"]["diff_ids"] == ["sha256:" + sha256(data) for data in layers]
     return model.listing(model.apply(layers))
 

@@ -99,8 +99,8 @@ def sparse(data: bytes) -> frozenset[bytes]:
 
 
 def plain(name: bytes) -> bytes:
-    """Return a name without what makes no difference."""
-    return posixpath.normpath(name)
+    """Return a name without what makes no difference: the root is also spelt with slashes."""
+    return posixpath.normpath(name.lstrip(b"/"))
 
 
 def need(*programs: str) -> None:
@@ -320,7 +320,7 @@ def from_node(entry: Mapping[str, Any]) -> dict[str, Any]:
     link = entry["link"] if entry["kind"] in ("symlink", "hardlink") else ""
     return {
         **entry,
-        "name": posixpath.normpath(entry["name"]),
+        "name": posixpath.normpath(entry["name"].lstrip("/")),
         "target": link,
         "mtime": round(entry["mtime"] * 10**6),
     }
