@@ -113,6 +113,27 @@ class Tree:
         """Return `entry` with the attributes that it has now."""
         return self.stamps.get(entry, entry)
 
+    def own_root(self) -> None:
+        """Copy the root if another fork shares it."""
+        if self.root.epoch != self.epoch:
+            self.root = self.root.copy(self.epoch)
+
+    def own_child(self, parent: Directory, name: bytes, folder: Directory) -> Directory:
+        """Return the child `folder` of `parent` for changing it: a copy if a fork shares it."""
+        if folder.epoch != self.epoch:
+            folder = parent.children[name] = folder.copy(self.epoch)
+        return folder
+
+    def own(self, path: bytes) -> Directory | None:
+        """Return the directory at the clean `path` for changing it; None if there is none."""
+        folder = self.root
+        for name in path.split(b"/") if path else ():
+            child = folder.children.get(name)
+            if type(child) is not Directory:
+                return None
+            folder = self.own_child(folder, name, child)
+        return folder
+
     def find(self, path: bytes) -> Node | None:
         """Return what is at the clean `path`, following nothing. O(depth)."""
         return self.finder()(path)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from squasher.errors import ArchiveError
-from squasher.layers.apply import MAX_HOPS, apply
+from squasher.layers.apply import apply
+from squasher.layers.symlinks import MAX_HOPS
 from squasher.layers.tree import Directory, Tree
 from squasher.tar.entry import Changeset, Entry
 from squasher.tar.walk import LayerWalk
