@@ -187,6 +187,7 @@ def squash_archive(
     image: str = "",
     platform: str = "",
     max_size: int | None = None,
+    clamp_mtime: str | None = None,
     strict: Collection[str] | None = None,
     verify: bool = False,
     load: bool = False,
@@ -230,6 +231,7 @@ def squash_archive(
         created,
         compress,
         max_size,
+        clamp_mtime,
     )
     with Job(tmp_dir, progress) as job:
         whole = _open(source, job)

@@ -52,6 +52,7 @@ _LINES_MAX = 100
     is_flag=True,
     help="Compare also what tells how the images were made: created, history, layers.",
 )
+@options.clamp_mtime
 @click.option("--json", "as_json", is_flag=True, help="Print a document instead of lines.")
 @click.option("--all", "every", is_flag=True, help="Show every line, also on a terminal.")
 @options.shared
@@ -62,6 +63,7 @@ def command(
     after: str,
     ignored: tuple[str, ...],
     history: bool,
+    clamp_mtime: str | None,
     as_json: bool,
     every: bool,
 ) -> int:
@@ -82,7 +84,7 @@ def command(
         raise UsageError("stdin is one image", where="AFTER", hint="name a file for the other one")
     skipped = _fields(ignored)
     sources = checks.source(before), checks.source(after)
-    result = _compared(sources, skipped, history, shared)
+    result = _compared(sources, skipped, history, clamp_mtime, shared)
     if as_json:
         console.give(encoder.text(to_json(result)))
     elif not shared.quiet:
@@ -96,12 +98,18 @@ def command(
 
 
 def _compared(
-    sources: tuple[Source, Source], skipped: tuple[str, ...], history: bool, shared: options.Shared
+    sources: tuple[Source, Source],
+    skipped: tuple[str, ...],
+    history: bool,
+    clamp_mtime: str | None,
+    shared: options.Shared,
 ) -> Result:
     """Compare the images of two archives."""
     from squasher import api
+    from squasher.layers.options import parse_clamp_mtime
     from squasher.verify.comparison import compare, config_differences
 
+    parse_clamp_mtime(clamp_mtime)  # what is not a valid time is told before anything is read
     with (
         shared.watching("read", "compare") as progress,
         contextlib.ExitStack() as stack,
@@ -113,7 +121,13 @@ def _compared(
             sides.append(Side(archive.name, _only(archive, shared)))
         one, two = (side.image for side in sides)
         try:
-            files = compare(one, two, tmp_dir=shared.tmp_dir, progress=progress)
+            files = compare(
+                one,
+                two,
+                clamp_mtime=clamp_mtime,
+                tmp_dir=shared.tmp_dir,
+                progress=progress,
+            )
         except SquasherError as error:
             side, colon, place = error.where.partition(": ")
             names = {"before": sides[0].name, "after": sides[1].name}

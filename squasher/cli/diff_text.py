@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -136,23 +135,12 @@ _SHOWN: dict[str, Callable[[Facts], str]] = {
     "type": lambda facts: facts.kind,
     "mode": lambda facts: f"{facts.owner[0]:04o}",
     "owner": lambda facts: f"{facts.owner[1]}:{facts.owner[2]}",
-    "mtime": lambda facts: time_text(facts.mtime),
+    "mtime": lambda facts: texts.time_text(facts.mtime),
     "target": lambda facts: path_text(facts.target, root=""),
     "device": _device,
     "size": lambda facts: f"{facts.size:,} B",
     "links": lambda facts: f"{len(facts.links)} names" if facts.links else "one name",
 }
-
-
-def time_text(mtime: int | None) -> str:
-    """Return nanoseconds since 1970 as people read them, in UTC; seconds where no calendar goes."""
-    seconds, nanoseconds = divmod(mtime or 0, 10**9)
-    try:
-        moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
-    except (ValueError, OverflowError, OSError):
-        return f"{seconds} s"
-    fraction = f".{nanoseconds:09}".rstrip("0") if nanoseconds else ""
-    return f"{moment:%Y-%m-%d %H:%M:%S}{fraction}"
 
 
 def _end(result: Result) -> Iterator[str]:

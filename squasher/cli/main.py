@@ -132,7 +132,9 @@ class _Command(click.Command):
         """Return the parsed arguments, in a context of the command that they are for."""
         if args and args[0] in _SUBCOMMANDS:
             chosen = _subcommand(args[0])
-            return chosen.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
+            return chosen.make_context(
+                f"{info_name} {args[0]}", typed.with_values(args[1:]), parent, **extra
+            )
         typed.check_meant(args, typed.valued(self.params), _SUBCOMMANDS)
         return super().make_context(info_name, typed.with_values(args), parent, **extra)
 
@@ -276,6 +278,7 @@ or image not found, 5 not supported, 6 output not written, 7 engine.
     metavar="[=KIND,...]",
     help="Fail for images on which engines disagree, of any or of some kinds.",
 )
+@options.clamp_mtime
 @options.max_size
 @click.option("--dry-run", is_flag=True, help="Plan and report, write nothing.")
 @options.shared

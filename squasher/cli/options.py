@@ -95,6 +95,14 @@ max_size = click.option(
     "--max-size", type=int, metavar="BYTES", help="Refuse images that unpack to more."
 )
 
+#: Of the commands that compare or write times of files. `typed.with_values` gives it its value.
+clamp_mtime = click.option(
+    "--clamp-mtime",
+    metavar="[=TIME]",
+    help="Make times of files later than TIME that time, in the new layer and where files are"
+    " compared: RFC 3339 or epoch seconds; without TIME it is SOURCE_DATE_EPOCH.",
+)
+
 
 # ---------------------------------------------------------------- values as people write them
 

@@ -11,7 +11,7 @@ import click
 from squasher.api import SquashReport
 from squasher.cli import encoder
 from squasher.cli.console import labelled
-from squasher.cli.texts import cut, size, step, text
+from squasher.cli.texts import cut, size, step, text, time_text
 from squasher.cli.warnings import in_words
 from squasher.digest import Digest
 from squasher.image.model import Image, rows, rows_fit
@@ -63,6 +63,9 @@ def _one(squashed: Squashed, manifest: str, width: int, verbose: bool) -> Iterat
             f"{squashed.overwritten:,} overwritten, {squashed.deleted:,} deleted,"
             f" {squashed.provided:,} already in the base",
         )
+    if squashed.clamp is not None:
+        latest = time_text(squashed.clamp.latest)
+        yield labelled("clamped", f"{squashed.clamp.entries:,} times to {latest} UTC")
     if squashed.update is not None:
         yield from _update(squashed.update)
     for notice in squashed.notices:
@@ -159,6 +162,7 @@ def _image(squashed: Squashed, manifest: Digest) -> dict[str, object]:
         "whiteouts": squashed.whiteouts,
         "compressor": squashed.compressor,
         "update": _update_document(squashed.update) if squashed.update else None,
+        "clamped": squashed.clamp,
         "layers_before": squashed.before,
         "layers_after": squashed.after,
         "notices": squashed.notices,

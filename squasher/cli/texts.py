@@ -20,6 +20,19 @@ def size(count: int) -> str:
     return f"{value:.1f} GB"
 
 
+def time_text(mtime: int | None) -> str:
+    """Return nanoseconds since 1970 as people read them, in UTC; seconds where no calendar goes."""
+    import datetime  # start-up is quicker without it
+
+    seconds, nanoseconds = divmod(mtime or 0, 10**9)
+    try:
+        moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds} s"
+    fraction = f".{nanoseconds:09}".rstrip("0") if nanoseconds else ""
+    return f"{moment:%Y-%m-%d %H:%M:%S}{fraction}"
+
+
 def text(value: str) -> str:
     """Return text from an image for one line of a terminal: nothing in it can control it."""
     return visible(" ".join(value.split()))

@@ -11,7 +11,7 @@ from squasher.errors import UsageError
 
 
 def with_values(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with `--strict` alone made `--strict=`: IMAGE is not its value.
+    """Return the arguments with a value for each option that stands alone: it is not IMAGE.
 
     Raises UsageError for a value of `--load-image`, which docker-squash takes.
     """
@@ -23,7 +23,11 @@ def with_values(arguments: Sequence[str]) -> list[str]:
             raise UsageError(
                 "takes no value", where="--load-image", hint="leave it out to load nothing"
             )
-    return ["--strict=" if word == "--strict" else word for word in words[:end]] + words[end:]
+    return [_ALONE.get(word, word) for word in words[:end]] + words[end:]
+
+
+#: Options that may have a value behind `=`, and what they say without.
+_ALONE = {"--strict": "--strict=", "--clamp-mtime": "--clamp-mtime=SOURCE_DATE_EPOCH"}
 
 
 def valued(parameters: Iterable[click.Parameter]) -> set[str]:

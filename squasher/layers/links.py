@@ -12,7 +12,7 @@ from squasher.layers.symlinks import Resolver
 from squasher.layers.trace import Trace
 from squasher.layers.tree import Node, Tree
 from squasher.tar import paths
-from squasher.tar.entry import DISPUTED, LEFT, SYM, XATTRS_MAX, Entry
+from squasher.tar.entry import CLAMPED, DISPUTED, LEFT, SYM, XATTRS_MAX, Entry
 from squasher.tar.paths import join, show
 
 
@@ -83,6 +83,9 @@ class HardLinks:
             self._trace.warn("symlink-xattr", path)
         if tree.shares_stamps:
             tree.stamps, tree.shares_stamps = tree.stamps.copy(), False
-        tree.stamps[found] = now.restamped(layer, owner, mtime, tuple(sorted(names.items())))
+        stamp = now.restamped(layer, owner, mtime, tuple(sorted(names.items())))
         if disputed:
-            tree.stamps[found].flags |= DISPUTED
+            stamp.flags |= DISPUTED
+        if now.kind != SYM:
+            stamp.flags = (stamp.flags & ~CLAMPED) | (entry.flags & CLAMPED)
+        tree.stamps[found] = stamp

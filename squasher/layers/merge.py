@@ -28,6 +28,7 @@ M7  Plain headers pass through as they were (`tarstream` says what is plain); on
     an extended header that says nothing comes first.
 
 M8  What only has other children has no entry: engines give it the time of unpacking, as before.
+M9  Times that are too late were made earlier when the layers were read, those of the base too.
 
 D0 to D3 leave out what the base already provides, where every engine shows the same without it.
 
@@ -48,6 +49,7 @@ from squasher.tar.entry import (
     BLK,
     BLOCK,
     CHR,
+    CLAMPED,
     DIR,
     DISPUTED,
     IMPLIED_FACTOR,
@@ -456,6 +458,7 @@ class _Assembly:
         self._room = IMPLIED_FREE + IMPLIED_FACTOR * sum(sizes)  # for headers made here
         self._whiteouts = 0
         self._entries = 0
+        self._clamped = 0
         self._first_names: dict[Entry, bytes] = {}
 
     def plan(self, items: Iterable[_Run | _Folder], provided: Collection[Entry]) -> MergePlan:
@@ -511,7 +514,8 @@ class _Assembly:
         self._span(source, start, stop)
         self._literal(TRAILER)
         self._shield(items, provided)
-        return MergePlan(tuple(self._pieces), self._size, self._entries, self._whiteouts, left_out)
+        counts = self._entries, self._whiteouts, left_out, self._clamped
+        return MergePlan(tuple(self._pieces), self._size, *counts)
 
     def _shield(self, items: Iterable[_Run | _Folder], provided: Collection[Entry]) -> None:
         """Let the layer begin with what all engines take for a tar."""
@@ -558,6 +562,7 @@ class _Assembly:
                 self._literal(
                     header(path, DIR, entry.owner, mtime=entry.mtime, xattrs=entry.xattrs)
                 )
+                self._clamped += bool(entry.flags & CLAMPED)
             else:
                 self._span(entry.source, entry.data - entry.lead, entry.data)
         for name in folder.gone:
@@ -567,6 +572,7 @@ class _Assembly:
     def _rewrite(self, path: bytes, identity: Entry) -> None:
         """Write an entry under a new header: content for the first name of a file, then links."""
         entry = self._final.state(identity)
+        self._clamped += bool(entry.flags & CLAMPED)
         first = self._first_names.setdefault(identity, path)
         if first != path:
             self._literal(

@@ -11,6 +11,7 @@ from typing import Literal
 from squasher.blobs.compression import Compression, parse_compression
 from squasher.errors import UsageError
 from squasher.image.references import normalise_tag
+from squasher.tar.headers import YEAR_2262
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +25,14 @@ class Options:
     created             "source", "now", or a time as RFC 3339 or epoch seconds
     compress            of the new layer: "auto", "none", "gzip[:LEVEL]", "zstd[:LEVEL]"
     max_size            refuse images that unpack to more bytes
+    clamp_mtime         the latest time that entries of the new layer may have, as RFC 3339, epoch
+                        seconds, or "SOURCE_DATE_EPOCH" for the variable; None leaves them
 
     The texts are read once, when the options are made: "now" is one time for all images.
 
     compression         of the new layer; None stands for "auto"
     time                of the result; None stands for that of the source
+    latest              `clamp_mtime` in nanoseconds since 1970
     """
 
     base: str | None = None
@@ -39,8 +43,10 @@ class Options:
     created: str = "source"
     compress: str = "auto"
     max_size: int | None = None
+    clamp_mtime: str | None = None
     compression: Compression | None = field(init=False, repr=False)
     time: str | None = field(init=False, repr=False)
+    latest: int | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.base is not None and self.keep_layers is not None:
@@ -58,12 +64,16 @@ class Options:
             raise UsageError("is not UTF-8", where="--message") from None
         object.__setattr__(self, "compression", parse_compression(self.compress))
         object.__setattr__(self, "time", parse_created(self.created))
+        object.__setattr__(self, "latest", parse_clamp_mtime(self.clamp_mtime))
 
 
 #: RFC 3339 as Go's time package reads it; the ranges are checked by datetime.
 _RFC3339 = re.compile(
-    r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(?:\.\d{1,9})?(?:Z|[+-](\d{2}):(\d{2}))", re.ASCII
+    r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?(?:Z|([+-]\d{2}):(\d{2}))", re.ASCII
 )
+#: What the builders of reproducible things go by. Source: reproducible-builds.org,
+#: "SOURCE_DATE_EPOCH specification": seconds since 1970, digits alone.
+EPOCH_VARIABLE = "SOURCE_DATE_EPOCH"
 
 
 def parse_created(option: str) -> str | None:
@@ -75,17 +85,59 @@ def parse_created(option: str) -> str | None:
         return None
     where = "--created"
     if option == "now":
-        option = os.environ.get("SOURCE_DATE_EPOCH", "")
-        where = "SOURCE_DATE_EPOCH"
+        option = os.environ.get(EPOCH_VARIABLE, "")
+        where = EPOCH_VARIABLE
         if not option:
             return _rfc3339(datetime.datetime.now(datetime.timezone.utc))
-    match = _RFC3339.fullmatch(option) if where == "--created" else None
+    moment = _moment(option, where)
+    return option if moment is None else _rfc3339(moment)
+
+
+def parse_clamp_mtime(option: str | None) -> int | None:
+    """Return the latest time that `--clamp-mtime` leaves, in nanoseconds; None without the option.
+
+    Raises UsageError for a text that is not a valid time, and where SOURCE_DATE_EPOCH is meant
+    and not set.
+    """
+    if option is None:
+        return None
+    where = "--clamp-mtime"
+    if option == EPOCH_VARIABLE:
+        option = os.environ.get(EPOCH_VARIABLE, "")
+        if not option:
+            hint = "set it, or give a time: --clamp-mtime=TIME"
+            raise UsageError(f"{EPOCH_VARIABLE} is not set", where=where, hint=hint)
+        where = EPOCH_VARIABLE
+    moment, fraction = _moment(option, where), "0"
+    if moment is None:
+        match = _RFC3339.fullmatch(option)
+        assert match is not None  # noqa: S101  (it was a moment)
+        moment = datetime.datetime.fromisoformat(
+            f"{match[1]}{match[3] or '+00'}:{match[4] or '00'}"
+        )
+        fraction = match[2] or "0"
+    seconds = (moment - _EPOCH) // datetime.timedelta(seconds=1)
+    latest = seconds * 10**9 + int(fraction.ljust(9, "0"))
+    if not 0 <= latest < YEAR_2262:
+        raise UsageError(f"{option!r} is not in 1970 to 2262, as times of files are", where=where)
+    return latest
+
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+
+
+def _moment(option: str, where: str) -> datetime.datetime | None:
+    """Return the moment that epoch seconds stand for; None for a valid time in RFC 3339.
+
+    Raises UsageError for anything else; a variable (`where`) holds epoch seconds alone.
+    """
+    match = None if where == EPOCH_VARIABLE else _RFC3339.fullmatch(option)
     try:
         if option.isascii() and option.isdigit():
-            return _rfc3339(datetime.datetime.fromtimestamp(int(option), datetime.timezone.utc))
-        if match and int(match[2] or 0) < 24 and int(match[3] or 0) < 60:
+            return datetime.datetime.fromtimestamp(int(option), datetime.timezone.utc)
+        if match and int((match[3] or "0")[1:] or 0) < 24 and int(match[4] or 0) < 60:
             datetime.datetime.strptime(match[1], "%Y-%m-%dT%H:%M:%S")
-            return option
+            return None
     except (ValueError, OverflowError, OSError):
         pass
     raise UsageError(

@@ -28,6 +28,7 @@ class MergePlan:
 
     entries, whiteouts   how many of each it holds
     provided             how many entries were left out because the base has them
+    clamped              how many entries have an earlier time than they came with
     """
 
     pieces: tuple[Piece, ...]
@@ -35,3 +36,4 @@ class MergePlan:
     entries: int
     whiteouts: int
     provided: int
+    clamped: int = 0

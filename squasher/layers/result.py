@@ -47,6 +47,17 @@ class Update:
 
 
 @dataclass(frozen=True, slots=True)
+class Clamp:
+    """Times later than `latest`, in nanoseconds since 1970, were made `latest`.
+
+    entries   how many entries of the new layer have it for that reason
+    """
+
+    latest: int
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
 class Squashed:
     """A squashed image and what became of it.
 
@@ -62,6 +73,7 @@ class Squashed:
     warnings     what engines disagree about
     compressor   the library that compressed the new layer, "" if it is not compressed
     update       what it costs a host that has the previous image, if it is onto one
+    clamp        which times of the new layer were made earlier, if that was asked for
     """
 
     image: Image
@@ -79,6 +91,7 @@ class Squashed:
     warnings: tuple[ImageWarning, ...]
     compressor: str = ""
     update: Update | None = None
+    clamp: Clamp | None = None
 
     @property
     def size_before(self) -> int:

@@ -24,7 +24,7 @@ from squasher.layers.merge import Draft
 from squasher.layers.options import Options
 from squasher.layers.plan import MergePlan, Span
 from squasher.layers.read import layer_places, name_blobs, scan
-from squasher.layers.result import LayerReport, Squashed, Update, layer_reports
+from squasher.layers.result import Clamp, LayerReport, Squashed, Update, layer_reports
 from squasher.layers.tree import Tree
 from squasher.run import Job, Progress, silent
 from squasher.tar.entry import REG, Entry, Pair
@@ -146,7 +146,7 @@ def _read(
             tree = above(lower, kept)
         try:
             with job.timed("merge"):
-                apply(tree, changes)
+                apply(tree, changes.clamped(options.latest))
         except SquasherError as error:
             raise error.within(places[len(scans)]) from None
         entries += len(changes.entries) if len(scans) >= kept else 0
@@ -186,7 +186,12 @@ def _merge(image: Image, split: Split, options: Options, job: Job, zstd: bool) -
         (*notices, *_odd_layers(result.layers)),
         warnings,
         version(how.name),
+        clamp=_clamp(options, plan),
     )
+
+
+def _clamp(options: Options, plan: MergePlan) -> Clamp | None:
+    return None if options.latest is None else Clamp(options.latest, plan.clamped)
 
 
 def _planned(draft: Draft, scans: Sequence[Scan], job: Job) -> tuple[set[Pair], MergePlan]:
@@ -263,6 +268,7 @@ def _update(image: Image, previous: Image, options: Options, job: Job, zstd: boo
         tuple(replace(warning, layer=max(0, warning.layer - kept)) for warning in warnings),
         version(how.name),
         update,
+        _clamp(options, plan),
     )
 
 
@@ -301,8 +307,8 @@ def _idle(options: Options) -> str:
     """Return the line that says that there was nothing to squash, naming options without effect."""
     defaults = Options()
     idle = [
-        f"--{name}"
-        for name in ("message", "history", "created", "compress")
+        f"--{name.replace('_', '-')}"
+        for name in ("message", "history", "created", "compress", "clamp_mtime")
         if getattr(options, name) != getattr(defaults, name)
     ]
     text = "nothing to squash: at most one layer lies above the base; the image is passed through"

@@ -43,6 +43,8 @@ DISPUTED = 4
 ABSOLUTE = 8
 #: The header leaves the group to the kernel, which takes that of a setgid directory, or root's.
 LEAVES = 16
+#: Its time was later than the latest that was asked for, and is that now (M9).
+CLAMPED = 32
 #: An owner of 32 ones: lchown(2) leaves what the file has. Hard links alone hold it.
 LEFT = 0xFFFFFFFF
 
@@ -65,7 +67,7 @@ class Entry:
     mtime    nanoseconds since 1970
     xattrs   sorted (name, value) pairs
     target   link name; (major, minor) of a device; the fragments of a sparse file; else None
-    flags    REWRITE, INHERITS, DISPUTED, ABSOLUTE, LEAVES
+    flags    REWRITE, INHERITS, DISPUTED, ABSOLUTE, LEAVES, CLAMPED
 
     Slots and no dataclass: a layer can have a million of these.
     """
@@ -130,6 +132,12 @@ class Entry:
         )
         new.source = self.source
         new.flags = self.flags
+        return new
+
+    def clamped(self, latest: int) -> Entry:
+        """Return the same with the time `latest`, which its header does not have."""
+        new = self.restamped(self.layer, self.owner, latest, self.xattrs)
+        new.flags |= REWRITE | CLAMPED
         return new
 
     def same_attributes(self, other: Entry) -> bool:
@@ -204,6 +212,20 @@ class Changeset:
         entries = [e.restamped(layer, e.owner, e.mtime, e.xattrs) for e in self.entries]
         warnings = [replace(warning, layer=layer) for warning in self.warnings]
         return replace(self, layer=layer, entries=entries, warnings=warnings)
+
+    def clamped(self, latest: int | None) -> Changeset:
+        """Return the same with times later than `latest`, in nanoseconds, made `latest` (M9).
+
+        None clamps nothing. O(entries).
+        """
+        if latest is None:
+            return self
+        return replace(
+            self,
+            entries=[e if e.mtime <= latest else e.clamped(latest) for e in self.entries],
+            whiteouts=[replace(x, mtime=min(x.mtime, latest)) for x in self.whiteouts],
+            opaques=[replace(x, mtime=min(x.mtime, latest)) for x in self.opaques],
+        )
 
     @property
     def count(self) -> int:

@@ -56,7 +56,8 @@ def _prove(
         if target.form == "docker" and after.tags != squashed.image.tags:
             raise PolicyError("the tags differ")
         previous = squashed.update.previous if squashed.update else None
-        prove(before, after, squashed.kept, job, previous)
+        latest = squashed.clamp.latest if squashed.clamp else None
+        prove(before, after, squashed.kept, job, previous, latest)
     tags = {tag for squashed in done for tag in squashed.image.tags}
     if target.form == "docker":
         items = parse_manifest_json(members.document(found, "manifest.json"))

@@ -14,6 +14,7 @@ from squasher.image.configs import ImageConfig
 from squasher.image.model import Image
 from squasher.layers.apply import apply
 from squasher.layers.content import Scan, same_content
+from squasher.layers.options import parse_clamp_mtime
 from squasher.layers.read import scan
 from squasher.layers.tree import Directory, Node, Tree
 from squasher.run import Job, Progress, silent
@@ -91,22 +92,26 @@ def compare(
     before: Image,
     after: Image,
     *,
+    clamp_mtime: str | None = None,
     tmp_dir: str | os.PathLike[str] | None = None,
     progress: Progress = silent,
 ) -> tuple[Difference, ...]:
     """Return where the root filesystems of two images differ, by path; () if they are the same.
 
-    Both are read whole and checked; compressed layers are unpacked to temporary files. Time
-    O(bytes), memory O(entries). Raises ArchiveError, OutputError; the place of the fault begins
+    With `clamp_mtime`, as Options has it, all times that are later count as that time. Both are
+    read whole and checked; compressed layers are unpacked to temporary files. Time O(bytes),
+    memory O(entries). Raises ArchiveError, OutputError, UsageError; the place of the fault begins
     with "before" or "after".
     """
+    latest = parse_clamp_mtime(clamp_mtime)
     total = before.stored_size + after.stored_size
     with Job(tmp_dir, progress) as job:
         job = job.telling("read", "read", total)
         sides = []
         for place, image in (("before", before), ("after", after)):
             with job.verified(place):
-                sides.append(tuple(scan(image, 0, job)))
+                layers = scan(image, 0, job)
+                sides.append(tuple((done, said.clamped(latest)) for done, said in layers))
         left, right = sides
         with job.verified(), job.timed("compare"):
             return _differences(left, right, lambda count: job.progress("compare", count, total))

@@ -11,7 +11,7 @@ Source: OCI image-spec, layer.md, "Applying Changesets"; what engines make of wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any, NoReturn
 
@@ -39,20 +39,28 @@ from squasher.tar.entry import (
     Entry,
 )
 from squasher.tar.paths import Cover, clean, join, show
+from squasher.verify.clamp import clamp
+from squasher.verify.pages import PAGE, pages
 
 #: Symbolic links followed in one name; engines give up there too.
 _HOPS_MAX = 255
 _WINDOW = 4 << 20
-#: A sparse file is compared in pieces of that size; those without content are skipped.
-_PAGE = 4 << 10
 #: Keys of the config that squashing may change.
 _CHANGED = frozenset(("rootfs", "history", "created", configs.BUILDKIT_CACHE))
 
 
-def prove(before: Image, after: Image, kept: int, job: Job, previous: Image | None = None) -> None:
+def prove(
+    before: Image,
+    after: Image,
+    kept: int,
+    job: Job,
+    previous: Image | None = None,
+    latest: int | None = None,
+) -> None:
     """Return if `after` is `before` with all but its `kept` lowest layers squashed.
 
-    With a `previous` image its layers are the kept ones, and at most one stands above them.
+    With a `previous` image its layers are the kept ones, and at most one stands above them. All
+    times later than `latest`, in nanoseconds, count as that; the new layer has none of them.
 
     That is: all digests are right, kept layers are the same, the config differs in nothing else
     than it may, every path has the same attributes, content and other names, and the new layer
@@ -61,10 +69,17 @@ def prove(before: Image, after: Image, kept: int, job: Job, previous: Image | No
     for what cannot be read ArchiveError, OutputError.
     """
     with job.verified(), job.timed("compare"):
-        _prove(before, after, kept, job, previous)
+        _prove(before, after, kept, job, previous, latest)
 
 
-def _prove(before: Image, after: Image, kept: int, job: Job, previous: Image | None) -> None:
+def _prove(
+    before: Image,
+    after: Image,
+    kept: int,
+    job: Job,
+    previous: Image | None,
+    latest: int | None,
+) -> None:
     if _document(before) != _document(after):
         raise PolicyError("the config differs")
     if rows_fit(before.config) and not rows_fit(after.config):
@@ -72,8 +87,8 @@ def _prove(before: Image, after: Image, kept: int, job: Job, previous: Image | N
     merged = len(after.layers if previous else before.layers[1:]) > kept
     if len(after.layers) != (kept + 1 if merged else len((previous or before).layers)):
         raise PolicyError(f"{len(after.layers)} layers where {kept} were kept")
-    ours, left = _read(before, None, job)
-    theirs, right = _read(after, kept if merged else None, job)
+    ours, left = _read(before, None, job, latest)
+    theirs, right = _read(after, kept if merged else None, job, latest)
     lower = ours if previous is None else [done for done, _ in scan(previous, kept, job)]
     for i, (one, two) in enumerate(zip(lower[:kept], theirs, strict=False)):
         if _identity(one) != _identity(two):
@@ -99,11 +114,14 @@ def _identity(scan: Scan) -> tuple[object, ...]:
     return scan.layer.diff_id, scan.layer.blob.digest, scan.layer.blob.size
 
 
-def _read(image: Image, new: int | None, job: Job) -> tuple[list[Scan], _Folder]:
+def _read(
+    image: Image, new: int | None, job: Job, latest: int | None
+) -> tuple[list[Scan], _Folder]:
     """Return the layers of `image` as read and the tree that they make; `new` is a merged one."""
     scans: list[Scan] = []
     root = _Folder(None, None)
     for done, changes in scan(image, 0, job):
+        clamp(changes, latest, made=changes.layer == new)
         _Application(root, changes, strict=changes.layer == new).run()
         scans.append(done)
     return scans, root
@@ -458,8 +476,8 @@ def _compare_content(
     for (one, two), group in by_layer.items():
         left, right = _cursor(ours[one]), _cursor(theirs[two])
         for x, b, path in sorted(group, key=lambda files: files[0].data):
-            take = _WINDOW if x.sparse is None and b.sparse is None else _PAGE
-            for piece, other in zip_longest(_content(x, left, take), _content(b, right, take)):
+            take = _WINDOW if x.sparse is None and b.sparse is None else PAGE
+            for piece, other in zip_longest(pages(x, left, take), pages(b, right, take)):
                 if piece != other:
                     _differ(path, "content")
 
@@ -467,29 +485,3 @@ def _compare_content(
 def _cursor(scan: Scan) -> Cursor:
     assert scan.content is not None  # noqa: S101  (all layers were unpacked)
     return Cursor(scan.content.read_at, _WINDOW)
-
-
-def _content(file: Entry, cursor: Cursor, take: int) -> Iterator[tuple[int, bytes]]:
-    """Yield what `file` holds, as (number of the page, its bytes), pages of `take` bytes.
-
-    Pages of a sparse file that hold nothing but zeros are left out: it has them however it is
-    stored.
-    """
-    if file.sparse is None and take > _PAGE:
-        for at in range(0, file.size, take):
-            yield at // take, cursor.get(file.data + at, min(take, file.size - at))
-        return
-    held, index, data = bytearray(take), 0, file.data
-    for start, length in ((0, file.size),) if file.sparse is None else file.sparse:
-        at, stop = start, start + length
-        while at < stop:
-            page, inside = divmod(at, take)
-            if page != index:
-                if any(held):
-                    yield index, bytes(held)
-                held, index = bytearray(take), page
-            count = min(stop - at, take - inside)
-            held[inside : inside + count] = cursor.get(data, count)
-            at, data = at + count, data + count
-    if any(held):
-        yield index, bytes(held)
