@@ -26,6 +26,7 @@ from squasher.errors import (
     UsageError,
     placed,
 )
+from squasher.image import auto_base
 from squasher.image import base as bases
 from squasher.image.model import Archive, Image
 from squasher.layers.options import Options
@@ -203,12 +204,12 @@ def squash_archive(
     or what the destination implies. `strict` lists kinds of warning that are errors, () stands
     for all. `load` hands the result to the daemon, before a file takes its name; `dry_run` plans
     for the destination and writes nothing; `daemon_base` has the daemon asked for a base that is
-    nowhere else: a name, or the beginning of an image ID. `onto` is the previous image: a path, a
-    transport, or another image of the archive; `max_dead` is the largest share of its files, 0 to
-    1, that may be replaced or deleted. `iidfile` and `digestfile` get image ID and manifest digest
-    of the only image, once the result is in its place. Source and destination may be the same
-    file. Raises every SquasherError that `open_archive`, `squash` and `write` raise, and
-    PolicyError for `strict`, `verify` and `max_dead`.
+    nowhere else: a name, or the beginning of an image ID, and for the base "auto". `onto` is the
+    previous image: a path, a transport, or another image of the archive; `max_dead` is the largest
+    share of its files, 0 to 1, that may be replaced or deleted. `iidfile` and `digestfile` get
+    image ID and manifest digest of the only image, once the result is in its place. Source and
+    destination may be the same file. Raises every SquasherError that `open_archive`, `squash` and
+    `write` raise, and PolicyError for `strict`, `verify` and `max_dead`.
     """
     started = time.monotonic()
     target = Target.of(destination, form)
@@ -249,6 +250,8 @@ def squash_archive(
             if file is not None:
                 _check_one(archive.images, option, "a file has one ID")
         fetch = cache(partial(_fetch, job=job, daemon_base=daemon_base))  # a pipe comes once
+        of_daemon = isinstance(source, Location) and source.kind == "docker-daemon"
+        ask = cache(daemon.find_base) if daemon_base or of_daemon else _no_base
         done = [
             _one(
                 archive.name,
@@ -259,6 +262,7 @@ def squash_archive(
                 target.form,
                 job,
                 fetch,
+                ask,
             )
             for each, lower in zip_longest(archive.images, previous)
         ]
@@ -308,6 +312,7 @@ def _one(
     form: Form,
     job: Job,
     fetch: bases.Fetch,
+    ask: auto_base.Ask,
 ) -> Squashed:
     """Squash one image of the archive `name`."""
 
@@ -322,8 +327,20 @@ def _one(
 
     with placed(name), job.explained():
         return begin(
-            image, options, job, onto=previous, others=others, fetch=fetched, zstd=form == "oci"
+            image,
+            options,
+            job,
+            onto=previous,
+            others=others,
+            fetch=fetched,
+            ask=ask,
+            zstd=form == "oci",
         )
+
+
+def _no_base(name: str) -> bases.Base | None:
+    """Answer for an engine that was not asked."""
+    return None
 
 
 def _previous(text: str, whole: Archive, images: Sequence[Image], job: Job) -> list[Image]:

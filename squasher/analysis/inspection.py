@@ -18,7 +18,9 @@ from squasher.analysis.books import Books, Page, final_sizes
 from squasher.analysis.dive import Dive, Ledger
 from squasher.digest import Digest
 from squasher.errors import SquasherError
-from squasher.image.model import Image, rows
+from squasher.image import auto_base
+from squasher.image.auto_base import Claim, Finding
+from squasher.image.model import Image, Statement, rows
 from squasher.layers.content import Scan, same_content
 from squasher.layers.merge import Draft
 from squasher.layers.read import scan
@@ -156,6 +158,7 @@ class Inspection:
     folders   every directory that holds bytes, shown or wasted, the root as b"", sorted by path
     largest   the largest files of the final root filesystem (at most LARGEST), largest first
     warnings  what engines disagree about
+    named     what the image says of its base, each with what proves it or is missing
     """
 
     name: str
@@ -171,6 +174,7 @@ class Inspection:
     largest: tuple[PathShare, ...]
     dive: Dive
     warnings: tuple[ImageWarning, ...]
+    named: tuple[Finding, ...] = ()
 
     @property
     def size(self) -> int:
@@ -194,8 +198,22 @@ class Inspection:
 
     @property
     def best(self) -> BaseChoice | None:
-        """The best trade; None if nothing is saved at any base."""
+        """The best trade; None if nothing is saved at any base, or above the known one."""
         return next((choice for choice in self.bases if choice.best), None)
+
+    @property
+    def base(self) -> Finding | None:
+        """The base that the image names and that is proven; None if there is none, or several."""
+        return known_base(self.named)
+
+    @property
+    def best_without_base(self) -> BaseChoice | None:
+        """The best trade if the known base is given up; None if that saves no more."""
+        at = best_choice([choice.saved for choice in self.bases])
+        best = self.best
+        if at is None or (best is not None and self.bases[at].saved <= best.saved):
+            return None
+        return self.bases[at]
 
 
 def inspect(
@@ -203,6 +221,7 @@ def inspect(
     *,
     source: str = "IMAGE",
     choose: Sequence[str] = (),
+    others: Sequence[Image] = (),
     max_size: int | None = None,
     tmp_dir: str | os.PathLike[str] | None = None,
     progress: Progress = silent,
@@ -212,7 +231,8 @@ def inspect(
     Layers are read once and checked; compressed ones are unpacked to temporary files in `tmp_dir`,
     gone at the end. Content is compared where headers agree, each pair once for all bases. Time
     O(bytes), and for each base O(entries that the layers above it change); memory O(entries).
-    `source` and `choose`, words that pick the image, are for the command lines.
+    `source` and `choose`, words that pick the image, are for the command lines; `others` are images
+    that may be the base which it names.
 
     Raises ArchiveError (also DigestMismatchError, and for more than `max_size` bytes), OutputError.
     """
@@ -237,6 +257,7 @@ def inspect(
             for path in {**shown, **lost}
         ]
         history = _history(image)
+        named = named_bases(image, others)
         return Inspection(
             image.name,
             image.tags,
@@ -245,13 +266,31 @@ def inspect(
             image.config.image_id,
             history,
             _shares(image, history, scans, books.pages),
-            _bases(image, scans, sizes, source, choose),
+            _bases(image, scans, sizes, source, choose, known_base(named)),
             tuple(sorted((share for share in paths if share.wasted), key=_most_wasted)),
             _folders(shown, lost),
             tuple(nsmallest(LARGEST, (share for share in paths if share.size), key=_largest)),
             dive.figures(),
             tuple(books.warnings),
+            named,
         )
+
+
+def named_bases(image: Image, others: Sequence[Image]) -> tuple[Finding, ...]:
+    """Return what the image says of its base; a damaged attestation is told, and no more."""
+    statements: tuple[Statement, ...] = ()
+    damaged: tuple[Finding, ...] = ()
+    try:
+        statements = image.attested()
+    except SquasherError as error:
+        damaged = (Finding(Claim("provenance"), None, f"cannot be read: {error}"),)
+    return (*damaged, *auto_base.findings(image, statements, others))
+
+
+def known_base(named: Sequence[Finding]) -> Finding | None:
+    """Return the base of what is named, if there is one and no other contradicts it."""
+    found = auto_base.known(named)
+    return found[0] if len(found) == 1 else None
 
 
 def _most_wasted(share: PathShare) -> tuple[int, bytes]:
@@ -301,11 +340,12 @@ def _bases(
     squashed: Sequence[int],
     source: str,
     choose: Sequence[str],
+    known: Finding | None,
 ) -> tuple[BaseChoice, ...]:
     ends = [0, *accumulate(done.size for done in scans)]
     images = [ends[kept] + size for kept, size in enumerate(squashed)]
     saved = [ends[-1] - size for size in images]
-    best = best_choice(saved)
+    best = best_choice(saved, known.split.kept if known and known.split else 0)
     chain_ids = (None, *image.chain_ids)
     return tuple(
         BaseChoice(
@@ -329,16 +369,18 @@ def command_line(kept: int, source: str, choose: Sequence[str] = ()) -> str:
     return shlex.join([*words, *output])
 
 
-def best_choice(saved: Sequence[int]) -> int | None:
+def best_choice(saved: Sequence[int], least: int = 0) -> int | None:
     """Return the best trade of what each number of kept layers saves: most saved for most kept.
 
     That is the largest number of layers kept which still saves BEST_SHARE percent of the most that
-    any saves; None if nothing is saved.
+    any saves; None if nothing is saved. `least` layers, the known base, are kept in any case.
     """
-    most = max(saved, default=0)
+    most = max(saved[least:], default=0)
     if most <= 0:
         return None
-    return max(kept for kept, each in enumerate(saved) if 100 * each >= BEST_SHARE * most)
+    return max(
+        kept for kept, each in enumerate(saved) if kept >= least and 100 * each >= BEST_SHARE * most
+    )
 
 
 # ---------------------------------------------------------------- the values

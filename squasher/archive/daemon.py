@@ -189,6 +189,14 @@ def base(name: str) -> Base:
     return Base(tuple(Digest.parse(diff_id) for diff_id in layers))
 
 
+def find_base(name: str) -> Base | None:
+    """Return the image `name` as a base, None if there is none. Raises EngineError."""
+    try:
+        return base(name)
+    except BaseNotFoundError:
+        return None
+
+
 def load(chunks: Iterable[bytes]) -> tuple[str, ...]:
     """Load an archive into the daemon; return the lines that it says. Raises EngineError."""
     said: list[str] = []

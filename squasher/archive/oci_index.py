@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
+from squasher.archive.attestations import provenance
 from squasher.archive.documents import INCOMPLETE, Documents, check_count, layer_of
 from squasher.digest import Digest, check
 from squasher.errors import ArchiveError, SquasherError, UnsupportedImageError
 from squasher.image import manifests
 from squasher.image.manifests import Descriptor
-from squasher.image.model import Branch, Image, Leaf, Node, Unread
+from squasher.image.model import Branch, Image, Leaf, Node, Statement, Unread
 from squasher.image.references import (
     ends_in_digest,
     full_name,
@@ -24,6 +26,7 @@ from squasher.tar.paths import show
 #: Indexes inside indexes that are followed; real ones have two levels.
 _DEPTH_MAX = 8
 _ATTESTATION = ("vnd.docker.reference.type", "attestation-manifest")
+_ATTESTATION_OF = "vnd.docker.reference.digest"
 #: What may be a manifest or an index. Any other type "MUST NOT generate an error".
 #: Source: image-spec, image-index.md, `manifests`; docker's first schema, which is told by name.
 _MANIFESTS = (
@@ -54,6 +57,7 @@ class Index:
     _leads: list[dict[Digest, None]] = field(default_factory=list)
     _subjects: int = 0
     _attestations: int = 0
+    _attested: dict[str, list[Descriptor]] = field(default_factory=dict)
     _incomplete: int = 0
     _artifacts: int = 0
 
@@ -67,9 +71,22 @@ class Index:
         self.tree = tuple(self._nodes(pointers, (), (), ()))
         told = zip(self.images, self._names, self._references, self._leads, strict=True)
         self.images = [
-            replace(image, tags=tuple(tags), references=tuple(references), leads=tuple(leads))
+            replace(
+                image,
+                tags=tuple(tags),
+                references=tuple(references),
+                leads=tuple(leads),
+                attested=partial(self._statements, next(iter(leads))),
+            )
             for image, tags, references, leads in told
         ]
+
+    def _statements(self, of: Digest) -> tuple[Statement, ...]:
+        """Return the provenance of the image with that manifest. Raises ArchiveError."""
+        found: list[Statement] = []
+        for pointer in self._attested.get(str(of), ()):
+            found += provenance(self.documents, pointer, of)
+        return tuple(found)
 
     def notices(self) -> Iterator[str]:
         """Yield what was left out."""
@@ -121,6 +138,8 @@ class Index:
             place.get("os") == place.get("architecture") == "unknown"
         ):
             self._attestations += 1
+            of = annotations.get(_ATTESTATION_OF, "")
+            self._attested.setdefault(of, []).append(pointer)
             return
         if pointer.digest in self._known:
             position = self._known[pointer.digest]

@@ -41,8 +41,8 @@ class Sink(Place):
         return "/dev/stdout" if text == "-" else text
 
 
-class FirstPlace(Place):
-    """The first argument: a file, or one of `words`."""
+class PlaceOrWord(Place):
+    """A file, or one of `words`."""
 
     def __init__(self, words: Iterable[str]) -> None:
         self._words = tuple(words)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from squasher.archive.location import Location
     from squasher.cli.thresholds import Rule
+    from squasher.image.auto_base import Finding
     from squasher.image.model import Archive, Image
 
 
@@ -132,6 +133,7 @@ def _inspected(
                         image,
                         source=name,
                         choose=_choice(archive, image),
+                        others=archive.images,
                         max_size=max_size,
                         tmp_dir=shared.tmp_dir,
                         progress=lambda phase, done, _: progress(phase, done, total),
@@ -171,7 +173,7 @@ def to_json(
 
 def _image(inspection: Inspection, rules: Iterable[Rule], most: int | None) -> dict[str, object]:
     folders = inspect_text.wasteful(inspection.folders)
-    dive, best = inspection.dive, inspection.best
+    dive, best, without = inspection.dive, inspection.best, inspection.best_without_base
     return {
         "name": inspection.name,
         "tags": inspection.tags,
@@ -190,6 +192,9 @@ def _image(inspection: Inspection, rules: Iterable[Rule], most: int | None) -> d
         "history": [_row(row) for row in inspection.rows],
         "layers": [_layer(layer) for layer in inspection.layers],
         "best_kept_layers": None if best is None else best.kept_layers,
+        "best_kept_layers_without_base": None if without is None else without.kept_layers,
+        "base": None if inspection.base is None else _named(inspection.base),
+        "named_bases": [_named(found) for found in inspection.named],
         "bases": inspection.bases,
         "lost_paths_total": len(inspection.wasted),
         "lost_paths": [
@@ -198,6 +203,16 @@ def _image(inspection: Inspection, rules: Iterable[Rule], most: int | None) -> d
         "lost_folders_total": len(folders),
         "lost_folders": [_share(share) for share in folders[:most]],
         "warnings": inspection.warnings,
+    }
+
+
+def _named(found: Finding) -> dict[str, object]:
+    return {
+        "place": found.claim.place,
+        "name": found.claim.name,
+        "digest": found.claim.digest,
+        "kept_layers": None if found.split is None else found.split.kept,
+        "why": found.why,
     }
 
 

@@ -10,6 +10,7 @@ import click
 from squasher.cli.console import labelled
 from squasher.cli.texts import columns, cut, size, step, text
 from squasher.cli.warnings import in_words
+from squasher.image.auto_base import PLACES
 from squasher.tar.paths import show
 
 if TYPE_CHECKING:
@@ -58,6 +59,17 @@ def _head(inspection: Inspection, width: int) -> Iterator[str]:
         f"efficiency {_floor_percent(dive.efficiency)}, {size(dive.wasted_bytes)} wasted"
         f" ({_percent(dive.wasted_bytes, dive.user_bytes)} of the upper layers' files)",
     )
+    yield from _named(inspection)
+
+
+def _named(inspection: Inspection) -> Iterator[str]:
+    """Yield what the image says of its base, and what proves it; what decides comes first."""
+    base = inspection.base
+    for found in sorted(inspection.named, key=lambda found: found is not base):
+        kept = "not proven" if found.split is None else _layers_in_words(found.split.kept)
+        also = "" if found is base else "also named: " if base else "named: "
+        yield labelled("base", text(f"{also}{kept}, {found.claim.words}"))
+        yield labelled("", text(f"{PLACES[found.claim.place]}: {found.why}"))
 
 
 def _warnings(lines: Iterable[str]) -> Iterator[str]:
@@ -194,14 +206,23 @@ def _bases(inspection: Inspection, width: int, every: bool) -> Iterator[str]:
         line = cut(_base(inspection, choice), width)
         yield click.style(line, fg="green", bold=True) if choice.best else line
     yield from _more(len(bases) - len(shown))
-    best = inspection.best
+    best, without = inspection.best, inspection.best_without_base
+    given_up = ""
+    if inspection.base and without:
+        given_up = (
+            f"Giving up the base, which others share, would save {size(without.saved)}"
+            f" (--keep-layers {without.kept_layers})."
+        )
     if best is None:
-        yield "Squashing saves nothing, whatever is kept."
+        above = "above the base" if inspection.base else "whatever is kept"
+        yield f"Squashing saves nothing, {above}."
+        yield from filter(None, (given_up,))
         return
     kept = f"{best.kept_layers} of {_layers_in_words(len(inspection.layers))}"
     yield ""
     yield f"* best trade: saves {size(best.saved)} and keeps {kept} (uncompressed)"
     yield f"  {text(best.command)}"
+    yield from filter(None, (given_up,))
 
 
 def _base(inspection: Inspection, choice: BaseChoice) -> str:

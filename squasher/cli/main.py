@@ -167,16 +167,17 @@ or image not found, 5 not supported, 6 output not written, 7 engine.
 
 
 @click.command("squash", cls=_Command, context_settings=checks.CONTEXT, help=_HELP)
-@click.argument("image", required=False, type=completion.FirstPlace(_SUBCOMMANDS))
+@click.argument("image", required=False, type=completion.PlaceOrWord(_SUBCOMMANDS))
 @click.option(
     "-f",
     "--from-layer",
     "base",
-    type=completion.Place(),
+    type=completion.PlaceOrWord(("auto",)),
     metavar="BASE",
-    help="The base, which is kept: the number of newest history rows to squash, a digest or a"
-    " prefix of one (diff_id, blob, chain ID, folder), another image of the archive, or an"
-    " archive or transport. Left out: all layers become one.",
+    help="The base, which is kept: auto for the one that the image names and that can be proven,"
+    " the number of newest history rows to squash, a digest or a prefix of one (diff_id, blob,"
+    " chain ID, folder), another image of the archive, or an archive or transport. Left out: all"
+    " layers become one.",
 )
 @click.option(
     "--keep-layers", type=int, metavar="K", help="Keep the oldest K layers; instead of -f."
@@ -381,11 +382,11 @@ def _daemon_name(image: str | None) -> str:
 
 
 def _place_of(base: str | None) -> Location | None:
-    """Return where BASE lies, if that is a place."""
+    """Return where BASE lies, if that is a place; `auto` is none, whatever is called so."""
     from squasher.archive.location import parse_location
 
     try:
-        return parse_location(base or "-")
+        return None if base == "auto" else parse_location(base or "-")
     except UsageError:  # told where it is opened
         return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,14 @@ class Layer:
     folder: str = ""
 
 
+#: An in-toto statement: what a builder says of an image.
+Statement = dict[str, Any]
+
+
+def _nothing() -> tuple[Statement, ...]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """An image: config, layers (lowest first, one for each diff_id), tags.
@@ -54,6 +62,7 @@ class Image:
     manifest     the document of its OCI manifest, {} if it had none
     descriptor   the document that pointed at that manifest
     leads        digests of that manifest and of the indexes that lead to it
+    attested     reads what an index has beside it of its provenance; raises ArchiveError
     """
 
     config: ImageConfig
@@ -63,6 +72,9 @@ class Image:
     manifest: dict[str, Any] = field(default_factory=dict)
     descriptor: dict[str, Any] = field(default_factory=dict)
     leads: tuple[Digest, ...] = ()
+    attested: Callable[[], tuple[Statement, ...]] = field(
+        default=_nothing, repr=False, compare=False
+    )
 
     @property
     def ids(self) -> tuple[Digest, ...]:

@@ -41,7 +41,7 @@ def new_image(
     diff_ids = [*config.diff_ids[:kept], layer.diff_id]
     new = configs.edit_config(config, diff_ids, history, created)
     layers = (*image.layers[:kept], layer)
-    return replace(image, config=new, layers=layers, leads=()), tuple(notices)
+    return replace(image, config=new, layers=layers, leads=(), attested=tuple), tuple(notices)
 
 
 def updated_image(
@@ -69,7 +69,7 @@ def updated_image(
             history += (configs.history_entry(created or config.created, message),)
     layers = (*previous.layers, *([layer] if layer else []))
     new = configs.edit_config(config, [x.diff_id for x in layers], history, created)
-    return replace(image, config=new, layers=layers, leads=()), tuple(notices)
+    return replace(image, config=new, layers=layers, leads=(), attested=tuple), tuple(notices)
 
 
 def _rows_below(config: ImageConfig, kept: int) -> tuple[HistoryEntry, ...] | None:

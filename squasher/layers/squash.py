@@ -12,8 +12,9 @@ from squasher.blobs.compression import Compression, compress, default, version
 from squasher.blobs.content import Content, Part
 from squasher.digest import Digest
 from squasher.errors import SquasherError, UsageError
+from squasher.image import auto_base, manifests
 from squasher.image import base as bases
-from squasher.image import manifests
+from squasher.image.auto_base import Ask
 from squasher.image.base import Fetch, Split
 from squasher.image.model import Blob, Image, Layer
 from squasher.image.references import normalise_tag
@@ -78,16 +79,21 @@ def begin(
     onto: Image | None = None,
     others: Sequence[Image] = (),
     fetch: Fetch = lambda text: None,
+    ask: Ask = lambda name: None,
     zstd: bool = True,
 ) -> Squashed:
     """Squash as part of `job`: the result holds only once `job.settle()` has returned.
 
-    Without `zstd`, compress="auto" takes gzip instead.
+    Without `zstd`, compress="auto" takes gzip instead. `ask` is for the base "auto".
     """
     if onto is not None and (options.base, options.keep_layers) != (None, None):
         raise UsageError("--onto keeps all layers of the previous image: give no other base")
+    told: tuple[str, ...] = ()
     if options.keep_layers is not None:
         split = bases.keep(image, options.keep_layers)
+    elif options.base == auto_base.AUTO:
+        split, why = auto_base.resolve(image, others, ask)
+        told = (f"the base is {why}",)
     elif options.base is not None:
         if bases.may_be_digest(options.base):
             image = name_blobs(image, job)
@@ -101,8 +107,13 @@ def begin(
     image = replace(image, tags=tags, references=references)
     if onto is not None:
         return _update(image, onto, options, job, zstd)
-    if len(image.layers) - split.kept > 1:
-        return _merge(image, split, options, job, zstd)
+    many = len(image.layers) - split.kept > 1
+    done = _merge(image, split, options, job, zstd) if many else _passed(image, split, options, job)
+    return replace(done, notices=(*told, *done.notices))
+
+
+def _passed(image: Image, split: Split, options: Options, job: Job) -> Squashed:
+    """Return the image as it is: there is nothing to squash."""
     scans, tree, _, _ = _read(image, len(image.layers), options, job)
     image = replace(image, layers=tuple(done.layer for done in scans))
     before = layer_reports(image, scans)

@@ -1,0 +1,328 @@
+"""What `-f auto` means: the base that an image itself names, proven by layers that are there.
+
+An image can say what it was built on: in BuildKit's provenance, which lies beside it in an index,
+in annotations of its manifest and labels of its config, in the label of buildpacks. Each is a claim
+by strangers. It decides only where layers that are there bear it out: its own lowest layers, or
+those of an image that has the digest or the name which the claim gives. Nothing is guessed.
+
+Source: BuildKit, docs/attestations/slsa-definitions.md, solver/pb/ops.proto; OCI image-spec,
+annotations.md, "org.opencontainers.image.base.*"; buildpacks platform spec,
+"io.buildpacks.lifecycle.metadata"; purl-spec, type docker.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from squasher.digest import Digest
+from squasher.errors import BaseNotFoundError, SquasherError
+from squasher.image import documents
+from squasher.image.base import Base, Split, of_image
+from squasher.image.model import Image, Statement
+from squasher.image.references import full_name, normalise_tag, same_name
+from squasher.image.steps import Source, base_of_steps, inside
+
+AUTO = "auto"
+_NAME, _DIGEST = "org.opencontainers.image.base.name", "org.opencontainers.image.base.digest"
+BUILDPACKS = "io.buildpacks.lifecycle.metadata"
+#: Images that read the Dockerfile: every build that names one uses it.
+_FRONTENDS = ("docker/dockerfile", "docker/dockerfile-upstream")
+#: Where claims are found, in the order in which they count, and how people call it.
+PLACES = {
+    "provenance": "BuildKit's provenance",
+    "annotation": "the annotations org.opencontainers.image.base.*",
+    "label": "the labels org.opencontainers.image.base.*",
+    "buildpacks": f"the label {BUILDPACKS}",
+}
+
+#: Returns what an engine that may be asked knows of the image of that name; None if it has none.
+Ask = Callable[[str], Base | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What an image says of its base.
+
+    place    a key of PLACES
+    name     as docker takes it, "" if none is given
+    digest   of the base's manifest, index or config
+    layers   digests of its blobs, lowest first; several of them store the same layers
+    top      diff_id of its highest layer
+    """
+
+    place: str
+    name: str = ""
+    digest: Digest | None = None
+    layers: tuple[tuple[str, ...], ...] = ()
+    top: str = ""
+
+    @property
+    def words(self) -> str:
+        """What it names, for people."""
+        told = (self.name, str(self.digest or ""))
+        return "@".join(filter(None, told)) or "a base without a name"
+
+    @property
+    def pinned(self) -> str:
+        """The name without a tag and with the digest, "" if one of them is not given."""
+        bare = (normalise_tag(self.name) or "").rpartition(":")[0]
+        return f"{full_name(bare)}@{self.digest}" if bare and self.digest else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A claim, where it splits the image if that is proven, and what proves it or is missing."""
+
+    claim: Claim
+    split: Split | None
+    why: str
+
+    @property
+    def words(self) -> str:
+        """All of it in a line."""
+        return f"{self.claim.words} ({PLACES[self.claim.place]}): {self.why}"
+
+
+def claims(image: Image, statements: Sequence[Statement]) -> tuple[Claim, ...]:
+    """Return what the image and its `statements` say of its base, what counts most first."""
+    found = [claim for told in statements for claim in _of_provenance(told)]
+    annotations = {
+        **_texts(image.descriptor.get("annotations")),
+        **_texts(image.manifest.get("annotations")),
+    }
+    labels = _labels(image)
+    found += _of_words("annotation", annotations)
+    found += _of_words("label", labels)
+    found += _of_buildpacks(labels.get(BUILDPACKS, ""))
+    return tuple(dict.fromkeys(found))
+
+
+def findings(
+    image: Image,
+    statements: Sequence[Statement],
+    others: Sequence[Image] = (),
+    ask: Ask = lambda name: None,
+) -> tuple[Finding, ...]:
+    """Return every claim of the image with its proof. Raises what `ask` does."""
+    return tuple(prove(image, claim, others, ask) for claim in claims(image, statements))
+
+
+def known(found: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Return the proven findings of the first place that has any, one for each number of layers.
+
+    One is the base; several contradict each other, and none is.
+    """
+    for place in PLACES:
+        hits = {x.split.kept: x for x in reversed(found) if x.claim.place == place and x.split}
+        if hits:
+            return tuple(hits[kept] for kept in sorted(hits))
+    return ()
+
+
+def resolve(
+    image: Image, others: Sequence[Image] = (), ask: Ask = lambda name: None
+) -> tuple[Split, str]:
+    """Return where the base that the image names, and that is proven, splits it; and why.
+
+    Raises BaseNotFoundError, saying what was looked at; ArchiveError for a damaged attestation;
+    what `ask` does.
+    """
+    found = findings(image, image.attested(), others, ask)
+    hits = known(found)
+    if len(hits) == 1 and hits[0].split is not None:
+        return hits[0].split, hits[0].words
+    if hits:
+        choices = ", ".join(
+            f"{x.claim.words} (--keep-layers {x.split.kept})" for x in hits if x.split
+        )
+        raise BaseNotFoundError(
+            f"{PLACES[hits[0].claim.place]} names several images that {image.name} begins with",
+            where=f"-f {AUTO}",
+            hint=f"choose one: {choices}",
+            image=image,
+        )
+    told = dict.fromkeys(x.claim.words for x in found if x.claim.name or x.claim.digest)
+    what = "names no base"
+    if told:
+        what = f"names {' and '.join(told)}, and no layers are there that prove it"
+    raise BaseNotFoundError(
+        f"{image.name} {what}",
+        where=f"-f {AUTO}",
+        hint=advice(image, found),
+        image=image,
+        there=tuple(looked_at(found)),
+    )
+
+
+def looked_at(found: Sequence[Finding]) -> Iterator[str]:
+    """Yield a line for each place that was looked at."""
+    for place, words in PLACES.items():
+        own = [x for x in found if x.claim.place == place]
+        if not own:
+            yield f"{words}: none"
+        for each in own:
+            yield f"{words}: {each.claim.words}: {each.why}"
+
+
+def advice(image: Image, found: Sequence[Finding]) -> str:
+    """Return what to type where nothing is proven."""
+    claim = next((x.claim for x in found if x.claim.name), None)
+    if claim is None:
+        return (
+            "give the base with -f BASE or --keep-layers K, build with `--provenance=mode=max`"
+            " and --output type=oci, or leave -f out to merge all layers"
+        )
+    remote = claim.pinned or full_name(normalise_tag(claim.name) or "")
+    return (
+        f"give it: -f docker-daemon:{claim.name}, or `skopeo copy docker://{remote}"
+        " oci-archive:base.tar` and -f base.tar"
+    )
+
+
+# ---------------------------------------------------------------- proofs
+
+
+def prove(image: Image, claim: Claim, others: Sequence[Image], ask: Ask) -> Finding:
+    """Return the claim with its proof: layers of the image itself, of `others`, of the engine."""
+    blobs = tuple(str(layer.blob.digest) for layer in image.layers)
+    why = ["its layers are not the lowest of the image"] if claim.layers else []
+    for layers in claim.layers:
+        if layers and blobs[: len(layers)] == layers:
+            proof = f"its {_count(len(layers))} are the lowest of the image"
+            return Finding(claim, Split(len(layers)), proof)
+    if claim.top:
+        diff_ids = enumerate(image.config.diff_ids, 1)
+        places = [i for i, diff_id in diff_ids if str(diff_id) == claim.top]
+        if len(places) == 1:
+            return Finding(claim, Split(places[0]), f"its highest layer is layer {places[0]}")
+        why.append(f"its highest layer is there {len(places)} times")
+    for where, other in _candidates(image, claim, others, ask):
+        if not other.diff_ids or image.config.diff_ids[: len(other.diff_ids)] != other.diff_ids:
+            why.append(f"{where} has other layers")
+            continue
+        own = tuple(row.text for row in image.config.history or ())
+        fits = other.history and own[: len(other.history)] == other.history
+        rows = len(other.history) if fits else None
+        proof = f"{where} has the {_count(len(other.diff_ids))} that are the lowest of the image"
+        return Finding(claim, Split(len(other.diff_ids), rows), proof)
+    return Finding(claim, None, "; ".join(why) or "no such image is there to compare")
+
+
+def _candidates(
+    image: Image, claim: Claim, others: Sequence[Image], ask: Ask
+) -> Iterator[tuple[str, Base]]:
+    """Yield the images that are there and may be the claimed one; a digest before a name."""
+    others = [x for x in others if x.config.diff_ids != image.config.diff_ids]
+    if claim.digest:
+        for other in others:
+            if claim.digest in other.ids:
+                yield f"{other.name} of the archive", of_image(other)
+    if claim.name:
+        for other in others:
+            if any(same_name(name, claim.name) for name in other.names):
+                yield f"{other.name} of the archive", of_image(other)
+    asked = (claim.pinned, str(claim.digest or ""), claim.name)
+    for name in dict.fromkeys(filter(None, asked)):
+        if (base := ask(name)) is not None:
+            yield f"docker-daemon:{name}", base
+
+
+def _count(layers: int) -> str:
+    return f"{layers} layer{'' if layers == 1 else 's'}"
+
+
+# ---------------------------------------------------------------- claims
+
+
+def _of_provenance(statement: Mapping[str, Any]) -> Iterator[Claim]:
+    """Yield what an in-toto statement says: the base of the last step; else every image used.
+
+    Without the steps (mode=min) nobody can tell the base from images that files were copied from.
+    """
+    predicate = statement.get("predicate")
+    steps = inside(predicate, "buildConfig", "llbDefinition")
+    metadata = inside(predicate, "metadata", "https://mobyproject.org/buildkit@v1#metadata")
+    used = inside(predicate, "materials")
+    if (definition := inside(predicate, "buildDefinition")) is not None:
+        steps = inside(definition, "internalParameters", "buildConfig", "llbDefinition")
+        metadata = inside(predicate, "runDetails", "metadata", "buildkit_metadata")
+        used = inside(definition, "resolvedDependencies")
+    end = base_of_steps(steps, inside(metadata, "layers"))
+    if end is not None:
+        if end.identifier:
+            yield _of_source(end)
+        return
+    for material in used if isinstance(used, list) else ():
+        yield from _of_material(material)
+
+
+def _of_source(source: Source) -> Claim:
+    name, pin = _name_and_digest(source.identifier.partition("://")[2])
+    return Claim("provenance", name, pin, source.layers)
+
+
+def _of_material(material: Any) -> Iterator[Claim]:
+    """Yield what a material says if it is an image: `pkg:docker/NAME@TAG?digest=...`."""
+    uri = inside(material, "uri")
+    digest = _digest(f"sha256:{inside(material, 'digest', 'sha256')}")
+    if not isinstance(uri, str) or not uri.startswith(("pkg:docker/", "pkg:oci/")) or not digest:
+        return
+    name, _, version = uri.partition("?")[0].partition("/")[2].partition("@")
+    name, version = unquote(name), unquote(version)
+    if name in _FRONTENDS:
+        return
+    tagged = f"{name}:{version}" if version and not version.startswith("sha256:") else name
+    yield Claim("provenance", _name_and_digest(tagged)[0], digest)
+
+
+def _of_words(place: str, words: Mapping[str, str]) -> Iterator[Claim]:
+    name, pin = _name_and_digest(words.get(_NAME, ""))
+    digest = _digest(words.get(_DIGEST, "")) or pin
+    if name or digest:
+        yield Claim(place, name, digest)
+
+
+def _of_buildpacks(text: str) -> Iterator[Claim]:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    run = inside(document, "runImage")
+    named = inside(run, "image") or inside(document, "stack", "runImage", "image")
+    name, _ = _name_and_digest(named if isinstance(named, str) else "")
+    reference, top = inside(run, "reference"), inside(run, "topLayer")
+    _, pin = _name_and_digest(reference if isinstance(reference, str) else "")
+    top = str(_digest(top) or "") if isinstance(top, str) else ""
+    if top or pin:
+        yield Claim("buildpacks", name, pin, top=top)
+
+
+def _name_and_digest(text: str) -> tuple[str, Digest | None]:
+    """Return the name and the digest of a reference, "" and None for what is not a valid one."""
+    name, _, pin = text.partition("@")
+    return (name if normalise_tag(name) else ""), _digest(pin)
+
+
+def _digest(text: str) -> Digest | None:
+    try:
+        return Digest.parse(text)
+    except SquasherError:
+        return None
+
+
+def _labels(image: Image) -> dict[str, str]:
+    """Return the labels of the config, which has been read before."""
+    document: Any = documents.load_config(image.config.raw, "config")
+    for key in ("config", "labels"):
+        document = documents.field(document, key) if isinstance(document, dict) else None
+    return _texts(document)
+
+
+def _texts(value: Any) -> dict[str, str]:
+    """Return the members of an object that are texts."""
+    members = value.items() if isinstance(value, dict) else ()
+    return {key: text for key, text in members if isinstance(text, str)}
