@@ -301,8 +301,8 @@ def test_the_daemon_is_asked_where_it_gave_the_image(tmp_path: Path) -> None:
     ended, asked = asked_daemon(str(tmp_path / "app.tar"), "-o", str(out), docker=True, image=b"")
     assert f"docker-daemon:{BASE} has the 2 layers" in done(ended).err
     assert asked == [f"example.com/base@sha256:{'1' * 64}", "sha256:" + "1" * 64, BASE]
-    with mock.patch.object(daemon, "export") as export:
-        export.return_value.__enter__.return_value = (tmp_path / "app.tar").open("rb")
+    with (tmp_path / "app.tar").open("rb") as stream, mock.patch.object(daemon, "export") as export:
+        export.return_value.__enter__.return_value = stream
         ended, asked = asked_daemon("docker-daemon:app", "-o", str(out), docker=False, image=b"")
         assert done(ended).code == 0
         assert BASE in asked
