@@ -20,7 +20,12 @@ ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "testdata/demo.tar"
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 #: What is no source.
-LEFT_OUT = (".*", "__pycache__", "*.egg-info", "build", "dist")
+LEFT_OUT = (
+    *(".git", ".venv", ".*_cache", ".hypothesis", ".coverage*", ".fuzz"),
+    *("__pycache__", "*.egg-info", "build", "dist"),
+)
+#: The time of what is built here.
+EPOCH = "1700000000"
 
 
 def missing(reason: str) -> None:
@@ -99,10 +104,20 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def packages(index: None, sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def release(index: None, sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with all that a release holds."""
+    folder = tmp_path_factory.mktemp("release")
+    env = {**os.environ, "SOURCE_DATE_EPOCH": EPOCH}
+    done(run(sources / "scripts/release", folder, env=env))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def packages(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a folder with the sdist, and the wheel that was built from it."""
     folder = tmp_path_factory.mktemp("dist")
-    done(run(sys.executable, "-m", "build", "--outdir", folder, sources))
+    for path in (*release.glob("*.whl"), *release.glob("*.tar.gz")):
+        shutil.copy(path, folder)
     return folder
 
 
@@ -121,8 +136,6 @@ def sdist(packages: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pyz(index: None, sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pyz(release: Path) -> Path:
     """Give the single file."""
-    path = tmp_path_factory.mktemp("pyz") / "squash.pyz"
-    done(run(sources / "scripts/build-pyz", path))
-    return path
+    return release / "squash.pyz"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import email
 import hashlib
 import json
@@ -11,8 +12,10 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from markdown_it import MarkdownIt
 
 from squasher._version import __version__
+from tests.docs.test_pages import anchors
 from tests.packaging.conftest import DEMO, ROOT, VERSIONS, done, run, wanted
 
 
@@ -50,10 +53,48 @@ def test_what_the_wheel_asks_for_has_no_upper_bound(wheel: Path) -> None:
     assert sorted(always) == ["click>=8.1", "tqdm>=4.60"]
 
 
+def test_the_page_on_the_index_leads_somewhere(wheel: Path) -> None:
+    """Each link has a host; those of the project are files and headings that are there."""
+    with ZipFile(wheel) as archive:
+        text = archive.read(f"image_squasher-{__version__}.dist-info/METADATA").decode()
+    metadata = email.message_from_string(text)
+    own = configparser.ConfigParser()
+    own.read(ROOT / "setup.cfg")
+    url, tag = own["metadata"]["url"], f"v{__version__}"
+    page = MarkdownIt("commonmark").enable("table").parse(text.partition("\n\n")[2])
+    targets = {
+        str(token.attrGet("href") or token.attrGet("src"))
+        for block in page
+        for token in block.children or ()
+        if token.type in ("link_open", "image")
+    }
+    addresses = {line.partition(", ")[2] for line in metadata.get_all("Project-URL", [])}
+    assert len(targets) > 20 < len(addresses) + 20
+    for target in targets | (addresses - {url}):
+        assert target.startswith("https://"), target
+        if target.startswith(url):
+            lead = "raw" if target.endswith((".png", ".svg")) else "blob"
+            path, _, anchor = target.removeprefix(f"{url}/{lead}/{tag}/").partition("#")
+            assert (ROOT / path).is_file(), target
+            assert not anchor or anchor in anchors(ROOT / path), target
+    assert all(target.startswith(url) for target in addresses)
+
+
 def test_the_sdist_has_what_the_suite_needs(sdist: Path, sources: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    for folder in ("ci", "docs", "examples", "man", "scripts", "squasher", "testdata", "tests"):
+    for folder in (
+        ".ci",
+        ".github",
+        "ci",
+        "docs",
+        "examples",
+        "man",
+        "scripts",
+        "squasher",
+        "testdata",
+        "tests",
+    ):
         here = {
             str(path.relative_to(sources))
             for path in (sources / folder).rglob("*")

@@ -82,17 +82,6 @@ def test_an_older_python_is_told(version: str, pyz: Path) -> None:
     assert said.stderr == f"squash: Python 3.10 or newer is needed, this is {version}\n"
 
 
-def test_every_build_gives_the_same_bytes(pyz: Path, sources: Path, tmp_path: Path) -> None:
-    other = tmp_path / "elsewhere"
-    shutil.copytree(sources, other, symlinks=True, copy_function=shutil.copyfile)
-    for script in (other / "scripts").iterdir():
-        script.chmod(0o755)
-    again = tmp_path / "again.pyz"
-    line = f'umask 077; TZ=Asia/Tokyo "{other}/scripts/build-pyz" "{again}"'
-    done(run("sh", "-euc", line))
-    assert again.read_bytes() == pyz.read_bytes()
-
-
 def test_what_it_carries_may_be_carried(pyz: Path) -> None:
     with ZipFile(pyz) as archive:
         names = archive.namelist()
