@@ -10,6 +10,8 @@ from tests.docs.blocks import LISTED, NEEDS, ROOT, RUN, blocks, fits, name, page
 from tests.docs.conftest import Workshop
 
 ENGINES = [page for page in pages() if any(block.needs == "engines" for block in blocks(page))]
+#: Pages beside the README.
+TOP = ("CONTRIBUTING.md", "SECURITY.md")
 PLAIN = [page for page in pages() if page not in ENGINES]
 
 
@@ -45,7 +47,7 @@ def test_a_block_is_run_or_is_no_command(page: Path) -> None:
     assert not [token for token in tokens(page) if token.type == "code_block"], "fence it"
 
 
-@pytest.mark.parametrize("page", [*pages(), ROOT / "CONTRIBUTING.md"], ids=name)
+@pytest.mark.parametrize("page", [*pages(), *map(ROOT.joinpath, TOP)], ids=name)
 def test_links_lead_somewhere(page: Path) -> None:
     targets = [
         str(token.attrGet("href") or token.attrGet("src"))
