@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         UnsupportedImageError,
         UsageError,
     )
+    from squasher.image.auto_base import Claim, Finding
     from squasher.image.configs import HistoryEntry, ImageConfig
     from squasher.image.model import Archive, Image, Layer
     from squasher.layers.options import Options
@@ -84,6 +85,7 @@ _HOMES = {
         "UnsupportedImageError",
         "UsageError",
     ),
+    "squasher.image.auto_base": ("Claim", "Finding"),
     "squasher.image.configs": ("HistoryEntry", "ImageConfig"),
     "squasher.image.model": ("Archive", "Image", "Layer"),
     "squasher.layers.options": ("Options",),
@@ -103,6 +105,7 @@ __all__ = [
     "ArchiveError",
     "BaseChoice",
     "BaseNotFoundError",
+    "Claim",
     "ConfigDifference",
     "Difference",
     "Digest",
@@ -111,6 +114,7 @@ __all__ = [
     "DocumentError",
     "EngineError",
     "Facts",
+    "Finding",
     "FolderShare",
     "HistoryEntry",
     "HistoryRow",

@@ -33,6 +33,7 @@ from squasher.layers.options import Options
 from squasher.layers.read import name_blobs
 from squasher.layers.result import Squashed
 from squasher.layers.squash import begin
+from squasher.layers.words import KIND as DESCRIBES
 from squasher.run import Job, Progress, silent
 from squasher.tar.entry import ImageWarning
 from squasher.tar.paths import show
@@ -417,8 +418,10 @@ def _check_strict(name: str, done: Iterable[Squashed], kinds: Collection[str]) -
     for squashed in done:
         for warning in squashed.warnings:
             if not kinds or warning.kind in kinds:
+                what = f"engines disagree about layer {warning.layer + 1}"
+                if warning.kind == DESCRIBES:
+                    what = "it describes layers that are squashed"
                 raise PolicyError(
-                    f"engines disagree about layer {warning.layer + 1}: {warning.kind}:"
-                    f" {show(warning.path)}",
+                    f"{what}: {warning.kind}: {show(warning.path)}",
                     where=f"{name}: --strict",
                 )

@@ -1,16 +1,19 @@
-"""The kinds of warning: where engines disagree about an image, in words."""
+"""The kinds of warning in words: where engines disagree, and what is true no more."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
 from squasher.errors import UsageError
+from squasher.layers.words import KIND as DESCRIBES
 from squasher.tar.entry import ImageWarning
 from squasher.tar.paths import show
 
 #: Each kind: where engines disagree; what the squashed image has.
 TEXTS = {
     "default-acl": "a directory has a default ACL, which engines pass on to what they unpack later",
+    "describes-layers": "a key of the config or the manifest describes layers that are squashed; it"
+    " is kept",
     "duplicate-path": "a path comes twice in one layer, which docker and podman refuse; the last"
     " one counts",
     "file-becomes-directory": "an entry lies below a file of a lower layer, which becomes a"
@@ -70,6 +73,8 @@ def in_words(
 
 
 def _place(warning: ImageWarning) -> str:
+    if warning.kind == DESCRIBES:
+        return show(warning.path)
     return f"layer {warning.layer + 1}, {show(warning.path)}"
 
 

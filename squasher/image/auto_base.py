@@ -27,7 +27,8 @@ from squasher.image.references import full_name, normalise_tag, same_name
 from squasher.image.steps import Source, base_of_steps, inside
 
 AUTO = "auto"
-_NAME, _DIGEST = "org.opencontainers.image.base.name", "org.opencontainers.image.base.digest"
+BASE_NAME = "org.opencontainers.image.base.name"
+BASE_DIGEST = "org.opencontainers.image.base.digest"
 BUILDPACKS = "io.buildpacks.lifecycle.metadata"
 #: Images that read the Dockerfile: every build that names one uses it.
 _FRONTENDS = ("docker/dockerfile", "docker/dockerfile-upstream")
@@ -47,7 +48,7 @@ Ask = Callable[[str], Base | None]
 class Claim:
     """What an image says of its base.
 
-    place    a key of PLACES
+    place    where it says so: "provenance", "annotation", "label" or "buildpacks"
     name     as docker takes it, "" if none is given
     digest   of the base's manifest, index or config
     layers   digests of its blobs, lowest first; several of them store the same layers
@@ -280,8 +281,8 @@ def _of_material(material: Any) -> Iterator[Claim]:
 
 
 def _of_words(place: str, words: Mapping[str, str]) -> Iterator[Claim]:
-    name, pin = _name_and_digest(words.get(_NAME, ""))
-    digest = _digest(words.get(_DIGEST, "")) or pin
+    name, pin = _name_and_digest(words.get(BASE_NAME, ""))
+    digest = _digest(words.get(BASE_DIGEST, "")) or pin
     if name or digest:
         yield Claim(place, name, digest)
 

@@ -27,6 +27,7 @@ from squasher.layers.plan import MergePlan, Span
 from squasher.layers.read import layer_places, name_blobs, scan
 from squasher.layers.result import Clamp, LayerReport, Squashed, Update, layer_reports
 from squasher.layers.tree import Tree
+from squasher.layers.words import describing
 from squasher.run import Job, Progress, silent
 from squasher.tar.entry import REG, Entry, Pair
 
@@ -106,10 +107,13 @@ def begin(
     references = image.references if options.tags is None else ()
     image = replace(image, tags=tags, references=references)
     if onto is not None:
-        return _update(image, onto, options, job, zstd)
-    many = len(image.layers) - split.kept > 1
-    done = _merge(image, split, options, job, zstd) if many else _passed(image, split, options, job)
-    return replace(done, notices=(*told, *done.notices))
+        done = _update(image, onto, options, job, zstd)
+    elif len(image.layers) - split.kept > 1:
+        done = _merge(image, split, options, job, zstd)
+    else:
+        done = _passed(image, split, options, job)
+    warnings = (*done.warnings, *describing(image, done.image))
+    return replace(done, notices=(*told, *done.notices), warnings=warnings)
 
 
 def _passed(image: Image, split: Split, options: Options, job: Job) -> Squashed:

@@ -164,7 +164,11 @@ Pair = tuple[Entry, Entry]
 
 @dataclass(frozen=True, slots=True)
 class ImageWarning:
-    """Something on which engines disagree about the unsquashed image."""
+    """Something on which engines disagree about the unsquashed image.
+
+    Of the kind describes-layers: `path` is a key that says something of layers which are no more,
+    and `layer` the lowest of these.
+    """
 
     kind: str
     layer: int
