@@ -319,7 +319,7 @@ def squashed_sizes(trees: Sequence[Tree], scans: Sequence[Scan]) -> tuple[int, .
         # Each fork has its own layer's warnings; a base and what is above it have all of theirs.
         base.warnings = [warning for each in told[: kept + 1] for warning in each]
         final.warnings = [warning for each in told[kept + 1 :] for warning in each]
-        draft = Draft(base, final, kept)
+        draft = Draft.of(base, final, kept)
         new = {_places(pair): pair for pair in draft.doubtful if _places(pair) not in known}
         same = same_content(new.values(), scans, scans)
         known.update((places, pair in same) for places, pair in new.items())

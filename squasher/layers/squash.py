@@ -176,7 +176,7 @@ def _merge(image: Image, split: Split, options: Options, job: Job, zstd: bool) -
     image = replace(image, layers=tuple(done.layer for done in scans))
     before = layer_reports(image, scans)
     with job.timed("merge"):
-        draft = Draft(lower, tree, kept)
+        draft = Draft.of(lower, tree, kept)
     _, plan = _planned(draft, scans, job)
     warnings = (*lower.warnings, *tree.warnings)
     overwritten = tree.overwritten
@@ -240,7 +240,7 @@ def _update(image: Image, previous: Image, options: Options, job: Job, zstd: boo
         stack, kept, options, job, places, lambda _, first: Tree(first)
     )
     with job.timed("merge"):
-        draft = Draft(lower, tree, kept)
+        draft = Draft.of(lower, tree, kept)
     same, plan = _planned(draft, scans, job)
     used, held = draft.still_used(same), _held(lower)
     warnings = (*tree.warnings, *draft.warnings)

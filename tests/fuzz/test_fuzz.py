@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from squasher.image import configs
-from squasher.layers import merge
+from squasher.layers import assemble
 from squasher.tar import headers, writer
 from tests.builders import Dir, File, layer
 from tests.conformance.corpus import CASES
@@ -105,7 +105,7 @@ def test_a_fault_in_merging_is_noticed(monkeypatch: pytest.MonkeyPatch, how: int
         return header(path, *arguments, **{**more, "mtime": 1})  # type: ignore[arg-type]
 
     header = writer.header
-    monkeypatch.setattr(merge, "header", forgetful)
+    monkeypatch.setattr(assemble, "header", forgetful)
     with pytest.raises(AssertionError):
         each(command.one, (seed for seed in seeds.command() if seed[0] == how))
 

@@ -164,7 +164,7 @@ def _chunks(found: Planted, real: Any) -> Any:
 
 #: Where each value is handed on: the module or class, the name in it, what stands in for it.
 _SEAMS: dict[Seam, tuple[Any, str, Callable[[Planted, Any], Any]]] = {
-    "merge": (squash, "Draft", _merge),
+    "merge": (Draft, "of", _merge),
     "same": (squash, "same_content", _same),
     "plan": (Draft, "plan", _plan),
     "layer": (api, "begin", _layer),

@@ -29,8 +29,6 @@ DOORS = ("__init__", "__main__", "_version")
 MODULE_MAX, CLASS_MAX, FUNCTION_MAX = 500, 200, 60
 #: What is longer, and why.
 LONGER = {
-    "layers.merge": "is being split",
-    "layers.merge.Draft": "is being split",
     "tar.headers": "is being split",
     "tar.headers.HeaderParser.parse": "the loop over the blocks of a header, which is hot",
     "tar.walk.LayerWalk": "is being split",

@@ -43,7 +43,7 @@ def merge(kept: list[bytes], squashed: list[bytes]) -> tuple[Draft, MergePlan, b
         walk = LayerWalk(number)
         walk.feed(tar)
         apply(tree, walk.finish())
-    draft = Draft(base, tree, len(kept))
+    draft = Draft.of(base, tree, len(kept))
     plan = draft.plan({pair for pair in draft.doubtful if same(pair, tars)}, [*map(len, tars)])
     pieces = [x if isinstance(x, bytes) else tars[x.source][x.start : x.stop] for x in plan.pieces]
     data = b"".join(pieces)

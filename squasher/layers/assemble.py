@@ -1,0 +1,207 @@
+"""M3, M5 to M7: what is to be written as pieces, neighbours in one layer as one span."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+from squasher.errors import ArchiveError
+from squasher.layers.changes import IMPLIED_OWNER, ChangedDirectory, Item, Reason, Run
+from squasher.layers.plan import TRAILER, MergePlan, Piece, Span
+from squasher.layers.tree import Tree
+from squasher.tar.entry import (
+    ABSOLUTE,
+    BLK,
+    BLOCK,
+    CHR,
+    CLAMPED,
+    DIR,
+    IMPLIED_FACTOR,
+    IMPLIED_FREE,
+    LINK,
+    MAGIC,
+    REG,
+    REWRITE,
+    SYM,
+    Entry,
+)
+from squasher.tar.paths import WHITEOUT_PREFIX, join
+from squasher.tar.writer import header, shield
+
+#: A name, or its part behind a prefix, for which engines would not take the layer for a tar.
+_LOOKALIKE = re.compile(rb"(?:\A|/)(?:%b)" % MAGIC.pattern)
+
+
+def assemble(
+    items: Sequence[Item], provided: Collection[Entry], final: Tree, sizes: Sequence[int]
+) -> MergePlan:
+    """Return the plan that writes `items` but for the entries in `provided`.
+
+    `final` says what attributes entries have now, `sizes` are the uncompressed sizes of all
+    layers. O(entries to write). Raises ArchiveError for an image that says far more than it spells
+    out.
+    """
+    return _Assembly(final, sizes).plan(items, provided)
+
+
+def _entries(
+    items: Iterable[Item], provided: Collection[Entry]
+) -> Iterator[tuple[bytes, Entry | None]]:
+    """Yield the entries that are written, with their paths: whiteouts apart."""
+    for item in items:
+        if type(item) is ChangedDirectory:
+            if item.written:
+                yield item.path, item.node.entry
+        elif type(item) is Run:
+            for name, entry in item.entries:
+                if entry not in provided:
+                    yield join(item.folder.path, name), entry
+
+
+class _Assembly:
+    """Turns what is to be written into pieces; neighbours in one layer become one span."""
+
+    def __init__(self, final: Tree, sizes: Sequence[int]) -> None:
+        self._final = final
+        self._sizes = sizes
+        self._pieces: list[Piece] = []
+        self._size = 0
+        self._room = IMPLIED_FREE + IMPLIED_FACTOR * sum(sizes)  # for headers made here
+        self._whiteouts = 0
+        self._entries = 0
+        self._clamped = 0
+        self._first_names: dict[Entry, bytes] = {}
+
+    def plan(self, items: Iterable[Item], provided: Collection[Entry]) -> MergePlan:
+        stamps = self._final.stamps
+        left_out = 0
+        source, start, stop = -1, 0, 0  # the run of bytes that is growing
+        for item in items:
+            if type(item) is ChangedDirectory:
+                written = item.written
+                left_out += not written and item.reason is Reason.OWN
+                self._entries += written
+                own = item.node.entry
+                if (
+                    own is None
+                    or own.flags & REWRITE
+                    or item.reason.repeats
+                    or item.whiteouts
+                    or not written
+                ):
+                    if written or item.whiteouts:
+                        self._span(source, start, stop)
+                        source = -1
+                        self._directory(item, written)
+                    continue
+                begin = own.data - own.lead
+                if own.source != source or begin != stop:
+                    self._span(source, start, stop)
+                    source, start = own.source, begin
+                stop = own.data
+                continue
+            assert type(item) is Run  # noqa: S101
+            folder, names = item
+            children = folder.node.children
+            self._entries += len(names)
+            for name in names:  # once for each name that is written: no calls where none is needed
+                entry: Entry = children[name]  # type: ignore[assignment]
+                if provided and entry in provided:
+                    left_out += 1
+                    self._entries -= 1
+                    continue
+                if entry.flags & REWRITE or (stamps and entry in stamps):
+                    self._span(source, start, stop)
+                    source = -1
+                    self._rewrite(join(folder.path, name), entry)
+                    continue
+                begin = entry.data - entry.lead
+                if entry.source != source or begin != stop:
+                    self._span(source, start, stop)
+                    source, start = entry.source, begin
+                stop = entry.data
+                if entry.kind == REG:
+                    stop += (entry.size if entry.target is None else entry.stored) + 511 & -512
+        self._span(source, start, stop)
+        self._literal(TRAILER)
+        self._shield(items, provided)
+        counts = self._entries, self._whiteouts, left_out, self._clamped
+        return MergePlan(tuple(self._pieces), self._size, *counts)
+
+    def _shield(self, items: Iterable[Item], provided: Collection[Entry]) -> None:
+        """Let the layer begin with what all engines take for a tar."""
+        first = self._pieces[0]
+        if type(first) is Span:
+            # Its bytes are not at hand, but its name is, whatever prefix it has there. A header
+            # with extensions begins with theirs, and was seen when it was read.
+            path, entry = next(_entries(items, provided))
+            assert entry is not None  # noqa: S101  (a header that is made here is no span)
+            looks = entry.lead == BLOCK and _LOOKALIKE.search(path + b"\0")
+        else:
+            looks = MAGIC.match(first)  # type: ignore[arg-type]
+        if looks:
+            block = shield()
+            self._pieces.insert(0, block)
+            self._size += len(block)
+
+    def _span(self, source: int, start: int, stop: int) -> None:
+        if source < 0 or start == stop:
+            return
+        end = min(stop, self._sizes[source])  # the padding of a layer's last block may be missing
+        self._pieces.append(Span(source, start, end))
+        self._size += end - start
+        if stop > end:
+            self._literal(bytes(stop - end))
+
+    def _literal(self, data: bytes) -> None:
+        self._pieces.append(data)
+        self._size += len(data)
+        self._room -= len(data)
+        if self._room < 0:
+            raise ArchiveError("the new headers take far more than the image: a trap for readers")
+
+    def _directory(self, folder: ChangedDirectory, written: bool) -> None:
+        """Write a directory's entry, if it is `written`, and its whiteouts."""
+        node, entry = folder.node, folder.node.entry
+        path = folder.path
+        if not path and not (entry and entry.flags & ABSOLUTE):
+            path = b"."
+        if written:
+            if entry is None:
+                self._literal(header(path, DIR, IMPLIED_OWNER, mtime=node.mtime))
+            elif entry.flags & REWRITE or folder.reason.repeats:
+                self._literal(
+                    header(path, DIR, entry.owner, mtime=entry.mtime, xattrs=entry.xattrs)
+                )
+                self._clamped += bool(entry.flags & CLAMPED)
+            else:
+                self._span(entry.source, entry.data - entry.lead, entry.data)
+        for name in folder.whiteouts:
+            self._literal(header(join(folder.path, WHITEOUT_PREFIX + name), REG))
+        self._whiteouts += len(folder.whiteouts)
+
+    def _rewrite(self, path: bytes, identity: Entry) -> None:
+        """Write an entry under a new header: content for the first name of a file, then links."""
+        entry = self._final.state(identity)
+        self._clamped += bool(entry.flags & CLAMPED)
+        first = self._first_names.setdefault(identity, path)
+        if first != path:
+            self._literal(
+                header(path, LINK, entry.owner, mtime=entry.mtime, link=first, xattrs=entry.xattrs)
+            )
+            return
+        target = entry.target
+        self._literal(
+            header(
+                path,
+                entry.kind,
+                entry.owner,
+                size=entry.size,
+                mtime=entry.mtime,
+                link=target if entry.kind == SYM else b"",  # type: ignore[arg-type]
+                device=target if entry.kind in (CHR, BLK) else (0, 0),  # type: ignore[arg-type]
+                xattrs=entry.xattrs,
+                sparse=entry.sparse,
+            )
+        )
+        self._span(entry.source, entry.data, entry.data + (entry.stored + 511 & -512))
