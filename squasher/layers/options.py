@@ -11,7 +11,7 @@ from typing import Literal
 from squasher.blobs.compression import Compression, parse_compression
 from squasher.errors import UsageError
 from squasher.image.references import normalise_tag
-from squasher.tar.headers import YEAR_2262
+from squasher.tar.fields import YEAR_2262
 
 
 @dataclass(frozen=True, slots=True)

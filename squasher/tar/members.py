@@ -6,17 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from squasher.errors import ArchiveError
-from squasher.tar.entry import BLOCK, LINK, SPECIAL_MAX, SYM, ZERO_BLOCK
-from squasher.tar.headers import (
-    GNU_LONG_LINK,
-    GNU_LONG_NAME,
-    PAX,
-    PAX_GLOBAL,
-    HeaderParser,
-    cut,
-    number,
-    padded,
-)
+from squasher.tar.entry import BLOCK, LINK, SYM, ZERO_BLOCK
+from squasher.tar.fields import cut, padded
+from squasher.tar.headers import HeaderParser, extension_size
 from squasher.tar.paths import show
 
 
@@ -58,11 +50,8 @@ def members(read_at: Callable[[int, int], bytes], size: int) -> Iterator[Member]
                     raise ArchiveError("a lone zero block in mid-archive")
                 return
             headers.check(block)
-            flag = block[156]
-            if flag in (PAX, PAX_GLOBAL, GNU_LONG_NAME, GNU_LONG_LINK):
-                length = number(block[124:136])
-                if not 0 <= length <= SPECIAL_MAX:
-                    raise ArchiveError(f"an extended header of {length} bytes")
+            length = extension_size(block)
+            if length is not None:
                 body = read_at(at + BLOCK, length)
                 if len(body) < length:
                     raise ArchiveError("truncated header")
@@ -72,7 +61,7 @@ def members(read_at: Callable[[int, int], bytes], size: int) -> Iterator[Member]
             name, entry = headers.parse(block, at)
             if entry.data + entry.size > size:
                 raise ArchiveError(f"truncated: {entry.size} bytes announced")
-            if headers.sparse_version():
+            if headers.pax.sparse_version():
                 raise ArchiveError("a sparse member; write the archive without --sparse")
         except ArchiveError as error:
             raise error.within(f"{show(cut(block[:100]))} at byte {at}") from None

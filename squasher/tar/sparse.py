@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from squasher.errors import ArchiveError
-from squasher.tar.entry import BLOCK, SPARSE_MAP_MAX, SparseMap
-from squasher.tar.headers import decimal
+from squasher.tar.entry import BLOCK, REG, REWRITE, SPARSE_MAP_MAX, Entry, SparseMap
+from squasher.tar.pax import Pax, decimal
 
 
 def fragments_of(values: list[int], size: int) -> SparseMap:
@@ -47,3 +47,46 @@ def map_in_data(data: bytes) -> tuple[list[int], int] | None:
         at = end + 1
     length = -(-at // BLOCK) * BLOCK
     return (values, length) if length <= len(data) else None
+
+
+class MapReader:
+    """Gives the sparse files of a layer their maps, window by window."""
+
+    def __init__(self) -> None:
+        self._seen = 0  # bytes in which a map was looked for and did not end
+
+    def take(self, pax: Pax, entry: Entry, window: bytes, begin: int) -> bool:
+        """Give a sparse file its map; its data begins in the window at `begin`.
+
+        Returns False if the map is not all there yet.
+        """
+        version = pax.sparse_version()
+        if not version:
+            return True
+        if entry.kind != REG:
+            raise ArchiveError("a sparse map on an entry without data")
+        stored, in_data = entry.size, 0
+        if version == "1":
+            most, there = min(stored, SPARSE_MAP_MAX), len(window) - begin
+            if there < min(most, 2 * self._seen):
+                return False  # not again for each window
+            found = map_in_data(window[begin : begin + most])
+            if found is None:
+                if there >= most:
+                    raise ArchiveError("the sparse map is malformed")
+                self._seen = there
+                return False
+            self._seen = 0
+            values, in_data = found
+            spelt = b"".join(b"%d\n" % value for value in (len(values) // 2, *values))
+            if not window.startswith(spelt, begin):
+                entry.flags |= REWRITE
+        else:
+            values = pax.sparse_map()
+        entry.size = pax.sparse_size(stored)
+        entry.target = fragments_of(values, entry.size)
+        entry.data += in_data
+        entry.lead += in_data
+        if entry.stored != stored - in_data:
+            raise ArchiveError("the sparse map does not fit the data")
+        return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from squasher.errors import ArchiveError
 from squasher.tar.entry import BLOCK, DIR, SPECIAL_MAX, XATTR, Owner, SparseMap, Xattrs
-from squasher.tar.headers import PAX, pax_record, ustar_header
+from squasher.tar.headers import PAX
 from squasher.tar.paths import show
 
 
@@ -92,3 +92,38 @@ def _decimal_time(mtime: int) -> bytes:
     if fraction:
         digits += b"." + (b"%09d" % fraction).rstrip(b"0")
     return sign + digits
+
+
+def pax_record(key: bytes, value: bytes) -> bytes:
+    """Return a PAX record; its length counts its own digits."""
+    rest = len(key) + len(value) + 3
+    length = rest + len(str(rest))
+    length = rest + len(str(length))
+    return b"%d %b=%b\n" % (length, key, value)
+
+
+def ustar_header(
+    name: bytes,
+    kind: int,
+    mode: int,
+    uid: int,
+    gid: int,
+    size: int,
+    seconds: int = 0,
+    link: bytes = b"",
+    device: tuple[int, int] = (0, 0),
+) -> bytes:
+    """Return one block of header in ustar."""
+    block = b"".join(
+        (
+            name.ljust(100, b"\0"),
+            b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, uid, gid, size, seconds),
+            b" " * 8,
+            bytes((kind,)),
+            link.ljust(100, b"\0"),
+            b"ustar\00000".ljust(72, b"\0"),
+            b"%07o\0%07o\0" % device,
+            bytes(167),
+        )
+    )
+    return block[:148] + b"%06o\0 " % sum(block) + block[156:]

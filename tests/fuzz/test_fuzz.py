@@ -11,7 +11,7 @@ import pytest
 
 from squasher.image import configs
 from squasher.layers import assemble
-from squasher.tar import headers, writer
+from squasher.tar import fields, writer
 from tests.builders import Dir, File, layer
 from tests.conformance.corpus import CASES
 from tests.fuzz import command, documents, seeds, walk
@@ -88,7 +88,7 @@ def each(one: Callable[[bytes], None], inputs: Iterable[bytes]) -> None:
 
 
 def test_a_fault_in_the_walk_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(headers, "owner", lambda mode, uid, gid: (mode & 0o777, uid, gid))
+    monkeypatch.setattr(fields, "owner", lambda mode, uid, gid: (mode & 0o777, uid, gid))
     with pytest.raises(AssertionError):
         each(walk.one, seeds.walk())
 

@@ -29,11 +29,7 @@ DOORS = ("__init__", "__main__", "_version")
 MODULE_MAX, CLASS_MAX, FUNCTION_MAX = 500, 200, 60
 #: What is longer, and why.
 LONGER = {
-    "tar.headers": "is being split",
-    "tar.headers.HeaderParser.parse": "the loop over the blocks of a header, which is hot",
-    "tar.walk.LayerWalk": "is being split",
     "tar.walk.LayerWalk.feed": "the loop over the entries of a layer, which is hot",
-    "tar.walk.LayerWalk._other": "what that loop does with entries that are not plain",
     "tar.writer.header": "one header, field by field, in the order of the format",
     "verify.proof._Application": "the second reading of the rules, on one page by intention",
     "api.squash_archive": "its arguments are all options of the command, each documented",

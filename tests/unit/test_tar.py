@@ -22,8 +22,9 @@ from squasher.tar.entry import (
     Entry,
     ImageWarning,
 )
-from squasher.tar.headers import MEMO_MAX, cut, number, owner, parse_pax
+from squasher.tar.fields import MEMO_MAX, cut, number, owner
 from squasher.tar.members import is_header, members
+from squasher.tar.pax import parse_pax
 from squasher.tar.walk import LayerWalk
 from squasher.tar.writer import header, shield
 from tests import builders
