@@ -50,11 +50,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     """Give each file's tests to one process, and to one those that share engines or packages."""
     from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
+    from tests.engines.engines import folders
+
+    shared = len(folders()) < len(config.getoption("tx"))
+
     class ByWhatIsShared(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             path = nodeid.partition("::")[0]
             folder = path.split("/")[1]
-            if folder in ("engines", "docs"):
+            if folder in ("engines", "docs") and shared:
                 return "engines"
             return folder if folder == "packaging" else path
 

@@ -489,9 +489,16 @@ class Umoci:
         return self.place.call("skopeo", "--insecure-policy", *argv, stdin=stdin)
 
 
+def folders() -> list[Path]:
+    """Return where engines are: SQUASHER_ENGINES_DIR has one or, as PATH does, several folders."""
+    named = os.environ.get("SQUASHER_ENGINES_DIR", "/var/tmp/squasher-engines")  # noqa: S108
+    return list(map(Path, named.split(os.pathsep)))
+
+
 def places() -> list[Place]:
-    """Return the three generations, oldest first, running or not."""
-    folder = Path(os.environ.get("SQUASHER_ENGINES_DIR", "/var/tmp/squasher-engines"))  # noqa: S108
+    """Return the three generations, oldest first, running or not, that this process may use."""
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    folder = folders()[process % len(folders())]
     return [Place(name, folder / name) for name in ("bookworm", "trixie", "forky")]
 
 
