@@ -75,11 +75,11 @@ class HardLinks:
         start = 1 if now.kind == SYM else 0  # the kernel ignores a symlink's mode
         mode, uid, gid = entry.owner
         owner = mode, now.owner[1] if uid == LEFT else uid, now.owner[2] if gid == LEFT else gid
-        said = (owner[start:], entry.mtime, entry.xattrs)
-        if said != (now.owner[start:], now.mtime, now.xattrs):
+        said = (owner[start:], entry.mtime, entry.packed)
+        if said != (now.owner[start:], now.mtime, now.packed):
             self._trace.warn("link-header-differs", path)
             disputed = True
-        if now.kind == SYM and entry.xattrs:
+        if now.kind == SYM and entry.packed:
             self._trace.warn("symlink-xattr", path)
         if tree.shares_stamps:
             tree.stamps, tree.shares_stamps = tree.stamps.copy(), False

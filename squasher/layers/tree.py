@@ -64,7 +64,8 @@ class Directory:
     @property
     def default_acl(self) -> bool:
         """Whether what is unpacked into the directory inherits an ACL from it."""
-        return self.entry is not None and any(k == DEFAULT_ACL for k, _ in self.entry.xattrs)
+        own = self.entry
+        return own is not None and DEFAULT_ACL in own.packed and DEFAULT_ACL in dict(own.xattrs)
 
 
 Node = Directory | Entry

@@ -64,7 +64,7 @@ class ChangesetBuilder:
                 return None
             if entry.kind == SYM and not entry.target:
                 raise ArchiveError("a symlink without a target")
-            if entry.kind == SYM and len(entry.target) > paths.PATH_MAX:  # type: ignore[arg-type]
+            if type(entry.target) is bytes and len(entry.target) > paths.PATH_MAX:
                 raise ArchiveError(f"the link target is longer than {paths.PATH_MAX} bytes")
         except ArchiveError as error:
             place = entry.data - entry.lead

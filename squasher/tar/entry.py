@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from struct import Struct
 
 from squasher.tar.paths import join
 
@@ -50,8 +52,55 @@ LEFT = 0xFFFFFFFF
 
 Owner = tuple[int, int, int]
 Xattrs = tuple[tuple[bytes, bytes], ...]
-SparseMap = tuple[tuple[int, int], ...]
+
+
+class SparseMap:
+    """The (offset, length) fragments of a sparse file, in order, and the bytes in all of them.
+
+    Held as packed numbers: a megabyte spells 120,000 fragments, and Python's objects for them take
+    eleven megabytes. So it is no more than two.
+    """
+
+    __slots__ = ("_packed", "_type", "stored")
+
+    def __init__(self, fragments: Iterable[tuple[int, int]] = ()) -> None:
+        numbers = array("Q", (number for fragment in fragments for number in fragment))
+        self.stored = sum(numbers[1::2])
+        self._type = "I" if not numbers or max(numbers) < 1 << 32 else "Q"
+        self._packed = array(self._type, numbers).tobytes()
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        numbers = memoryview(self._packed).cast(self._type)  # type: ignore[call-overload]
+        return zip(numbers[::2], numbers[1::2], strict=True)
+
+    def __len__(self) -> int:
+        return len(self._packed) // (2 * array(self._type).itemsize)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is SparseMap and list(self) == list(other)
+
+    def __hash__(self) -> int:
+        return hash(self._packed)
+
+
 Target = bytes | tuple[int, int] | SparseMap | None
+
+#: Lengths of the name and of the value of an xattr, before both.
+_LENGTHS = Struct("<II")
+
+
+def _packed(xattrs: Xattrs) -> bytes:
+    """Return xattrs as one object: as tuples they take up to five times what a header spells."""
+    return b"".join(_LENGTHS.pack(len(k), len(v)) + k + v for k, v in xattrs)
+
+
+def _unpacked(packed: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 0
+    while at < len(packed):
+        name, value = _LENGTHS.unpack_from(packed, at)
+        at += _LENGTHS.size
+        middle = at + name
+        yield packed[at:middle], packed[middle : (at := middle + value)]
 
 
 class Entry:
@@ -65,8 +114,8 @@ class Entry:
     size     bytes of content as a reader of the file sees them
     owner    (mode, uid, gid), mode without file type bits
     mtime    nanoseconds since 1970
-    xattrs   sorted (name, value) pairs
-    target   link name; (major, minor) of a device; the fragments of a sparse file; else None
+    packed   the xattrs as one object: equal for equal ones
+    target   link name; (major, minor) of a device; the map of a sparse file; else None
     flags    REWRITE, INHERITS, DISPUTED, ABSOLUTE, LEAVES, CLAMPED
 
     Slots and no dataclass: a layer can have a million of these.
@@ -80,10 +129,10 @@ class Entry:
         "lead",
         "mtime",
         "owner",
+        "packed",
         "size",
         "source",
         "target",
-        "xattrs",
     )
 
     def __init__(
@@ -107,23 +156,30 @@ class Entry:
         self.size = size
         self.owner = owner
         self.mtime = mtime
-        self.xattrs = xattrs
+        self.packed = _packed(xattrs) if xattrs else b""
         self.target = target
         self.flags = flags
 
     @property
+    def xattrs(self) -> Xattrs:
+        """Sorted (name, value) pairs. O(their bytes): they are made anew each time."""
+        return tuple(_unpacked(self.packed)) if self.packed else ()
+
+    @xattrs.setter
+    def xattrs(self, xattrs: Xattrs) -> None:
+        self.packed = _packed(xattrs)
+
+    @property
     def sparse(self) -> SparseMap | None:
         """The (offset, length) fragments of a sparse file; None for any other entry."""
-        return self.target if self.kind == REG and self.target is not None else None  # type: ignore[return-value]
+        return self.target if type(self.target) is SparseMap else None
 
     @property
     def stored(self) -> int:
         """Bytes of data as stored, without padding."""
         if self.kind != REG:
             return 0
-        if self.target is not None:
-            return sum(length for _, length in self.target)  # type: ignore[misc]
-        return self.size
+        return self.size if self.target is None else self.target.stored  # type: ignore[union-attr]
 
     def restamped(self, layer: int, owner: Owner, mtime: int, xattrs: Xattrs) -> Entry:
         """Return the same content under new attributes, set by `layer`."""
@@ -149,7 +205,7 @@ class Entry:
             self.kind == other.kind
             and self.mtime == other.mtime
             and self.size == other.size
-            and self.xattrs == other.xattrs
+            and self.packed == other.packed
             and (
                 self.owner == other.owner
                 or (self.kind == SYM and self.owner[1:] == other.owner[1:])

@@ -6,6 +6,8 @@ Source: POSIX.1-2017 pax, "pax Extended Header"; Go archive/tar reader.go and st
 from __future__ import annotations
 
 import re
+from array import array
+from collections.abc import Sequence
 
 from squasher.errors import ArchiveError
 from squasher.tar.entry import XATTR, XATTRS_MAX, Xattrs
@@ -96,10 +98,10 @@ class Pax(dict[bytes, bytes]):
         text = self.get(b"GNU.sparse.size") or self.get(b"GNU.sparse.realsize")
         return decimal(text) if text else size
 
-    def sparse_map(self) -> list[int]:
+    def sparse_map(self) -> Sequence[int]:
         """Return offsets and lengths of a 0.0 or 0.1 map, alternating."""
         text = self.get(b"GNU.sparse.map", b"")
-        values = [decimal(part) for part in text.split(b",")] if text else []
+        values = array("q", map(decimal, text.split(b","))) if text else array("q")
         if decimal(self.get(b"GNU.sparse.numblocks", b"")) * 2 != len(values):
             raise ArchiveError("the sparse map is malformed")
         return values

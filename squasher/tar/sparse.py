@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterator, Sequence
+
 from squasher.errors import ArchiveError
 from squasher.tar.entry import BLOCK, REG, REWRITE, SPARSE_MAP_MAX, Entry, SparseMap
 from squasher.tar.pax import Pax, decimal
 
 
-def fragments_of(values: list[int], size: int) -> SparseMap:
+def fragments_of(values: Sequence[int], size: int) -> SparseMap:
     """Pair and check the numbers of a sparse map: in order, apart, inside `size`.
 
     The empty ones say nothing, but for the size, and a megabyte spells 260,000 of them.
     """
-    fragments = tuple(zip(values[::2], values[1::2], strict=True))
+    fragments = SparseMap(_checked(values, size))
+    if size < 0:
+        raise ArchiveError("negative size")
+    return fragments
+
+
+def _checked(values: Sequence[int], size: int) -> Iterator[tuple[int, int]]:
     end = 0
-    for offset, length in fragments:
+    for offset, length in zip(values[::2], values[1::2], strict=True):
         if offset < end or length < 0 or offset + length > size:
             raise ArchiveError("the sparse map is malformed")
         end = offset + length
-    if size < 0:
-        raise ArchiveError("negative size")
-    return tuple(fragment for fragment in fragments if fragment[1])
+        if length:
+            yield offset, length
 
 
-def map_in_data(data: bytes) -> tuple[list[int], int] | None:
+def map_in_data(data: bytes) -> tuple[Sequence[int], int] | None:
     """Read a sparse 1.0 map: decimal lines at the beginning of the data, in whole blocks.
 
     Returns the numbers and the length of the map, or None if `data` ends before it.
     """
     count: int | None = None
-    values: list[int] = []
+    values = array("q")
     at = 0
     while count is None or len(values) < count:
         end = data.find(b"\n", at)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from squasher.errors import ArchiveError
 from squasher.tar.entry import BLOCK, DIR, SPECIAL_MAX, XATTR, Owner, SparseMap, Xattrs
 from squasher.tar.headers import PAX
@@ -18,7 +20,7 @@ def header(
     link: bytes = b"",
     device: tuple[int, int] = (0, 0),
     xattrs: Xattrs = (),
-    sparse: SparseMap | None = None,
+    sparse: SparseMap | Sequence[tuple[int, int]] | None = None,
 ) -> bytes:
     """Return a header for `path`: ustar, preceded by PAX records for what ustar cannot say.
 

@@ -363,7 +363,7 @@ class _Application:
         left = zip(link.owner, file.owner, strict=True)
         mode, uid, gid = (there if said == LEFT else said for said, there in left)
         link.owner = mode, uid, gid
-        same = [link.owner[1:], link.xattrs] == [file.owner[1:], file.xattrs]
+        same = [link.owner[1:], link.packed] == [file.owner[1:], file.packed]
         if file.kind != SYM:
             same = same and (link.owner, link.mtime) == (file.owner, file.mtime)
         if self._strict and not (same and file.layer == self._layer):
@@ -452,7 +452,7 @@ def _compare_files(path: bytes, x: Entry, b: Entry) -> None:
             ("type", x.kind != b.kind),
             ("owner", x.owner[start:] != b.owner[start:]),
             ("mtime", x.mtime != b.mtime),
-            ("xattrs", x.xattrs != b.xattrs),
+            ("xattrs", x.packed != b.packed),
             ("target", target),
             ("size", x.size != b.size),
         )

@@ -15,8 +15,21 @@ from pathlib import Path
 import pytest
 from backports import zstd
 
+from squasher.errors import ArchiveError
 from squasher.image import configs, documents
-from tests.builders import File, header, image_config, layer
+from squasher.layers.apply import apply
+from squasher.layers.tree import Tree
+from squasher.tar.walk import LayerWalk
+from tests.builders import (
+    Dir,
+    File,
+    Hardlink,
+    Member,
+    encode,
+    header,
+    image_config,
+    layer,
+)
 from tests.faults.command import COMMAND, environment, error_line
 from tests.hostile.case import GOOD, docker, dump, item
 from tests.hostile.streams import greedy_xz, greedy_zstd, packed
@@ -131,6 +144,60 @@ def test_what_a_document_weighs_at_most(document: bytes) -> None:
         assert most <= times * documents.weight(data)
         if isinstance(found, configs.ImageConfig):
             assert now <= configs.kept_weight(found)
+
+
+def numbers(first: int, count: int) -> bytes:
+    """Return offsets and lengths of 1, as short as a map can spell so many."""
+    return b",".join(b"%d,1" % (2 * i) for i in range(first, first + count))
+
+
+def sparse_map(n: int) -> Member:
+    counts = ((b"GNU.sparse.size", b"1000000"), (b"GNU.sparse.numblocks", b"20000"))
+    records = (*counts, (b"GNU.sparse.map", numbers(n, 20_000)))
+    return File(b"f%d" % n, b"x" * 20_000, records=records)
+
+
+def xattrs(n: int) -> dict[bytes, bytes]:
+    return {b"%x" % (n + i): b"" for i in range(1000)}
+
+
+def linked(n: int) -> Member:
+    return Hardlink(b"h%d" % n, b"f%d" % n, xattrs=xattrs(n))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        sparse_map,
+        lambda n: File(b"f%d" % n, xattrs=xattrs(n)),
+        lambda n: Dir(b"f%d" % n, xattrs=xattrs(n)),
+        lambda n: encode(File(b"f%d" % n)) + encode(linked(n)),
+    ],
+    ids=["sparse", "file", "directory", "link"],
+)
+def test_what_headers_spell_takes_no_more_than_twice_as_much(
+    make: Callable[[int], Member | bytes],
+) -> None:
+    """As objects of Python it took 3 to 10 times as much."""
+    spelt = layer(*map(make, range(8)))
+    tracemalloc.start()
+    try:
+        walk, tree = LayerWalk(0), Tree()
+        for at in range(0, len(spelt), 1 << 16):
+            walk.feed(spelt[at : at + (1 << 16)])
+        apply(tree, walk.finish())
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert tree.root.children
+    assert held <= 2 * len(spelt)
+
+
+def test_a_hard_link_to_a_name_without_end() -> None:
+    """It is refused where it is read, before a thousand of them are held."""
+    walk = LayerWalk(0)
+    with pytest.raises(ArchiveError, match="the link target is longer than 4095 bytes"):
+        walk.feed(layer(Hardlink(b"h", b"n/" * 500_000)))
 
 
 def test_paths_that_nobody_spelled(tmp_path: Path) -> None:

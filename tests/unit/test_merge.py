@@ -261,7 +261,8 @@ def test_headers_that_change_are_written_anew() -> None:
     changes = walk.finish()
     sparse, other = changes.entries
     assert list(changes.paths) == [b"s", b"t"]
-    assert (sparse.size, sparse.sparse) == (3000, ((100, 10), (2000, 20)))
+    assert sparse.sparse is not None
+    assert (sparse.size, list(sparse.sparse)) == (3000, [(100, 10), (2000, 20)])
     assert sparse.owner == other.owner == (0o644, 2**31, 0)
 
 
