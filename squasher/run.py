@@ -151,6 +151,16 @@ class Job:
             with self._lock:
                 self._seconds[phase] = self._seconds.get(phase, 0.0) + spent
 
+    def timed_each(self, phase: str, windows: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield `windows`, and add the time that it takes to get at each of them to `phase`."""
+        iterator = iter(windows)
+        while True:
+            with self.timed(phase):
+                window = next(iterator, None)
+            if window is None:
+                return
+            yield window
+
     @property
     def profile(self) -> tuple[tuple[str, float], ...]:
         """The phases so far, in order of their first end, with the seconds spent in each."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,18 @@ for _number, _handler in (
         signal.signal(_number, _handler)
 # So has a suite that somebody runs who keeps files to themselves: tests look at modes of files.
 os.umask(0o022)
+
+
+@pytest.fixture(params=["with fast", "without fast"])
+def gzip_library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Have the libraries of the extra `fast`, or hide them; return how the report names what is."""
+    if request.param == "without fast":
+        for module in ("deflate", "zlib_ng"):
+            monkeypatch.setitem(sys.modules, module, None)
+        return "zlib"
+    for module in ("deflate", "zlib_ng"):
+        pytest.importorskip(module, reason="needs the extra `fast`")
+    return "libdeflate"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -18,12 +18,13 @@ from squasher.archive.output_file import (
 )
 from squasher.blobs.compression import Compression, compress, default
 from squasher.errors import ArchiveError
+from squasher.run import Job
 from squasher.tar.entry import BLOCK
 
 
 @contextlib.contextmanager
 def staged_archive(
-    written: Written, destination: Destination, progress: Progress
+    written: Written, destination: Destination, progress: Progress, job: Job
 ) -> Iterator[StagedFile]:
     """Write the archive beside a path that it `replaces`; it takes its name when it is committed.
 
@@ -31,13 +32,12 @@ def staged_archive(
     ArchiveError if the input has changed meanwhile.
     """
     name = os.fspath(destination)  # type: ignore[arg-type]
-    how = outer_compression(name)
-    data = compress(how, chunks(written, progress))
-    with staged_file(name, data, 0 if how.name else written.size) as staged:
+    data = _compressed(name, chunks(written, progress), job)
+    with staged_file(name, data, 0 if outer_compression(name).name else written.size) as staged:
         yield staged
 
 
-def write_stream(written: Written, destination: Destination, progress: Progress) -> None:
+def write_stream(written: Written, destination: Destination, progress: Progress, job: Job) -> None:
     """Write the archive to a binary file object, or to a path that is written like one.
 
     Raises OutputError, and ArchiveError if the input has changed meanwhile.
@@ -45,9 +45,15 @@ def write_stream(written: Written, destination: Destination, progress: Progress)
     data = chunks(written, progress)
     if isinstance(destination, str | os.PathLike):
         name = os.fspath(destination)
-        put_through(name, compress(outer_compression(name), data))
+        put_through(name, _compressed(name, data, job))
     else:
         put_all(destination, data, "output")
+
+
+def _compressed(name: str, data: Iterator[bytes], job: Job) -> Iterator[bytes]:
+    """Return `data` as an archive of that name has it, and time what compresses it."""
+    how = outer_compression(name)
+    return job.timed_each(how.name, compress(how, data)) if how.name else data
 
 
 def outer_compression(name: str) -> Compression:

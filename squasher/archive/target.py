@@ -106,12 +106,12 @@ class Target:
             with layout_folder.staged_layout(written, self.folder, progress) as commit:
                 yield Staged(lambda: FolderStore(self.folder, job, written.documents), commit)
         elif destination is not None and output_file.replaces(destination):
-            with stream.staged_archive(written, destination, progress) as file:
+            with stream.staged_archive(written, destination, progress, job) as file:
                 yield Staged(lambda: open_store(file.path, job)[0], file.commit)
         else:
             yield Staged(
                 lambda: TarStore(job.spool.store(stream.chunks(written, _untold), written.size)),
-                partial(stream.write_stream, written, destination, progress)
+                partial(stream.write_stream, written, destination, progress, job)
                 if destination is not None
                 else lambda: None,
             )

@@ -1,7 +1,8 @@
 """Compressed streams: told by their first bytes, never by a name or a media type.
 
-Reading and writing are left to libraries: zlib, lzma and bz2 of the standard library, zstd of
-the standard library since Python 3.14 and of its backport (the extra `zstd`) before.
+Reading and writing are left to libraries: lzma and bz2 of the standard library, zstd of the
+standard library since Python 3.14 and of its backport (the extra `zstd`) before, gzip as `gzipped`
+has it.
 """
 
 from __future__ import annotations
@@ -10,16 +11,14 @@ import bz2
 import lzma
 import os
 import sys
-import zlib
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
 from typing import Any, BinaryIO
 
 from squasher import extras
+from squasher.blobs import gzipped
 from squasher.errors import ArchiveError, UnsupportedImageError, UsageError
 from squasher.tar.entry import BLOCK
 from squasher.tar.members import is_header
@@ -45,14 +44,11 @@ _WINDOW_BITS = 29
 #: What xz takes beside its window.
 _XZ_MORE = 1 << 20
 
-#: Bytes that are deflated as one, and how many of those before they may refer to.
-_BLOCK = 1 << 20
-_DICTIONARY = 1 << 15
 _THREADS = os.cpu_count() or 1
 
 #: What can be written, with the levels that the libraries know.
 _LEVELS = {"gzip": range(10), "zstd": range(1, 20)}
-_DEFAULT_LEVEL = {"gzip": 6, "zstd": 3}
+_DEFAULT_LEVEL = {"gzip": gzipped.DEFAULT_LEVEL, "zstd": 3}
 
 
 def sniff(head: bytes) -> str:
@@ -110,9 +106,14 @@ def _streams(name: str, raw: BinaryIO) -> Iterator[bytes]:
     """Yield what the members or frames hold; each may hold a byte."""
     # The libraries' file objects read a few kilobytes at a time: with two threads side by side that
     # takes twice as long as these large steps, which leave the interpreter alone.
-    failures: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error, lzma.LZMAError)
-    new = {"gzip": _Inflate, "xz": _unxz, "bzip2": bz2.BZ2Decompressor}.get(name)
-    if new is None:
+    failures: tuple[type[Exception], ...] = (EOFError, OSError, lzma.LZMAError)
+    new: Callable[[], Any]
+    if name == "gzip":
+        new, failure = gzipped.decompressor()
+        failures += (failure,)
+    elif name != "zstd":
+        new = {"xz": _unxz, "bzip2": bz2.BZ2Decompressor}[name]
+    else:
         zstd = _zstd()
         failures += (zstd.ZstdError,)
         new = partial(
@@ -181,32 +182,6 @@ def _unxz() -> Any:
     return lzma.LZMADecompressor(lzma.FORMAT_XZ, (1 << _WINDOW_BITS) + _XZ_MORE)
 
 
-class _Inflate:
-    """zlib's decompressor for gzip with the methods that the others have."""
-
-    def __init__(self) -> None:
-        self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
-
-    def decompress(self, data: bytes, most: int) -> bytes:
-        """Return up to `most` bytes that come of `data` and of what was left of data before."""
-        return self._inflate.decompress(data or self._inflate.unconsumed_tail, most)
-
-    @property
-    def needs_input(self) -> bool:
-        """Tell whether there is nothing left of the data."""
-        return not self._inflate.unconsumed_tail
-
-    @property
-    def eof(self) -> bool:
-        """Tell whether the member has ended."""
-        return self._inflate.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        """What came behind the end."""
-        return self._inflate.unused_data
-
-
 @dataclass(frozen=True, slots=True)
 class Compression:
     """How a new layer is to be stored: name ("" for not compressed) and level."""
@@ -257,7 +232,7 @@ def compress(how: Compression, windows: Iterable[bytes]) -> Iterator[bytes]:
     if not how.name:
         yield from windows
     elif how.name == "gzip":
-        yield from _gzip(how.level, windows)
+        yield from gzipped.compress(how.level, windows)
     else:
         zstd = _zstd()
         parameters = zstd.CompressionParameter
@@ -272,54 +247,8 @@ def compress(how: Compression, windows: Iterable[bytes]) -> Iterator[bytes]:
         yield compressor.flush()
 
 
-def _gzip(level: int, windows: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield `windows` as one gzip member, its blocks deflated side by side, as pigz does.
-
-    Each block starts with the end of the one before as its dictionary and ends on a byte; the
-    block size and not the number of threads decides the bytes. Source: RFC 1952; zlib manual,
-    deflateSetDictionary and Z_SYNC_FLUSH.
-    """
-    yield b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
-    crc = size = 0
-    before = b""
-    pending: deque[Future[bytes]] = deque()
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="squasher-gzip") as pool:
-        for block in _blocks(windows):
-            crc, size = zlib.crc32(block, crc), size + len(block)
-            pending.append(pool.submit(_deflate, level, before, block))
-            before = block[-_DICTIONARY:]
-            if len(pending) > 2 * _THREADS:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    yield b"\x03\x00"  # an empty last block
-    yield crc.to_bytes(4, "little") + (size & 0xFFFFFFFF).to_bytes(4, "little")
-
-
-def _deflate(level: int, before: bytes, block: bytes) -> bytes:
-    deflate = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS, zdict=before)
-    return deflate.compress(block) + deflate.flush(zlib.Z_SYNC_FLUSH)
-
-
-def _blocks(windows: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the bytes of `windows` in blocks of one size, the last one excepted."""
-    held: list[bytes] = []
-    count = 0
-    for window in windows:
-        held.append(window)
-        count += len(window)
-        if count >= _BLOCK:
-            data = b"".join(held)
-            whole = count - count % _BLOCK
-            for at in range(0, whole, _BLOCK):
-                yield data[at : at + _BLOCK]
-            held, count = [data[whole:]], count - whole
-    if count:
-        yield b"".join(held)
-
-
 def version(name: str) -> str:
     """Return the library that compresses `name`, with its version."""
     if name == "gzip":
-        return f"zlib {zlib.ZLIB_RUNTIME_VERSION}"
+        return gzipped.version()
     return f"zstd {_zstd().zstd_version}" if name == "zstd" else ""

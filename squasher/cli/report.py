@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from squasher.api import SquashReport
+from squasher.blobs import gzipped
 from squasher.cli import encoder
 from squasher.cli.console import labelled
 from squasher.cli.texts import cut, size, step, text, time_text
@@ -38,6 +39,8 @@ def summary(
     lines += [labelled("loaded", text(line)) for line in report.loaded]
     unwritten = "" if written else ", not written"
     lines.append(labelled("archive", f"{size(report.size)} in {report.seconds:.1f} s{unwritten}"))
+    if advice := gzipped.advice(dict(report.profile).get("gzip", 0.0)):
+        lines.append(labelled("notice", advice))
     if verbose:
         lines += _times(report.profile)
     return "\n".join(lines)

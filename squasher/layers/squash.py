@@ -362,7 +362,7 @@ def _new_layer(
             yield window
 
     def compressed() -> Iterator[bytes]:
-        for chunk in compress(how, windows()):
+        for chunk in job.timed_each(how.name, compress(how, windows())):
             blob_hash.update(chunk)
             yield chunk
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import bz2
 import lzma
+import sys
 from collections.abc import Callable
 
 import pytest
 
 from squasher import tasks
+from squasher.blobs import gzipped
 from tests.builders import File, archive, layer
 from tests.forms import result
 from tests.forms.command import done, squash
@@ -33,7 +35,9 @@ HEADS = {"none": b"", "gzip": b"\x1f\x8b\x08\0\0\0\0\0\0\xff", "zstd": b"\x28\xb
 @pytest.mark.parametrize("form", ["docker", "oci"])
 @pytest.mark.parametrize("how", ["none", "gzip", "gzip:1", "gzip:9", "zstd", "zstd:1", "zstd:19"])
 @pytest.mark.parametrize("docker_types", [False, True])
-def test_a_new_layer_is_stored_as_asked(how: str, form: str, docker_types: bool) -> None:
+def test_a_new_layer_is_stored_as_asked(
+    how: str, form: str, docker_types: bool, gzip_library: str
+) -> None:
     source = DOCKER_TYPES if docker_types else GZIPPED
     options = ("--keep-layers", "2", "--compress", how, "--format", form)
     outcome = done(squash(*options, stdin=source))
@@ -53,7 +57,7 @@ def test_a_new_layer_is_stored_as_asked(how: str, form: str, docker_types: bool)
     assert ("docker before 23 does not load it" in outcome.err) == (name == "zstd")
 
 
-def test_levels_differ_and_give_the_same_image() -> None:
+def test_levels_differ_and_give_the_same_image(gzip_library: str) -> None:
     made = {}
     for how in ("none", "gzip:1", "gzip:9", "zstd:1", "zstd:19"):
         made[how] = result.read(done(squash("--compress", how, stdin=big())).out).one
@@ -69,10 +73,13 @@ def big() -> bytes:
 
 
 @pytest.mark.parametrize("how", ["none", "gzip", "zstd"])
-def test_threads_change_nothing(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_change_nothing(
+    how: str, monkeypatch: pytest.MonkeyPatch, gzip_library: str
+) -> None:
     results = set()
     for threads in (1, 4):
         monkeypatch.setattr(tasks, "_THREADS", threads)
+        monkeypatch.setattr(gzipped, "_THREADS", threads)
         results.add(done(squash("--compress", how, "--format", "oci", stdin=big())).out)
     assert len(results) == 1
 
@@ -109,3 +116,14 @@ def test_a_kept_zstd_layer_gives_a_notice() -> None:
     assert "a layer is compressed with zstd: docker before 23 does not load it" in outcome.err
     outcome = done(squash("--compress", "none", stdin=ZSTD))
     assert "zstd" not in outcome.err
+
+
+def test_the_library_of_gzip_changes_the_blob_and_not_the_image(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("deflate", reason="needs the extra `fast`")
+    fast = result.read(done(squash("--compress", "gzip", stdin=big())).out).one
+    monkeypatch.setitem(sys.modules, "deflate", None)
+    slow = result.read(done(squash("--compress", "gzip", stdin=big())).out).one
+    assert fast.blobs != slow.blobs
+    assert (fast.image_id, fast.layers) == (slow.image_id, slow.layers)

@@ -7,8 +7,10 @@ The first bytes of an input are choices; each harness says which.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +24,7 @@ from tests.fuzz.command import disassembled
 from tests.fuzz.wire import shorten
 from tests.generator import random_image
 from tests.hostile.corpus import CASES as HOSTILE
+from tests.hostile.streams import cases as damaged_streams
 
 #: Larger inputs are slow, and say nothing that small ones cannot.
 INPUT_MAX = 16 << 10
@@ -63,7 +66,41 @@ def command() -> Iterator[bytes]:
         yield b"\0" + random.randbytes(random.choice((100, 300, 600)))
 
 
-HARNESSES = {"walk": walk, "documents": documents, "command": command}
+def inflate() -> Iterator[bytes]:
+    """Yield streams of gzip, sound and not, in steps of any size; deflated data; content."""
+    for n, stream in enumerate(streams()):
+        yield bytes((n % 4, n // 4 % 4, 0)) + stream
+    for n, content in enumerate((b"", b"a" * 9000, bytes(range(256)) * 20, _text())):
+        for level in (0, 1, 6, 9):
+            yield bytes((n % 4, level % 4, 1)) + zlib.compress(content, level)[2:-4]
+        yield bytes((n % 4, n % 4, 2)) + content
+
+
+def streams() -> Iterator[bytes]:
+    """Yield the gzip streams of the corpora, and some that are odd in one way each."""
+    images = (*archives(), *(case.make() for case in damaged_streams() if "gzip" in case.name))
+    for image in images:
+        for data in (image, *(data for _, data in _files(image))):
+            if data.startswith(b"\x1f\x8b") and len(data) <= INPUT_MAX:
+                yield data
+    text = _text()
+    whole = gzip.compress(text, mtime=0)
+    yield from (whole, whole * 3, gzip.compress(b"") * 9 + whole, whole + bytes(700))
+    yield from (whole + b"\n", whole + bytes(9) + whole, whole + bytes(9) + b"\x1f", whole[:10])
+    yield from (whole + whole[:-1], whole[:-8] + bytes(8), whole[:-4] + bytes(4))
+    named = b"name\0" + whole[10:]
+    for flags, more in ((8, b""), (16, b""), (1, b""), (4, b"\2\0ab"), (2, b"\0\0"), (0xE0, b"")):
+        yield b"\x1f\x8b\x08" + bytes((flags,)) + whole[4:10] + more + named
+    for at in range(0, len(whole), 17):
+        yield whole[:at]
+        yield whole[:at] + bytes((whole[at] ^ 1 << at % 8,)) + whole[at + 1 :]
+
+
+def _text() -> bytes:
+    return b"".join(b"%d squared is %d\n" % (n, n * n) for n in range(200))
+
+
+HARNESSES = {"walk": walk, "documents": documents, "command": command, "inflate": inflate}
 
 
 def _options(n: int) -> bytes:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import islice
 from random import Random
+from typing import Any
 
 import pytest
 
+from squasher.blobs import gzipped
 from squasher.image import configs
 from squasher.layers import assemble
 from squasher.tar import fields, writer
 from tests.builders import Dir, File, layer
 from tests.conformance.corpus import CASES
-from tests.fuzz import command, documents, seeds, walk
+from tests.fuzz import command, documents, inflate, seeds, walk
 from tests.fuzz.wire import Dice, expand, mended, shorten
 from tests.generator import random_image
 
 ONE: dict[str, Callable[[bytes], None]] = {
     "command": command.one,
     "documents": documents.one,
+    "inflate": inflate.one,
     "walk": walk.one,
 }
 
@@ -108,6 +112,46 @@ def test_a_fault_in_merging_is_noticed(monkeypatch: pytest.MonkeyPatch, how: int
     monkeypatch.setattr(assemble, "header", forgetful)
     with pytest.raises(AssertionError):
         each(command.one, (seed for seed in seeds.command() if seed[0] == how))
+
+
+@pytest.mark.parametrize("what", ["content", "damage"])
+def test_a_fault_in_inflating_is_noticed(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    class Library:
+        """zlib, but for one thing."""
+
+        error = zlib.error
+
+        @staticmethod
+        def decompressobj(bits: int) -> Any:
+            """Return a decompressor that is zlib's, or takes no notice of the sums at the end."""
+            return Careless() if what == "damage" else Wrong()
+
+    class Wrong:
+        """Makes other bytes."""
+
+        def __init__(self) -> None:
+            self._own = zlib.decompressobj(31)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._own, name)
+
+        def decompress(self, data: bytes, most: int) -> bytes:
+            """Return content without its capitals."""
+            return self._own.decompress(data, most).lower()
+
+    class Careless(Wrong):
+        """Takes a damaged stream for an empty one that goes on."""
+
+        def decompress(self, data: bytes, most: int) -> bytes:
+            """Return what there is."""
+            try:
+                return self._own.decompress(data, most)
+            except zlib.error:
+                return b""
+
+    monkeypatch.setattr(gzipped, "_zlib_ng", lambda: Library)
+    with pytest.raises(AssertionError):
+        each(inflate.one, [*seeds.inflate(), bytes((0, 0, 2)) + b"Capitals"])
 
 
 # ---------------------------------------------------------------- what was found

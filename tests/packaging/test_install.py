@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -57,8 +58,11 @@ def test_the_lines_that_install(page: Path, place: Place) -> None:
 
 
 def test_all_extras_are_there(place: Place) -> None:
-    place.ask("pip install --quiet 'image-squasher[docker,zstd,html]'")
+    place.ask("pip install --quiet 'image-squasher[docker,fast,html,zstd]'")
     place.ask("squash inspect -q --html page.html image.tar")
     place.ask("squash --compress zstd image.tar -o oci-archive:small.tar:app")
     assert (place.folder / "page.html").stat().st_size > 10_000
     place.ask("python -c 'import docker'")
+    place.ask("squash --compress gzip --report report.json image.tar -o small.tar")
+    compressor = json.loads((place.folder / "report.json").read_text())["images"][0]["compressor"]
+    assert compressor.startswith("libdeflate ")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,6 +94,24 @@ def test_the_summary_of_a_dry_run_and_of_a_verbose_one() -> None:
     assert lines[-3].endswith(" s, not written")
     assert lines[-2:] == ["time     hash          0.500 s", "         hash new     12.346 s"]
     assert not any(line.startswith("time") for line in shown(done, 80))
+
+
+def test_what_the_extra_would_have_saved_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = squashed(LAYERS)
+    both = replace(done, images=done.images * 2, manifests=done.manifests * 2)
+    for seconds, count in ((4.9, 0), (9.8, 1)):
+        for library, missing in (("deflate", True), ("zlib_ng", False)):
+            with monkeypatch.context() as patch:
+                patch.setitem(sys.modules, library, None)
+                patch.setattr("platform.machine", lambda: "x86_64")
+                lines = shown(replace(both, profile=(("gzip", seconds),)), 80)
+            said = [line for line in lines if line.startswith("notice   compressing took 9.8 s")]
+            if missing or installed("deflate"):
+                assert len(said) == count * missing
+
+
+def installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
 
 
 def test_many_layers_are_not_all_shown() -> None:

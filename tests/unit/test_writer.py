@@ -19,6 +19,7 @@ from squasher.archive.stream import chunks, staged_archive, write_stream
 from squasher.blobs.content import Content, Extent, Hole, open_file
 from squasher.digest import Digest
 from squasher.errors import ArchiveError, OutputError
+from squasher.run import Job
 
 
 def written(*parts: object) -> Written:
@@ -33,9 +34,9 @@ def write(
     archive: Written, destination: output_file.Destination, progress: output_file.Progress
 ) -> None:
     if not output_file.replaces(destination):
-        write_stream(archive, destination, progress)
+        write_stream(archive, destination, progress, Job())
         return
-    with staged_archive(archive, destination, progress) as staged:
+    with staged_archive(archive, destination, progress, Job()) as staged:
         staged.commit()
 
 
@@ -246,10 +247,10 @@ def test_what_is_not_committed_leaves_nothing(tmp_path: Path) -> None:
 
     with (
         pytest.raises(ArchiveError, match="not the same"),
-        staged_archive(SMALL, tmp_path / "out", silent) as staged,
+        staged_archive(SMALL, tmp_path / "out", silent, Job()) as staged,
     ):
         refuse(staged.path)
-    with staged_archive(SMALL, tmp_path / "out", silent):
+    with staged_archive(SMALL, tmp_path / "out", silent, Job()):
         pass
     with layout_folder.staged_layout(SMALL, str(tmp_path / "layout"), silent):
         assert os.listdir(tmp_path / "layout" / "blobs" / "sha256")
