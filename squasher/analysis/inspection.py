@@ -21,6 +21,7 @@ from squasher.errors import SquasherError
 from squasher.image import auto_base
 from squasher.image.auto_base import Claim, Finding
 from squasher.image.model import Image, Statement, rows
+from squasher.image.secrets import Secret, masked, secrets
 from squasher.layers.content import Scan, same_content
 from squasher.layers.merge import Draft
 from squasher.layers.read import scan
@@ -159,6 +160,7 @@ class Inspection:
     largest   the largest files of the final root filesystem (at most LARGEST), largest first
     warnings  what engines disagree about
     named     what the image says of its base, each with what proves it or is missing
+    secrets   what looks like one in its history and its environment; masked in all else, too
     """
 
     name: str
@@ -175,6 +177,7 @@ class Inspection:
     dive: Dive
     warnings: tuple[ImageWarning, ...]
     named: tuple[Finding, ...] = ()
+    secrets: tuple[Secret, ...] = ()
 
     @property
     def size(self) -> int:
@@ -273,6 +276,7 @@ def inspect(
             dive.figures(),
             tuple(books.warnings),
             named,
+            secrets(image.config),
         )
 
 
@@ -396,7 +400,11 @@ def _history(image: Image) -> tuple[HistoryRow, ...]:
             entry = history[row.history]
             found.append(
                 HistoryRow(
-                    entry.created_by, entry.created, entry.comment, entry.empty_layer, row.layer
+                    masked(entry.created_by),
+                    entry.created,
+                    masked(entry.comment),
+                    entry.empty_layer,
+                    row.layer,
                 )
             )
     return tuple(found)

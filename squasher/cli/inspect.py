@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from squasher.cli.thresholds import Rule
     from squasher.image.auto_base import Finding
     from squasher.image.model import Archive, Image
+    from squasher.image.secrets import Secret
 
 
 @click.command("inspect", context_settings=checks.CONTEXT)
@@ -202,6 +203,7 @@ def _image(inspection: Inspection, rules: Iterable[Rule], most: int | None) -> d
         ],
         "lost_folders_total": len(folders),
         "lost_folders": [_share(share) for share in folders[:most]],
+        "secrets": [_secret(secret) for secret in inspection.secrets],
         "warnings": inspection.warnings,
     }
 
@@ -213,6 +215,15 @@ def _named(found: Finding) -> dict[str, object]:
         "digest": found.claim.digest,
         "kept_layers": None if found.split is None else found.split.kept,
         "why": found.why,
+    }
+
+
+def _secret(secret: Secret) -> dict[str, object]:
+    return {
+        "history_row": secret.row,
+        "name": secret.name,
+        "shown": secret.shown,
+        "most_kept_layers": secret.most,
     }
 
 

@@ -33,6 +33,7 @@ def to_text(
         _wasted_folders(inspection, width, every),
         _bases(inspection, width, every),
         _warnings(in_words(inspection.warnings, verbose=verbose)),
+        (labelled("secret?", line, "yellow") for line in secrets_in_words(inspection, every)),
     ]
     return "\n\n".join(filter(None, ("\n".join(part) for part in parts)))
 
@@ -75,6 +76,21 @@ def _named(inspection: Inspection) -> Iterator[str]:
 def _warnings(lines: Iterable[str]) -> Iterator[str]:
     for line in lines:
         yield labelled("" if line.startswith(" ") else "warning", line.strip(), "yellow")
+
+
+def secrets_in_words(inspection: Inspection, every: bool = False) -> Iterator[str]:
+    """Yield what looks like a secret, where it is, and what removes it."""
+    shown = inspection.secrets if every else inspection.secrets[:_ROWS_MAX]
+    for secret in shown:
+        if secret.row is None:
+            where, remedy = "the environment", "it stays: build again without it"
+        else:
+            where = f"row {secret.row + 1} of the history"
+            remedy = "it stays, whatever is squashed: build again without it"
+            if secret.most is not None:
+                remedy = f"--history drop removes it, with --keep-layers {secret.most} or less"
+        yield f"{text(secret.shown)} in {where}: {remedy}"
+    yield from _more(len(inspection.secrets) - len(shown))
 
 
 def _layers_in_words(count: int) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from squasher._version import __version__
 from squasher.analysis.inspection import Inspection
 from squasher.cli import texts
+from squasher.cli.inspect_text import secrets_in_words
 from squasher.cli.texts import size, text, visible
 from squasher.cli.warnings import in_words
 from squasher.errors import UsageError
@@ -90,6 +91,7 @@ def _environment() -> Environment:
         "step": step,
     }
     environment.globals["in_words"] = in_words
+    environment.globals["secrets_in_words"] = secrets_in_words
     return environment
 
 

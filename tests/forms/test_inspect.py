@@ -13,6 +13,7 @@ import squasher
 from squasher.cli.texts import columns
 from tests.builders import Dir, File, Hardlink, Opaque, Whiteout, archive, layer
 from tests.forms.command import Done, done, failed, squash
+from tests.forms.shapes import LAYERS, config_of, plain
 
 ROOT = Path(__file__).parent.parent.parent
 DEMO = ROOT / "testdata" / "demo.tar"
@@ -195,3 +196,47 @@ def test_a_long_path_of_wide_letters_is_cut_at_its_columns() -> None:
     given = archive([layer(File(wide.encode(), b"x")), layer(File(wide.encode(), b"yy"))])
     for line in text(inspect(stdin=given)).splitlines():
         assert columns(line) <= 80
+
+
+def test_secrets_are_named_and_masked(tmp_path: Path) -> None:
+    rows = [
+        {"created_by": "ADD base"},
+        {"created_by": "ARG API_TOKEN=hush", "empty_layer": True},
+        {"created_by": "RUN |1 API_TOKEN=hush /bin/sh -c make # buildkit", "comment": "TOKEN=hush"},
+        {"created_by": "RUN git clone https://me:hush@x.example/y"},
+    ]
+    document = config_of(LAYERS[:3], history=rows)
+    document["config"]["Env"] = ["PATH=/bin", "DB_PASSWORD=hush"]
+    image = plain(document, LAYERS[:3])
+    found = done(inspect("--json", "--html", tmp_path / "page", stdin=image)).out.decode()
+    jsonschema.validate(json.loads(found), SCHEMA, jsonschema.Draft202012Validator)
+    shown = text(inspect("--all", stdin=image))
+    page = (tmp_path / "page").read_text("utf-8")
+    assert "hush" not in found + shown + page
+    (one,) = json.loads(found)["images"]
+    assert [(x["history_row"], x["shown"], x["most_kept_layers"]) for x in one["secrets"]] == [
+        (None, "DB_PASSWORD=***", None),
+        (1, "API_TOKEN=***", 0),
+        (2, "API_TOKEN=***", 1),
+        (2, "TOKEN=***", 1),
+        (3, "https://me:***@", 1),
+    ]
+    for line in (
+        "DB_PASSWORD=*** in the environment: it stays: build again without it",
+        "API_TOKEN=*** in row 3 of the history: --history drop removes it, with --keep-layers 1 or",
+    ):
+        assert line in shown
+        assert line in page
+    dropped = done(squash("--keep-layers", "1", "--history", "drop", stdin=image)).out
+    assert b"make" not in dropped
+    assert b"git clone" not in dropped
+    assert b"ARG API_TOKEN=hush" in dropped  # its row is below that of the lowest squashed layer
+    assert b"API_TOKEN" not in done(squash("--history", "drop", stdin=image)).out
+
+
+def test_many_secrets_are_cut() -> None:
+    document = config_of(LAYERS[:2])
+    document["config"]["Env"] = [f"TOKEN_{n}=x" for n in range(50)]
+    image = plain(document, LAYERS[:2])
+    assert "... and 10 more (--all)" in text(inspect(stdin=image))
+    assert text(inspect("--all", stdin=image)).count("TOKEN_") == 50
