@@ -31,6 +31,7 @@ from squasher.image import base as bases
 from squasher.image.model import Archive, Image
 from squasher.layers.options import Options
 from squasher.layers.read import name_blobs
+from squasher.layers.repack import plain_notice
 from squasher.layers.result import Squashed
 from squasher.layers.squash import begin
 from squasher.layers.words import KIND as DESCRIBES
@@ -185,6 +186,7 @@ def squash_archive(
     history: Literal["keep", "drop"] = "keep",
     created: str = "source",
     compress: str = "auto",
+    compress_kept: bool = False,
     form: Form | None = None,
     image: str = "",
     platform: str = "",
@@ -232,6 +234,7 @@ def squash_archive(
         history,
         created,
         compress,
+        compress_kept,
         max_size,
         clamp_mtime,
     )
@@ -271,6 +274,8 @@ def squash_archive(
             _check_dead(archive.name, done, max_dead)
         if strict is not None:
             _check_strict(archive.name, done, strict)
+        if target.form == "oci":  # where a layer is stored as it comes
+            done = list(map(_with_plain_notice, done))
         result = replace(archive, images=tuple(squashed.image for squashed in done))
         written = lay_out.lay_out(
             result, target.form, retag=options.tags is not None, ref=target.ref
@@ -337,6 +342,12 @@ def _one(
             ask=ask,
             zstd=form == "oci",
         )
+
+
+def _with_plain_notice(squashed: Squashed) -> Squashed:
+    """Return the same with a notice of what compressing plain layers would save."""
+    notice = plain_notice(squashed.image, squashed.kept if squashed.merged else None)
+    return replace(squashed, notices=(*squashed.notices, *filter(None, (notice,))))
 
 
 def _no_base(name: str) -> bases.Base | None:

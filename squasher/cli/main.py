@@ -240,6 +240,12 @@ or image not found, 5 not supported, 6 output not written, 7 engine.
     help="How the new layer is stored; auto: as the newest one was.",
 )
 @click.option(
+    "--compress-kept",
+    is_flag=True,
+    help="Compress plain layers that are kept as well: their blobs change, diff_ids and the image"
+    " ID do not.",
+)
+@click.option(
     "--format",
     "form",
     type=click.Choice(["docker", "oci"]),

@@ -166,6 +166,7 @@ def _image(squashed: Squashed, manifest: Digest) -> dict[str, object]:
         "compressor": squashed.compressor,
         "update": _update_document(squashed.update) if squashed.update else None,
         "clamped": squashed.clamp,
+        "compressed_layers": squashed.compressed,
         "layers_before": squashed.before,
         "layers_after": squashed.after,
         "notices": squashed.notices,

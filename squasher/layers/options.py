@@ -24,6 +24,8 @@ class Options:
     history             "keep" or "drop", as the option
     created             "source", "now", or a time as RFC 3339 or epoch seconds
     compress            of the new layer: "auto", "none", "gzip[:LEVEL]", "zstd[:LEVEL]"
+    compress_kept       compress plain layers that are kept, too; "auto" is gzip then, where it
+                        would be "none"
     max_size            refuse images that unpack to more bytes
     clamp_mtime         the latest time that entries of the new layer may have, as RFC 3339, epoch
                         seconds, or "SOURCE_DATE_EPOCH" for the variable; None leaves them
@@ -42,6 +44,7 @@ class Options:
     history: Literal["keep", "drop"] = "keep"
     created: str = "source"
     compress: str = "auto"
+    compress_kept: bool = False
     max_size: int | None = None
     clamp_mtime: str | None = None
     compression: Compression | None = field(init=False, repr=False)
@@ -54,6 +57,8 @@ class Options:
         for tag in self.tags or ():
             if normalise_tag(tag) is None:
                 raise UsageError(f"{tag!r} is not a valid image name", where="--tag")
+        if self.compress_kept and self.compress == "none":
+            raise UsageError("--compress none and --compress-kept exclude each other")
         if self.max_size is not None and self.max_size < 0:
             raise UsageError(f"{self.max_size} is not a valid size", where="--max-size")
         if self.history not in ("keep", "drop"):

@@ -71,9 +71,10 @@ class Squashed:
                  later one, removed, already in the base
     notices      lines that a person should read
     warnings     what engines disagree about
-    compressor   the library that compressed the new layer, "" if it is not compressed
+    compressor   the library that compressed the new layer or kept ones, "" if none did
     update       what it costs a host that has the previous image, if it is onto one
     clamp        which times of the new layer were made earlier, if that was asked for
+    compressed   positions of plain layers that are kept and were compressed: their blobs are new
     """
 
     image: Image
@@ -92,6 +93,7 @@ class Squashed:
     compressor: str = ""
     update: Update | None = None
     clamp: Clamp | None = None
+    compressed: tuple[int, ...] = ()
 
     @property
     def size_before(self) -> int:

@@ -25,6 +25,7 @@ from squasher.layers.merge import Draft
 from squasher.layers.options import Options
 from squasher.layers.plan import MergePlan, Span
 from squasher.layers.read import layer_places, name_blobs, scan
+from squasher.layers.repack import compress_kept
 from squasher.layers.result import Clamp, LayerReport, Squashed, Update, layer_reports
 from squasher.layers.tree import Tree
 from squasher.layers.words import describing
@@ -112,6 +113,9 @@ def begin(
         done = _merge(image, split, options, job, zstd)
     else:
         done = _passed(image, split, options, job)
+    if options.compress_kept:
+        with job.timed("hash new"):
+            done = compress_kept(done, _how(options, image, zstd), job)
     warnings = (*done.warnings, *describing(image, done.image))
     return replace(done, notices=(*told, *done.notices), warnings=warnings)
 
@@ -182,7 +186,7 @@ def _merge(image: Image, split: Split, options: Options, job: Job, zstd: bool) -
     overwritten = tree.overwritten
     deleted = max(0, entries - draft.survivors - overwritten)
     del draft, lower, tree
-    how = options.compression or _as_before(image, zstd)
+    how = _how(options, image, zstd)
     with job.timed("hash new"):
         layer = _new_layer(image, kept, plan, _contents(plan, scans, job), how, job)
     result, notices = new_image(image, split, layer, options)
@@ -253,7 +257,7 @@ def _update(image: Image, previous: Image, options: Options, job: Job, zstd: boo
     layer = None
     how = Compression("")
     if plan.entries or plan.whiteouts:
-        how = options.compression or _as_before(image, zstd)
+        how = _how(options, image, zstd)
         with job.timed("hash new"):
             layer = _new_layer(stack, kept, plan, _contents(plan, scans, job), how, job)
         after.append(_new_report(layer, plan))
@@ -306,9 +310,15 @@ def _odd_layers(layers: Sequence[Layer]) -> Iterator[str]:
         yield "a layer is compressed with zstd: docker before 23 does not load it"
 
 
+def _how(options: Options, image: Image, zstd: bool) -> Compression:
+    """Return how new blobs are stored."""
+    how = options.compression or _as_before(image, zstd)
+    return how if how.name or not options.compress_kept else default("gzip")
+
+
 def _as_before(image: Image, zstd: bool) -> Compression:
     """Return how the newest layer is compressed, as far as that can be written."""
-    name = image.layers[-1].blob.compression
+    name = image.layers[-1].blob.compression if image.layers else ""
     if not name or name == "gzip":
         return default(name)
     return default("zstd" if name == "zstd" and zstd else "gzip")

@@ -57,7 +57,8 @@ def _prove(
             raise PolicyError("the tags differ")
         previous = squashed.update.previous if squashed.update else None
         latest = squashed.clamp.latest if squashed.clamp else None
-        prove(before, after, squashed.kept, job, previous, latest)
+        packed = frozenset(squashed.compressed)
+        prove(before, after, squashed.kept, job, previous, latest, packed)
     tags = {tag for squashed in done for tag in squashed.image.tags}
     if target.form == "docker":
         items = parse_manifest_json(members.document(found, "manifest.json"))

@@ -56,11 +56,13 @@ def prove(
     job: Job,
     previous: Image | None = None,
     latest: int | None = None,
+    packed: frozenset[int] = frozenset(),
 ) -> None:
     """Return if `after` is `before` with all but its `kept` lowest layers squashed.
 
     With a `previous` image its layers are the kept ones, and at most one stands above them. All
-    times later than `latest`, in nanoseconds, count as that; the new layer has none of them.
+    times later than `latest`, in nanoseconds, count as that; the new layer has none of them. Kept
+    layers at `packed` were plain and are compressed now.
 
     That is: all digests are right, kept layers are the same, the config differs in nothing else
     than it may, every path has the same attributes, content and other names, and the new layer
@@ -69,7 +71,7 @@ def prove(
     for what cannot be read ArchiveError, OutputError.
     """
     with job.verified(), job.timed("compare"):
-        _prove(before, after, kept, job, previous, latest)
+        _prove(before, after, kept, job, previous, latest, packed)
 
 
 def _prove(
@@ -79,6 +81,7 @@ def _prove(
     job: Job,
     previous: Image | None,
     latest: int | None,
+    packed: frozenset[int],
 ) -> None:
     if _document(before) != _document(after):
         raise PolicyError("the config differs")
@@ -91,7 +94,11 @@ def _prove(
     theirs, right = _read(after, kept if merged else None, job, latest)
     lower = ours if previous is None else [done for done, _ in scan(previous, kept, job)]
     for i, (one, two) in enumerate(zip(lower[:kept], theirs, strict=False)):
-        if _identity(one) != _identity(two):
+        same = _identity(one) == _identity(two)
+        if i in packed:
+            both = (one.layer.blob.compression, two.layer.blob.compression)
+            same = one.layer.diff_id == two.layer.diff_id and not both[0] and bool(both[1])
+        if not same:
             raise PolicyError(f"kept layer {i + 1} is not the same")
     if merged:
         _require_tar(theirs[kept])

@@ -1,0 +1,119 @@
+"""Plain layers: those that are kept, compressed on request; what compressing them would save."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+from squasher.blobs.compression import Compression, compress, version
+from squasher.blobs.content import Content
+from squasher.digest import Digest, check
+from squasher.image.manifests import DOCKER_LAYER, OCI_LAYER
+from squasher.image.manifests import descriptor as descriptor_of
+from squasher.image.model import Blob, Image, Layer
+from squasher.layers.result import Squashed
+from squasher.run import Job
+
+#: Less plain bytes than that are not worth a word.
+_WORTH = 1 << 20
+#: Samples of a layer, and bytes of each, of which gzip is tried.
+_SAMPLES, _SAMPLE = 16, 64 << 10
+_LEVEL = 6
+
+
+def compress_kept(done: Squashed, how: Compression, job: Job) -> Squashed:
+    """Return `done` with its plain layers stored as `how` says; diff_ids and config stay.
+
+    Each is read once more, and checked against its diff_id. Raises DigestMismatchError for one that
+    has changed meanwhile, OutputError (no room).
+    """
+    layers, after = list(done.image.layers), list(done.after)
+    packed: dict[Digest, Layer] = {}
+    found = [i for i, layer in enumerate(layers) if not layer.blob.compression]
+    for i in found:
+        layer = layers[i]
+        if layer.diff_id not in packed:
+            packed[layer.diff_id] = _compressed(layer, how, job)
+        blob = packed[layer.diff_id].blob
+        layers[i] = replace(layer, blob=blob, descriptor=_described(layer, blob))
+        after[i] = replace(after[i], digest=blob.digest or layer.diff_id, size=blob.size)
+    if not found:
+        return done
+    image = replace(done.image, layers=tuple(layers), leads=(), attested=tuple)
+    count = f"{len(found)} kept layer{'' if len(found) == 1 else 's'}"
+    notice = (
+        f"{count} compressed with {how.name}: who has the plain blobs fetches them again; diff_ids"
+        " and the image ID are the same"
+    )
+    return replace(
+        done,
+        image=image,
+        after=tuple(after),
+        notices=(*done.notices, notice),
+        compressor=done.compressor or version(how.name),
+        compressed=tuple(found),
+    )
+
+
+def _compressed(layer: Layer, how: Compression, job: Job) -> Layer:
+    content = layer.blob.content
+    tar_hash, blob_hash = hashlib.sha256(), hashlib.sha256()
+
+    def windows() -> Iterator[bytes]:
+        for window in content.windows():
+            tar_hash.update(window)
+            job.progress("hash", len(window), content.size)
+            yield window
+
+    def chunks() -> Iterator[bytes]:
+        for chunk in job.timed_each(how.name, compress(how, windows())):
+            blob_hash.update(chunk)
+            yield chunk
+
+    stored = job.spool.store(chunks())
+    check(layer.diff_id, Digest(tar_hash.hexdigest()), where=f"layer {layer.diff_id}")
+    docker = layer.blob.media_type.startswith(DOCKER_LAYER)
+    media_type = f"{DOCKER_LAYER}.{how.name}" if docker else OCI_LAYER + how.suffix
+    blob = Blob(stored, media_type, Digest(blob_hash.hexdigest()), how.name)
+    return replace(layer, blob=blob)
+
+
+def _described(layer: Layer, blob: Blob) -> dict[str, object]:
+    """Return the descriptor of a blob that stores the same layer: its annotations stay."""
+    if not layer.descriptor or blob.digest is None:
+        return {}
+    kept = {key: x for key, x in layer.descriptor.items() if key not in ("data", "urls")}
+    return kept | descriptor_of(blob.media_type, blob.digest, blob.size)
+
+
+# ---------------------------------------------------------------- what it would save
+
+
+def plain_notice(image: Image, new: int | None) -> str:
+    """Return what gzip would save of plain layers that are stored as they are; "" for nothing.
+
+    `new` is the position of the new layer. Some of each layer is tried: at most a MiB is read.
+    """
+    plain = {i: x.blob.content for i, x in enumerate(image.layers) if not x.blob.compression}
+    size = sum(content.size for content in plain.values())
+    saved = sum(round(content.size * (1 - _share(content))) for content in plain.values())
+    if saved < _WORTH:
+        return ""
+    options = [
+        *(["--compress gzip"] if new in plain else ()),
+        *(["--compress-kept"] if any(i != new for i in plain) else ()),
+    ]
+    layers = f"{len(plain)} layer{' is' if len(plain) == 1 else 's are'}"
+    return (
+        f"{layers} stored plain, {size / 1e6:.0f} MB; gzip would save about {saved / 1e6:.0f} MB:"
+        f" {' '.join(options)}"
+    )
+
+
+def _share(content: Content) -> float:
+    """Return what gzip leaves of some of `content`, as a share of 1."""
+    step = max(_SAMPLE, content.size // _SAMPLES)
+    sample = b"".join(content.read_at(at, _SAMPLE) for at in range(0, content.size, step))
+    return min(1.0, len(gzip.compress(sample, _LEVEL, mtime=0)) / max(1, len(sample)))
