@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache, partial
 from itertools import zip_longest
 from typing import Literal
 
-from squasher.archive import daemon, documents, lay_out, output_file, reader, selection
+from squasher.archive import daemon, documents, lay_out, opening, output_file, selection
+from squasher.archive.documents import Lend
 from squasher.archive.lay_out import Form, Written
 from squasher.archive.location import Location, parse_location
 from squasher.archive.members import FolderStore, TarStore
-from squasher.archive.source import open_store
 from squasher.archive.target import Destination, Target
 from squasher.digest import Digest
 from squasher.errors import (
@@ -28,6 +28,7 @@ from squasher.errors import (
 )
 from squasher.image import auto_base
 from squasher.image import base as bases
+from squasher.image.manifests import blob_name
 from squasher.image.model import Archive, Image
 from squasher.layers.options import Options
 from squasher.layers.read import name_blobs
@@ -41,7 +42,15 @@ from squasher.tar.paths import show
 from squasher.verify.archive import verify_result
 
 #: A path, a binary file object, or what `parse_location` returns.
-Source = Destination
+Source = opening.Source
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """What a partial archive leaves out: the digests of blobs, and their bytes as stored."""
+
+    layers: tuple[Digest, ...]
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,7 @@ class SquashReport:
     size        bytes of the result as a plain tar, whatever then compresses or unpacks it
     seconds     wall time
     loaded      what the daemon said, if it took the result
+    partial     what was left out, if that was asked for
     profile     seconds spent in each phase; threads that work side by side add up
     """
 
@@ -64,6 +74,7 @@ class SquashReport:
     seconds: float
     loaded: tuple[str, ...] = ()
     profile: tuple[tuple[str, float], ...] = ()
+    partial: Partial | None = None
 
     @property
     def warnings(self) -> tuple[ImageWarning, ...]:
@@ -75,44 +86,21 @@ class SquashReport:
 def open_archive(
     source: Source,
     *,
+    blobs_from: Sequence[str] = (),
     tmp_dir: str | os.PathLike[str] | None = None,
     progress: Progress = silent,
 ) -> Iterator[Archive]:
     """Open an archive or layout; its images can be read inside the block.
 
-    What cannot seek is copied to a temporary file first. O(members of the archive). Raises
-    ArchiveError, UnsupportedImageError, BaseNotFoundError (a reference that is not there),
-    EngineError, OutputError (no room for the copy).
+    Layers that it leaves out are looked for in `blobs_from`: paths and transports. What cannot
+    seek is copied to a temporary file first. O(members of the archive). Raises ArchiveError,
+    UnsupportedImageError, BaseNotFoundError (a reference that is not there), EngineError,
+    OutputError (no room for the copy).
     """
     with Job(tmp_dir, progress) as job:
-        yield _referred(_open(source, job), source)
-
-
-def _open(source: Source, job: Job, *, hashed: bool = True) -> Archive:
-    if isinstance(source, Location) and source.kind == "path":
-        source = source.path
-    if not isinstance(source, Location):
-        found, name = open_store(source, job, hashed=hashed)
-        return reader.read(found, name)
-    if source.kind == "docker-daemon":
-        with daemon.export(source.path) as stream:
-            found, _ = open_store(stream, job)
-        return reader.read(found, f"docker-daemon:{source.path}")
-    if source.kind == "stream":
-        raise UsageError("give a file object", where=source.path)
-    if (source.kind == "oci") != os.path.isdir(source.path) and os.path.exists(source.path):
-        what = "is a file" if source.kind == "oci" else "is a folder"
-        hint = "oci-archive: takes files, oci: takes folders"
-        raise ArchiveError(what, where=source.path, hint=hint)
-    found, name = open_store(source.path, job, hashed=hashed)
-    return reader.read(found, name)
-
-
-def _referred(archive: Archive, source: Source) -> Archive:
-    """Return what of `archive` the reference of its transport names; all of it without one."""
-    if not isinstance(source, Location) or not source.ref:
-        return archive
-    return selection.referred(archive, source.ref, listed=source.kind == "docker-archive")
+        yield opening.referred(
+            opening.opened(source, job, opening.lend_from(blobs_from, job)), source
+        )
 
 
 def write(
@@ -181,6 +169,8 @@ def squash_archive(
     keep_layers: int | None = None,
     onto: str | None = None,
     max_dead: float | None = None,
+    partial: bool = False,
+    blobs_from: Sequence[str] = (),
     tags: Sequence[str] | None = None,
     message: str | None = None,
     history: Literal["keep", "drop"] = "keep",
@@ -209,8 +199,10 @@ def squash_archive(
     for the destination and writes nothing; `daemon_base` has the daemon asked for a base that is
     nowhere else: a name, or the beginning of an image ID, and for the base "auto". `onto` is the
     previous image: a path, a transport, or another image of the archive; `max_dead` is the largest
-    share of its files, 0 to 1, that may be replaced or deleted. `iidfile` and `digestfile` get
-    image ID and manifest digest of the only image, once the result is in its place. Source and
+    share of its files, 0 to 1, that may be replaced or deleted. `partial` leaves out the blobs of
+    kept layers, which the daemon must have with `load`; `blobs_from` are paths and transports of
+    archives that have what the source, `onto` and the base leave out. `iidfile` and `digestfile`
+    get image ID and manifest digest of the only image, once the result is in its place. Source and
     destination may be the same file. Raises every SquasherError that `open_archive`, `squash` and
     `write` raise, and PolicyError for `strict`, `verify` and `max_dead`.
     """
@@ -226,6 +218,8 @@ def squash_archive(
         raise UsageError("the output names the image, and so do the tags", where="--tag")
     if target.tags:
         tags = target.tags
+    if partial and (base, keep_layers, onto) == (None, None, None):
+        raise UsageError("needs -f, --keep-layers or --onto: no layer is kept", where="--partial")
     options = Options(
         base,
         keep_layers,
@@ -239,11 +233,12 @@ def squash_archive(
         clamp_mtime,
     )
     with Job(tmp_dir, progress) as job:
-        whole = _open(source, job)
-        archive = selection.select(_referred(whole, source), image, platform)
+        lend = opening.lend_from(blobs_from, job)
+        whole = opening.opened(source, job, lend)
+        archive = selection.select(opening.referred(whole, source), image, platform)
         with placed(archive.name):
             documents.check_names(archive.images)
-        previous = [] if onto is None else _previous(onto, whole, archive.images, job)
+        previous = [] if onto is None else _previous(onto, whole, archive.images, job, lend)
         total = sum(each.stored_size for each in (*archive.images, *previous))
         job = job.telling("read", "read", total)
         if options.tags is not None or target.ref:
@@ -253,9 +248,11 @@ def squash_archive(
         for option, file in idfiles:
             if file is not None:
                 _check_one(archive.images, option, "a file has one ID")
-        fetch = cache(partial(_fetch, job=job, daemon_base=daemon_base))  # a pipe comes once
+        fetch = functools.cache(  # a pipe comes once
+            functools.partial(_fetch, job=job, lend=lend, daemon_base=daemon_base)
+        )
         of_daemon = isinstance(source, Location) and source.kind == "docker-daemon"
-        ask = cache(daemon.find_base) if daemon_base or of_daemon else _no_base
+        ask = functools.cache(daemon.find_base) if daemon_base or of_daemon else _no_base
         done = [
             _one(
                 archive.name,
@@ -280,7 +277,19 @@ def squash_archive(
         written = lay_out.lay_out(
             result, target.form, retag=options.tags is not None, ref=target.ref
         )
-        check = partial(verify_result, source=archive, done=done, target=target, job=job)
+        if partial:
+            written = written.without(_kept_alone(done))
+            if target.load:
+                for squashed in done:
+                    daemon.require_layers(squashed.image.config.diff_ids[: squashed.kept])
+        check = functools.partial(
+            verify_result,
+            source=archive,
+            done=done,
+            target=target,
+            job=job,
+            absent={blob_name(digest): x for digest, x in written.absent.items()},
+        )
         with job.explained(archive.name):
             loaded = _put(written, target, job, archive.name, check if verify else None)
         ids = (done[0].image.config.image_id, written.manifests[0])
@@ -296,7 +305,24 @@ def squash_archive(
             time.monotonic() - started,
             loaded,
             job.profile,
+            Partial(tuple(written.absent), sum(x.size for x in written.absent.values()))
+            if partial
+            else None,
         )
+
+
+def _kept_alone(done: Iterable[Squashed]) -> set[Digest]:
+    """Return the digests of layers that are kept, and are nowhere new.
+
+    An empty layer may be both; loaders read the new one.
+    """
+    kept: set[Digest | None] = set()
+    new: set[Digest | None] = set()
+    for squashed in done:
+        digests = [layer.blob.digest for layer in squashed.image.layers]
+        kept.update(digests[: squashed.kept])
+        new.update(digests[squashed.kept :])
+    return {digest for digest in kept - new if digest is not None}
 
 
 def _others(image: Image, whole: Archive, chosen: Archive) -> Sequence[Image]:
@@ -355,7 +381,9 @@ def _no_base(name: str) -> bases.Base | None:
     return None
 
 
-def _previous(text: str, whole: Archive, images: Sequence[Image], job: Job) -> list[Image]:
+def _previous(
+    text: str, whole: Archive, images: Sequence[Image], job: Job, lend: Lend
+) -> list[Image]:
     """Return the previous image of each of `images`: the only one there, or that of its platform.
 
     `text` is a path or a transport, else another image of the archive. Raises BaseNotFoundError.
@@ -375,7 +403,7 @@ def _previous(text: str, whole: Archive, images: Sequence[Image], job: Job) -> l
     else:
         source = text if location.kind == "path" else location
         with placed("--onto"):
-            found = _referred(_open(source, job), source).images
+            found = opening.referred(opening.opened(source, job, lend), source).images
     previous = []
     for image in images:
         fitting = [each for each in found if each.platform == image.platform]
@@ -403,7 +431,7 @@ def _check_dead(name: str, done: Iterable[Squashed], most: float) -> None:
             )
 
 
-def _fetch(text: str, job: Job, daemon_base: bool) -> Sequence[bases.Base] | None:
+def _fetch(text: str, job: Job, lend: Lend, daemon_base: bool) -> Sequence[bases.Base] | None:
     """Return the images of the archive or transport `text` as bases; None if it is neither.
 
     With `daemon_base`, what may name an image of the daemon and is no path does.
@@ -416,7 +444,7 @@ def _fetch(text: str, job: Job, daemon_base: bool) -> Sequence[bases.Base] | Non
     if location.kind == "path" and not os.path.exists(text):
         return (daemon.base(text),) if daemon_base and daemon.may_have(text) else None
     source = text if location.kind == "path" else location
-    images = _referred(_open(source, job, hashed=False), source).images
+    images = opening.referred(opening.opened(source, job, lend, hashed=False), source).images
     try:
         for layer in (layer for image in images for layer in image.layers):
             layer.blob.content.check()  # nothing else is read of it

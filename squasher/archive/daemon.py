@@ -12,8 +12,9 @@ import io
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any, BinaryIO, cast
 
 from squasher import extras
@@ -206,6 +207,30 @@ def load(chunks: Iterable[bytes]) -> tuple[str, ...]:
                 raise EngineError(str(line["error"]).strip(), where="docker-daemon")
             said += str(line.get("stream", "")).strip().splitlines()
     return tuple(said)
+
+
+def require_layers(diff_ids: Sequence[Digest]) -> None:
+    """Require that the daemon has an image with these lowest layers. Raises EngineError.
+
+    O(its images).
+    """
+    had = 0
+    with _client() as client:
+        import docker
+
+        for image in client.images():
+            with contextlib.suppress(docker.errors.NotFound):  # it may be gone meanwhile
+                layers = client.inspect_image(image["Id"])["RootFS"].get("Layers") or ()
+                pairs = zip(map(str, diff_ids), layers, strict=False)
+                had = max(had, sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)))
+    if had < len(diff_ids):
+        places = range(had + 1, len(diff_ids) + 1)
+        lacking = (f"layer {i} of {len(diff_ids)}, {diff_ids[i - 1]}" for i in places)
+        raise EngineError(
+            f"the daemon lacks kept layers: {'; '.join(lacking)}",
+            where=f"{_WHERE}: --partial",
+            hint="load a whole archive",
+        )
 
 
 def image_id(name: str) -> str:

@@ -37,7 +37,7 @@ def docker_images(documents: Documents) -> Listed:
         documents.pinned.update((full_name(name), None) for name in item.pinned)
         named = (item.config, item.layers)
         if named not in keys:
-            if not all(name in documents.store for name in (item.config, *item.layers)):
+            if item.config not in documents.store or not all(map(documents.has_layer, item.layers)):
                 incomplete.append((item, i))
                 continue
             try:
@@ -74,7 +74,7 @@ def _docker_image(documents: Documents, item: manifests.ManifestItem, position: 
     layers = []
     for i, (name, diff_id) in enumerate(zip(item.layers, config.diff_ids, strict=True)):
         try:
-            content = documents.store.content(name)
+            content = documents.layer(name, i + 1, len(item.layers))
         except ArchiveError as error:
             raise error.within(f"{where}.Layers[{i}]") from None
         named, folder = _BLOB.fullmatch(name), _FOLDER.fullmatch(name)

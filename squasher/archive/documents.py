@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from squasher.archive.members import FolderStore, TarStore, document
@@ -26,16 +26,25 @@ LAYERS_MAX = 1000
 _POINTER = 300
 INCOMPLETE = "left out images whose blobs are not all in the archive ({})"
 _SQUASHFS = b"hsqs"
+#: Gives the blob of the member `blobs/sha256/DIGEST` that an archive leaves out, None for nothing.
+Lend = Callable[[str], Content | None]
+
+
+def lend_nothing(name: str) -> None:
+    """Have no blob."""
 
 
 class Documents:
     """The documents of a store, as far as they take no more than DOCUMENTS_MEMORY.
 
+    Layers that the store leaves out may be lent.
+
     pinned   the full names in them that end in a digest: nothing that is written is called so
     """
 
-    def __init__(self, store: TarStore | FolderStore) -> None:
+    def __init__(self, store: TarStore | FolderStore, lend: Lend = lend_nothing) -> None:
         self.store = store
+        self._lend = lend
         self.pinned: dict[str, None] = {}
         self._room = DOCUMENTS_MEMORY
         self._seen: set[str] = set()
@@ -49,6 +58,30 @@ class Documents:
             self._room += 2 * len(data)
         self._take(weight_of(data), name)
         return data
+
+    def has_layer(self, name: str) -> bool:
+        """Tell whether the store has the member `name`, or it is lent."""
+        return name in self.store or self._lend(name) is not None
+
+    def layers(self, names: Sequence[str]) -> list[Content]:
+        """Return what the layers `names` of one image store. Raises ArchiveError."""
+        return [self.layer(name, i, len(names)) for i, name in enumerate(names, 1)]
+
+    def layer(self, name: str, number: int, count: int) -> Content:
+        """Return what the layer `name` stores, the layer `number`, from 1, of `count`.
+
+        Raises ArchiveError if it is nowhere.
+        """
+        if name in self.store or not name.startswith("blobs/"):
+            return self.store.content(name)
+        lent = self._lend(name)
+        if lent is None:
+            raise ArchiveError(
+                "is not in the archive",
+                where=name,
+                hint=f"--blobs-from ARCHIVE says where layer {number} of {count} lies",
+            )
+        return lent
 
     def config(self, data: bytes, name: str) -> configs.ImageConfig:
         """Return the config in a member that has been got; less is kept than reading it takes."""

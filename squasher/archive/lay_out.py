@@ -10,8 +10,8 @@ equal archives.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from squasher.archive.oci_index import reference_of, tags_of
@@ -52,6 +52,7 @@ class Written:
     index      the index as a document
     manifests  the manifest digest of each image
     items      the element of manifest.json for each image
+    absent     blobs that are left out: hosts must have these layers
     """
 
     blobs: dict[Digest, Content]
@@ -59,6 +60,15 @@ class Written:
     index: dict[str, Any]
     manifests: tuple[Digest, ...]
     items: tuple[dict[str, Any], ...] = ()
+    absent: dict[Digest, Content] = field(default_factory=dict)
+
+    def without(self, digests: Collection[Digest]) -> Written:
+        """Return the same without these blobs: documents, names and digests stay."""
+        return replace(
+            self,
+            blobs={x: content for x, content in self.blobs.items() if x not in digests},
+            absent={x: content for x, content in self.blobs.items() if x in digests},
+        )
 
     @property
     def members(self) -> list[tuple[str, Content]]:

@@ -153,7 +153,7 @@ class Index:
             self._artifact(pointer.media_type, name)
             return
         if name not in self.documents.store:
-            self._miss(name)
+            self._miss(ArchiveError("is not in the archive", where=name))
             return
         data = self.documents.get(name)
         check(pointer.digest, Digest.of(data), where=name)
@@ -185,9 +185,9 @@ class Index:
             self._subjects += "subject" in found
             yield Leaf(position, pointer.document)
 
-    def _miss(self, name: str) -> None:
+    def _miss(self, error: ArchiveError) -> None:
         self._incomplete += 1
-        self.problems.append(ArchiveError("is not in the archive", where=name))
+        self.problems.append(error)
 
     def _image(self, found: dict[str, Any], where: str) -> Image | None:
         """Return the image of a manifest; None if it is none or its blobs are not all there."""
@@ -207,12 +207,18 @@ class Index:
                 raise UnsupportedImageError("an encrypted layer", where=f"{where}.layers[{i}]")
             if "foreign" in pointer.media_type or "nondistributable" in pointer.media_type:
                 raise UnsupportedImageError("a foreign layer", where=f"{where}.layers[{i}]")
-        store = self.documents.store
-        missing = next((x for x in _blobs(manifest) if x not in store), None)
-        if missing is not None:
-            self._miss(missing)
-            return None
         name = manifests.blob_name(manifest.config.digest)
+        if name not in self.documents.store:
+            self._miss(ArchiveError("is not in the archive", where=name))
+            return None
+        blobs = [manifests.blob_name(pointer.digest) for pointer in manifest.layers]
+        try:
+            contents = self.documents.layers(blobs)
+        except ArchiveError as error:
+            if all(map(self.documents.has_layer, blobs)):
+                raise
+            self._miss(error)
+            return None
         raw = self.documents.get(name)
         _check_size(manifest.config, len(raw), name)
         check(manifest.config.digest, Digest.of(raw), where=name)
@@ -220,8 +226,8 @@ class Index:
         check_count(len(manifest.layers), config, f"{where}.layers")
         layers = []
         for i, (pointer, diff_id) in enumerate(zip(manifest.layers, config.diff_ids, strict=True)):
-            content = store.content(manifests.blob_name(pointer.digest))
-            _check_size(pointer, content.size, manifests.blob_name(pointer.digest))
+            content = contents[i]
+            _check_size(pointer, content.size, blobs[i])
             layers.append(
                 layer_of(diff_id, content, pointer.digest, pointer.document, f"{where}.layers[{i}]")
             )
@@ -243,12 +249,6 @@ def _is_layer(media_type: str) -> bool:
     Engines take any type that says tar, and none at all.
     """
     return not media_type or "tar" in media_type.split("/")[-1]
-
-
-def _blobs(manifest: manifests.Manifest) -> Iterator[str]:
-    yield manifests.blob_name(manifest.config.digest)
-    for pointer in manifest.layers:
-        yield manifests.blob_name(pointer.digest)
 
 
 def _check_size(pointer: Descriptor, size: int, where: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import islice
 
 from squasher.archive.docker_archive import Listed, docker_images
-from squasher.archive.documents import Documents, blob_digests
+from squasher.archive.documents import Documents, Lend, blob_digests, lend_nothing
 from squasher.archive.members import FolderStore, TarStore, names
 from squasher.archive.oci_index import Index
 from squasher.archive.source import folder_below
@@ -30,13 +30,15 @@ _NAMES = "manifest.json and index.json name the images differently: both kinds o
 _PINNED = "left out names that end in a digest ({}): {} is the image as it was"
 
 
-def read(store: TarStore | FolderStore, name: str) -> Archive:
+def read(store: TarStore | FolderStore, name: str, lend: Lend = lend_nothing) -> Archive:
     """Return what `store`, called `name` in messages, holds. O(its documents).
+
+    Layers that it leaves out may be lent.
 
     Raises ArchiveError if it holds no image, UnsupportedImageError if none that can be squashed.
     """
     try:
-        documents = Documents(store)
+        documents = Documents(store, lend)
         archive = _archive(name, documents)
     except SquasherError as error:
         raise error.within(name) from None

@@ -116,7 +116,9 @@ def _compared(
     ):
         sides = []
         for source in sources:
-            opened = api.open_archive(source, tmp_dir=shared.tmp_dir, progress=progress)
+            opened = api.open_archive(
+                source, blobs_from=shared.blobs_from, tmp_dir=shared.tmp_dir, progress=progress
+            )
             archive = stack.enter_context(opened)
             sides.append(Side(archive.name, _only(archive, shared)))
         one, two = (side.image for side in sides)

@@ -78,7 +78,10 @@ def command(
     source = checks.source(image)
     if html is not None:
         checks.check_place(
-            "--html", html, inputs=(source,), stdout_takes="the document" if as_json else ""
+            "--html",
+            html,
+            inputs=(source, *shared.blobs_from),
+            stdout_takes="the document" if as_json else "",
         )
         from squasher.cli import page
 
@@ -123,7 +126,9 @@ def _inspected(
     found = []
     with (
         shared.watching("read") as progress,
-        api.open_archive(source, tmp_dir=shared.tmp_dir, progress=progress) as archive,
+        api.open_archive(
+            source, blobs_from=shared.blobs_from, tmp_dir=shared.tmp_dir, progress=progress
+        ) as archive,
     ):
         picked = selection.select(archive, shared.image, shared.platform).images
         total = sum(image.stored_size for image in picked)

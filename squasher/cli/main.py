@@ -196,6 +196,11 @@ or image not found, 5 not supported, 6 output not written, 7 engine.
     help="With --onto: exit 1 if more of the previous image is replaced or deleted, as 0.3 or 30%.",
 )
 @click.option(
+    "--partial",
+    is_flag=True,
+    help="Leave out the blobs of kept layers, for hosts that have them.",
+)
+@click.option(
     "-o",
     "--output",
     "--output-path",
@@ -315,7 +320,7 @@ def command(
     if cleanup and not (load and daemon_name):
         raise UsageError("needs a docker-daemon: input and --load", where="--cleanup")
     destination = _destination(output, load or dry_run)
-    inputs = source, _place_of(own["base"]), _place_of(own["onto"])
+    inputs = source, *map(_place_of, (own["base"], own["onto"], *shared.blobs_from))
     files = [*(("--report", path) for path in reports), ("--iidfile", own["iidfile"])]
     _check_files([*files, ("--digestfile", own["digestfile"])], inputs, destination)
     from squasher import api
@@ -332,6 +337,7 @@ def command(
             tags=() if no_tag else tags or None,
             image=shared.image,
             platform=shared.platform,
+            blobs_from=shared.blobs_from,
             max_dead=None if max_dead is None else options.share("--max-dead", max_dead),
             strict=None if strict is None else warnings.kinds(strict),
             verify=verify,

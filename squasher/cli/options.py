@@ -25,10 +25,12 @@ class Shared:
     """What every command is asked for: which image, where copies go, how much is printed.
 
     image, platform   "" where the option is left out
+    blobs_from        places of layers that images leave out
     """
 
     image: str
     platform: str
+    blobs_from: tuple[str, ...]
     tmp_dir: str | None
     quiet: bool
     verbose: bool
@@ -45,6 +47,14 @@ _SHARED = (
     ),
     click.option(
         "--platform", metavar="OS/ARCH[/VARIANT]", help="Pick the images for one platform."
+    ),
+    click.option(
+        "--blobs-from",
+        multiple=True,
+        type=completion.Place(),
+        metavar="ARCHIVE",
+        help="Where layers lie that an image leaves out: a partial archive, a sparse OCI layout;"
+        " repeatable.",
     ),
     click.option(
         "--tmp-dir",
@@ -67,6 +77,7 @@ def shared(command: Callable[..., T]) -> Callable[..., T]:
         *,
         name: str | None,
         platform: str | None,
+        blobs_from: tuple[str, ...],
         tmp_dir: str | None,
         quiet: bool,
         verbose: bool,
@@ -75,9 +86,11 @@ def shared(command: Callable[..., T]) -> Callable[..., T]:
     ) -> T:
         checks.exclude(("--quiet", quiet), ("--verbose", verbose))
         checks.require(("--image", name), ("--platform", platform), ("--tmp-dir", tmp_dir))
+        checks.require(*(("--blobs-from", place) for place in blobs_from))
         value = Shared(
             image=name or "",
             platform=platform or "",
+            blobs_from=blobs_from,
             tmp_dir=tmp_dir,
             quiet=quiet,
             verbose=verbose,

@@ -36,6 +36,9 @@ def summary(
             name = text(f"{squashed.image.name} ({squashed.image.platform})")
             lines.append(click.style(cut(name, width), bold=True, underline=True))
         lines += _one(squashed, str(manifest), width, verbose)
+    if report.partial is not None:
+        left = f"{len(report.partial.layers)} layers, {size(report.partial.size)}, are left out"
+        lines.append(labelled("partial", f"{left}: only hosts that have them take the archive"))
     lines += [labelled("loaded", text(line)) for line in report.loaded]
     unwritten = "" if written else ", not written"
     lines.append(labelled("archive", f"{size(report.size)} in {report.seconds:.1f} s{unwritten}"))
@@ -143,6 +146,7 @@ def to_json(report: SquashReport) -> dict[str, Any]:
         profile={phase: round(seconds, 6) for phase, seconds in report.profile},
         notices=report.notices,
         loaded=report.loaded,
+        partial=report.partial,
         images=[_image(squashed, manifest) for squashed, manifest in images],
     )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from squasher.archive import members, oci_index, reader
 from squasher.archive.lay_out import Form
 from squasher.archive.members import FolderStore, TarStore
 from squasher.archive.target import Target
+from squasher.blobs.content import Content
 from squasher.errors import OutputError, PolicyError, SquasherError
 from squasher.image import references
 from squasher.image.manifests import blob_name, parse_manifest_json
@@ -22,11 +23,15 @@ def verify_result(
     done: Sequence[Squashed],
     target: Target,
     job: Job,
+    absent: Mapping[str, Content],
 ) -> None:
-    """Read the result back and prove that it is right. Raises PolicyError."""
+    """Read the result back and prove that it is right. Raises PolicyError.
+
+    `absent` are the blobs that it leaves out, by the names of members.
+    """
     try:
         with job.apart():
-            _prove(result(), source, done, target, job)
+            _prove(result(), source, done, target, job, absent)
     except OutputError:  # no room for what is unpacked: nothing is said about the result
         raise
     except SquasherError as error:
@@ -39,10 +44,13 @@ def _prove(
     done: Sequence[Squashed],
     target: Target,
     job: Job,
+    absent: Mapping[str, Content],
 ) -> None:
     from squasher.verify.proof import prove
 
-    result = reader.read(found, "the result")
+    if isinstance(found, TarStore) and any(name in found for name in absent):
+        raise PolicyError("a layer is in the archive that a partial one leaves out")
+    result = reader.read(found, "the result", absent.get)
     for notice in result.notices:  # of what is missing, or what contradicts itself
         raise PolicyError(notice)
     _check_form(found, result.images, target.form)

@@ -85,7 +85,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make the archives that pages speak of.
 
     app.tar is the demo image as app:latest, base.tar its lowest layer as debian:12, both.tar the
-    two as `docker save` puts them; app-1.0.tar and app-1.1.tar are two
+    two as `docker save` puts them; app-1.0.tar, app-1.1.tar and app-1.2.tar are
     releases; multi.tar is an image of two platforms.
     """
     folder = tmp_path_factory.mktemp("images")
@@ -100,7 +100,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with squasher.open_archive(folder / "base.tar") as archive:
             squasher.write([app, archive.images[0]], folder / "both.tar")
     lowest, base = _lowest(), File(b"opt/app/data", b"the same" * 4000)
-    for release in ("1.0", "1.1"):
+    for release in ("1.0", "1.1", "1.2"):
         upper = (
             builders.layer(Dir(b"opt"), Dir(b"opt/app"), base),
             builders.layer(File(b"opt/app/release", release.encode())),

@@ -11,6 +11,7 @@ import pytest
 
 import squasher
 from squasher.archive import reader
+from squasher.archive.documents import Lend
 from squasher.archive.location import parse_location
 from squasher.archive.members import FolderStore, TarStore
 from squasher.errors import ArchiveError, PolicyError, SquasherError
@@ -114,10 +115,10 @@ def test_the_base_archive(image: Path, tmp_path: Path, monkeypatch: pytest.Monke
     os.utime(base, (1, 1))
     read = reader.read
 
-    def changing(found: TarStore | FolderStore, name: str) -> Archive:
+    def changing(found: TarStore | FolderStore, name: str, lend: Lend) -> Archive:
         if name == str(base):
             os.utime(base)
-        return read(found, name)
+        return read(found, name, lend)
 
     monkeypatch.setattr(reader, "read", changing)
     with pytest.raises(ArchiveError) as raised:

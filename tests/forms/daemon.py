@@ -30,6 +30,7 @@ class Daemon:
     containers  names of containers, by ID
     says        the lines that loading prints; None: what a real one says of the archive
     answers     a status and a message for a request, "METHOD /path" of the API, in place of its own
+    going       IDs that it lists and does not have any more
     id_is       what it takes for an image's ID; with "nothing" it forgets what it has loaded
     """
 
@@ -40,6 +41,7 @@ class Daemon:
     says: list[dict[str, Any]] | None = None
     answers: dict[str, tuple[int, str]] = field(default_factory=dict)
     id_is: Literal["config", "manifest", "nothing"] = "config"
+    going: tuple[str, ...] = ()
     asked: list[str] = field(default_factory=list)
     loaded: list[bytes] = field(default_factory=list)
 
@@ -121,6 +123,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             state.load(body)
             lines = state.says or [{"stream": "Loaded image: app:latest\n"}]
             return self._stream(json.dumps(line).encode() + b"\r\n" for line in lines)
+        if request == "GET /images/json":
+            identities = dict.fromkeys(found[0] for found in state.images.values())
+            return self._json(200, [{"Id": each} for each in (*identities, *state.going)])
         if request == "GET /containers/json":
             return self._json(200, [{"Names": [f"/{name}"]} for name in self._ancestor()])
         name = what.removeprefix("/images/").removesuffix("/get").removesuffix("/json")

@@ -58,8 +58,8 @@ def test_an_index_that_leads_nowhere_is_left_out() -> None:
 def test_a_result_without_the_image_is_not_verified(monkeypatch: pytest.MonkeyPatch) -> None:
     real = reader.read
 
-    def read(store: Any, name: str) -> Archive:
-        found = real(store, name)
+    def read(store: Any, name: str, *more: Any) -> Archive:
+        found = real(store, name, *more)
         return Archive(name, ()) if name == "the result" else found
 
     monkeypatch.setattr(reader, "read", read)
