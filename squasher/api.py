@@ -182,6 +182,7 @@ def squash_archive(
     platform: str = "",
     max_size: int | None = None,
     clamp_mtime: str | None = None,
+    max_layer_size: int | None = None,
     strict: Collection[str] | None = None,
     verify: bool = False,
     load: bool = False,
@@ -231,6 +232,7 @@ def squash_archive(
         compress_kept,
         max_size,
         clamp_mtime,
+        max_layer_size,
     )
     with Job(tmp_dir, progress) as job:
         lend = opening.lend_from(blobs_from, job)
@@ -289,6 +291,7 @@ def squash_archive(
             target=target,
             job=job,
             absent={blob_name(digest): x for digest, x in written.absent.items()},
+            limit=options.max_layer_size,
         )
         with job.explained(archive.name):
             loaded = _put(written, target, job, archive.name, check if verify else None)

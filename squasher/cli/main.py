@@ -195,6 +195,7 @@ or image not found, 5 not supported, 6 output not written, 7 engine.
     metavar="SHARE",
     help="With --onto: exit 1 if more of the previous image is replaced or deleted, as 0.3 or 30%.",
 )
+@options.max_layer_size
 @click.option(
     "--partial",
     is_flag=True,

@@ -156,3 +156,24 @@ def size(option: str, typed: str, hint: str = "give bytes, 20MB or 16MiB") -> in
         raise UsageError(f"{typed!r} is not a valid size", where=option, hint=hint)
     unit = (1024 if found[3] else 1000) ** " kmgt".index((found[2] or " ").lower())
     return int(Decimal(found[1]) * unit)
+
+
+def _layer_size(_context: click.Context, _option: click.Parameter, typed: str | None) -> int | None:
+    """Return the bytes that `--max-layer-size` is given, None if it is not. Raises UsageError."""
+    if typed is None:
+        return None
+    option, hint = "--max-layer-size", "give bytes, 200MB or 1GiB"
+    value = size(option, typed, hint)
+    if not value:
+        raise UsageError(f"{typed!r} is not a valid size", where=option, hint=hint)
+    return value
+
+
+#: Of squashing alone; here, with the values that it reads.
+max_layer_size = click.option(
+    "--max-layer-size",
+    metavar="SIZE",
+    callback=_layer_size,
+    help="Make as many new layers as it takes, none larger than SIZE before compression: they are"
+    " fetched side by side. Bytes, 200MB, 1GiB.",
+)

@@ -136,9 +136,9 @@ class _Assembly:
             # with extensions begins with theirs, and was seen when it was read.
             path, entry = next(_entries(items, provided))
             assert entry is not None  # noqa: S101  (a header that is made here is no span)
-            looks = entry.lead == BLOCK and _LOOKALIKE.search(path + b"\0")
+            looks = entry.lead == BLOCK and _looks_like_no_tar(path)
         else:
-            looks = MAGIC.match(first)  # type: ignore[arg-type]
+            looks = MAGIC.match(first) is not None  # type: ignore[arg-type]
         if looks:
             block = shield()
             self._pieces.insert(0, block)
@@ -162,22 +162,15 @@ class _Assembly:
 
     def _directory(self, folder: ChangedDirectory, written: bool) -> None:
         """Write a directory's entry, if it is `written`, and its whiteouts."""
-        node, entry = folder.node, folder.node.entry
-        path = folder.path
-        if not path and not (entry and entry.flags & ABSOLUTE):
-            path = b"."
         if written:
-            if entry is None:
-                self._literal(header(path, DIR, IMPLIED_OWNER, mtime=node.mtime))
-            elif entry.flags & REWRITE or folder.reason.repeats:
-                self._literal(
-                    header(path, DIR, entry.owner, mtime=entry.mtime, xattrs=entry.xattrs)
-                )
-                self._clamped += bool(entry.flags & CLAMPED)
+            made, entry = _directory_header(folder), folder.node.entry
+            if made or entry is None:
+                self._literal(made)
+                self._clamped += bool(entry and entry.flags & CLAMPED)
             else:
                 self._span(entry.source, entry.data - entry.lead, entry.data)
-        for name in folder.whiteouts:
-            self._literal(header(join(folder.path, WHITEOUT_PREFIX + name), REG))
+        for made in _whiteout_headers(folder):
+            self._literal(made)
         self._whiteouts += len(folder.whiteouts)
 
     def _rewrite(self, path: bytes, identity: Entry) -> None:
@@ -185,23 +178,82 @@ class _Assembly:
         entry = self._final.state(identity)
         self._clamped += bool(entry.flags & CLAMPED)
         first = self._first_names.setdefault(identity, path)
-        if first != path:
-            self._literal(
-                header(path, LINK, entry.owner, mtime=entry.mtime, link=first, xattrs=entry.xattrs)
-            )
-            return
-        target = entry.target
-        self._literal(
-            header(
-                path,
-                entry.kind,
-                entry.owner,
-                size=entry.size,
-                mtime=entry.mtime,
-                link=target if entry.kind == SYM else b"",  # type: ignore[arg-type]
-                device=target if entry.kind in (CHR, BLK) else (0, 0),  # type: ignore[arg-type]
-                xattrs=entry.xattrs,
-                sparse=entry.sparse,
-            )
-        )
-        self._span(entry.source, entry.data, entry.data + (entry.stored + 511 & -512))
+        self._literal(_entry_header(path, entry, first))
+        if first == path:
+            self._span(entry.source, entry.data, entry.data + _padded(entry))
+
+
+# ---------------------------------------------------------------- headers that are made
+
+
+def _directory_header(folder: ChangedDirectory) -> bytes:
+    """Return the new header of a directory; none if the one that it has passes through."""
+    node, entry = folder.node, folder.node.entry
+    path = folder.path
+    if not path and not (entry and entry.flags & ABSOLUTE):
+        path = b"."
+    if entry is None:
+        return header(path, DIR, IMPLIED_OWNER, mtime=node.mtime)
+    if entry.flags & REWRITE or folder.reason.repeats:
+        return header(path, DIR, entry.owner, mtime=entry.mtime, xattrs=entry.xattrs)
+    return b""
+
+
+def _whiteout_headers(folder: ChangedDirectory) -> Iterator[bytes]:
+    return (header(join(folder.path, WHITEOUT_PREFIX + name), REG) for name in folder.whiteouts)
+
+
+def _entry_header(path: bytes, entry: Entry, first: bytes) -> bytes:
+    """Return a new header: that of a link to `first`, if that is another name of the file."""
+    if first != path:
+        return header(path, LINK, entry.owner, mtime=entry.mtime, link=first, xattrs=entry.xattrs)
+    target = entry.target
+    return header(
+        path,
+        entry.kind,
+        entry.owner,
+        size=entry.size,
+        mtime=entry.mtime,
+        link=target if entry.kind == SYM else b"",  # type: ignore[arg-type]
+        device=target if entry.kind in (CHR, BLK) else (0, 0),  # type: ignore[arg-type]
+        xattrs=entry.xattrs,
+        sparse=entry.sparse,
+    )
+
+
+def _padded(entry: Entry) -> int:
+    return entry.stored + 511 & -512
+
+
+# ---------------------------------------------------------------- sizes, for who cuts the plan
+
+
+def directory_size(folder: ChangedDirectory) -> int:
+    """Return the bytes of a directory's entry, 0 if none is written."""
+    if not folder.written:
+        return 0
+    entry = folder.node.entry
+    return _shield(folder.path) + (len(_directory_header(folder)) or (entry.lead if entry else 0))
+
+
+def whiteouts_size(folder: ChangedDirectory) -> int:
+    """Return the bytes of a directory's whiteouts."""
+    return _shield(folder.path) + sum(map(len, _whiteout_headers(folder)))
+
+
+def entry_size(path: bytes, identity: Entry, first: bytes, final: Tree) -> int:
+    """Return the bytes of an entry and its data; `first` is the first name of its file."""
+    if not identity.flags & REWRITE and identity not in final.stamps:
+        return _shield(path) + identity.lead + _padded(identity)
+    entry = final.state(identity)
+    size = _shield(path) + len(_entry_header(path, entry, first))
+    return size if first != path else size + _padded(entry)
+
+
+def _shield(path: bytes) -> int:
+    """Return the bytes that come before an entry if a layer begins with it."""
+    return len(shield()) if _looks_like_no_tar(path) else 0
+
+
+def _looks_like_no_tar(path: bytes) -> bool:
+    return _LOOKALIKE.search(path + b"\0") is not None

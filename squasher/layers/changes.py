@@ -80,6 +80,15 @@ class ChangedDirectory:
         self.live = False
         self.carried = False
 
+    def repeated(self, *, written: bool, whiteouts: list[bytes]) -> ChangedDirectory:
+        """Return the directory as one of several layers says it."""
+        new = ChangedDirectory(self.path, self.node, self.base, self.parent)
+        new.reason = self.reason if written else Reason.NONE
+        new.whiteouts = whiteouts
+        new.live = self.live
+        new.carried = self.carried
+        return new
+
     @property
     def gives_group(self) -> bool:
         """Whether engines, unpacking the new layer, pass on its group."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -13,9 +14,9 @@ from squasher.layers.options import Options
 
 
 def new_image(
-    image: Image, split: Split, layer: Layer, options: Options
+    image: Image, split: Split, new: Sequence[Layer], options: Options
 ) -> tuple[Image, tuple[str, ...]]:
-    """Return `image` with `layer` in place of those above the lowest `kept`, and notices."""
+    """Return `image` with `new` layers in place of those above the lowest `kept`, and notices."""
     config, kept = image.config, split.kept
     notices = []
     created = options.time
@@ -25,7 +26,7 @@ def new_image(
         if message is None:
             message = _default_message(image, kept)
         row = configs.history_entry(created or config.created, message)
-        history = _history(config, split, row, options.history)
+        history = _history(config, split, (row,) * len(new), options.history)
         if history is None:
             history = config.history
             notices.append("history has fewer layer rows than kept layers: it gets no new row")
@@ -38,21 +39,21 @@ def new_image(
         notices.append(
             f"{configs.BUILDKIT_CACHE} is removed from the config: its layers no longer exist"
         )
-    diff_ids = [*config.diff_ids[:kept], layer.diff_id]
-    new = configs.edit_config(config, diff_ids, history, created)
-    layers = (*image.layers[:kept], layer)
-    return replace(image, config=new, layers=layers, leads=(), attested=tuple), tuple(notices)
+    layers = (*image.layers[:kept], *new)
+    diff_ids = [*config.diff_ids[:kept], *(layer.diff_id for layer in new)]
+    edited = configs.edit_config(config, diff_ids, history, created)
+    return replace(image, config=edited, layers=layers, leads=(), attested=tuple), tuple(notices)
 
 
 def updated_image(
-    image: Image, previous: Image, shared: int, layer: Layer | None, options: Options
+    image: Image, previous: Image, shared: int, new: Sequence[Layer], options: Options
 ) -> tuple[Image, tuple[str, ...]]:
-    """Return `image` on the layers of `previous`, with `layer` above, and notices."""
+    """Return `image` on the layers of `previous`, with `new` ones above, and notices."""
     config, kept = image.config, len(previous.layers)
     notices = []
     if not shared:
         notices.append("shares no layer with the previous image, also not its base")
-    if layer is None:
+    if not new:
         notices.append("nothing differs from the previous image: no new layer is written")
     created = options.time
     history = None
@@ -65,11 +66,12 @@ def updated_image(
             message = f"merge {config.image_id} to {previous.chain_ids[-1]}" if kept else ""
         if lower is None:
             notices.append("the history of the previous image has too few rows: it gets no new row")
-        elif layer is not None:
-            history += (configs.history_entry(created or config.created, message),)
-    layers = (*previous.layers, *([layer] if layer else []))
-    new = configs.edit_config(config, [x.diff_id for x in layers], history, created)
-    return replace(image, config=new, layers=layers, leads=(), attested=tuple), tuple(notices)
+        else:
+            row = configs.history_entry(created or config.created, message)
+            history += (row,) * len(new)
+    layers = (*previous.layers, *new)
+    edited = configs.edit_config(config, [x.diff_id for x in layers], history, created)
+    return replace(image, config=edited, layers=layers, leads=(), attested=tuple), tuple(notices)
 
 
 def _rows_below(config: ImageConfig, kept: int) -> tuple[HistoryEntry, ...] | None:
@@ -95,7 +97,10 @@ def _default_message(image: Image, kept: int) -> str:
 
 
 def _history(
-    config: ImageConfig, split: Split, new: HistoryEntry, how: Literal["keep", "drop"]
+    config: ImageConfig,
+    split: Split,
+    new: tuple[HistoryEntry, ...],
+    how: Literal["keep", "drop"],
 ) -> tuple[HistoryEntry, ...] | None:
     """Return the rows after squashing; None if the kept layers have too few to tell them apart."""
     table = config.history or ()
@@ -107,7 +112,7 @@ def _history(
         end = squashed[0] if squashed else len(table)
         if split.rows is not None:  # but never the row of a kept layer
             end = min(end, max([split.rows, *(i + 1 for i in with_layer[: split.kept][-1:])]))
-        return (*table[:end], new)
+        return (*table[:end], *new)
     gone = frozenset(squashed)
     emptied = (configs.emptied(row) if i in gone else row for i, row in enumerate(table))
-    return (*emptied, new)
+    return (*emptied, *new)

@@ -1,10 +1,10 @@
 """The merge rules: from the tree of the base and the final tree to the one new layer.
 
 Pure: headers in, plan out. `changes` finds what differs, `redundant` what of it the base has,
-`assemble` makes the plan. A `Draft` holds everything that the new layer could contain; for
-some of its entries only their content can tell whether the base already provides them, and the
-caller, who can read, answers that. The `MergePlan` then says which bytes of which layer make up
-the new one, in which order, and how many they are.
+`assemble` makes the plan, `cut` several plans of it. A `Draft` holds everything that the new layer
+could contain; for some of its entries only their content can tell whether the base already
+provides them, and the caller, who can read, answers that. The `MergePlan` then says which bytes of
+which layer make up the new one, in which order, and how many they are.
 
 The rules, with k the first squashed layer, D a directory of the final tree, b what the base has
 at the same path:
@@ -43,6 +43,7 @@ from dataclasses import dataclass
 
 from squasher.layers.assemble import assemble
 from squasher.layers.changes import Changes, find_changes
+from squasher.layers.cut import plans
 from squasher.layers.plan import MergePlan
 from squasher.layers.redundant import Redundant
 from squasher.layers.tree import Tree
@@ -96,6 +97,17 @@ class Draft:
         provided = self._redundant.provided(same)
         self._changes.weigh(provided)
         return assemble(self._changes.items, provided, self._final, sizes)
+
+    def cut(
+        self, same: Collection[Pair], sizes: Sequence[int], limit: int, kept: int
+    ) -> tuple[tuple[MergePlan, ...], tuple[str, ...]]:
+        """Return that plan cut into layers of at most `limit` bytes, lowest first, and notices.
+
+        `kept` layers lie below. Raises UsageError for more layers in all than engines mount.
+        """
+        provided = self._redundant.provided(same)
+        self._changes.weigh(provided)
+        return plans(self._changes.items, provided, self._final, sizes, limit, kept)
 
     def still_used(self, same: Collection[Pair]) -> int:
         """Return how many bytes of files in the base the final tree still shows."""

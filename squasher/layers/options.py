@@ -29,6 +29,7 @@ class Options:
     max_size            refuse images that unpack to more bytes
     clamp_mtime         the latest time that entries of the new layer may have, as RFC 3339, epoch
                         seconds, or "SOURCE_DATE_EPOCH" for the variable; None leaves them
+    max_layer_size      make as many new layers as it takes, none larger than so many bytes as a tar
 
     The texts are read once, when the options are made: "now" is one time for all images.
 
@@ -47,6 +48,7 @@ class Options:
     compress_kept: bool = False
     max_size: int | None = None
     clamp_mtime: str | None = None
+    max_layer_size: int | None = None
     compression: Compression | None = field(init=False, repr=False)
     time: str | None = field(init=False, repr=False)
     latest: int | None = field(init=False, repr=False)
@@ -61,6 +63,8 @@ class Options:
             raise UsageError("--compress none and --compress-kept exclude each other")
         if self.max_size is not None and self.max_size < 0:
             raise UsageError(f"{self.max_size} is not a valid size", where="--max-size")
+        if self.max_layer_size is not None and self.max_layer_size < 1:
+            raise UsageError(f"{self.max_layer_size} is not a valid size", where="--max-layer-size")
         if self.history not in ("keep", "drop"):
             raise UsageError(f"{self.history!r} is neither keep nor drop", where="--history")
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import takewhile
 
@@ -30,7 +30,7 @@ from squasher.layers.result import Clamp, LayerReport, Squashed, Update, layer_r
 from squasher.layers.tree import Tree
 from squasher.layers.words import describing
 from squasher.run import Job, Progress, silent
-from squasher.tar.entry import REG, Entry, Pair
+from squasher.tar.entry import REG, Entry, ImageWarning, Pair
 
 
 def squash(
@@ -109,7 +109,7 @@ def begin(
     image = replace(image, tags=tags, references=references)
     if onto is not None:
         done = _update(image, onto, options, job, zstd)
-    elif len(image.layers) - split.kept > 1:
+    elif _something_to_do(len(image.layers) - split.kept, options):
         done = _merge(image, split, options, job, zstd)
     else:
         done = _passed(image, split, options, job)
@@ -120,9 +120,25 @@ def begin(
     return replace(done, notices=(*told, *done.notices), warnings=warnings)
 
 
+def _something_to_do(above: int, options: Options) -> bool:
+    """Tell whether to squash the `above` layers above the base: one alone may be too large."""
+    return above > 1 or (above == 1 and options.max_layer_size is not None)
+
+
 def _passed(image: Image, split: Split, options: Options, job: Job) -> Squashed:
-    """Return the image as it is: there is nothing to squash."""
+    """Return the image as it is, read: there is nothing to squash."""
     scans, tree, _, _ = _read(image, len(image.layers), options, job)
+    return _unchanged(image, split, options, scans, tree.warnings)
+
+
+def _unchanged(
+    image: Image,
+    split: Split,
+    options: Options,
+    scans: Sequence[Scan],
+    warnings: Iterable[ImageWarning],
+) -> Squashed:
+    """Return the image as it is, and as it was read."""
     image = replace(image, layers=tuple(done.layer for done in scans))
     before = layer_reports(image, scans)
     notices = (_idle(options), *_odd_layers(image.layers))
@@ -139,7 +155,7 @@ def _passed(image: Image, split: Split, options: Options, job: Job) -> Squashed:
         0,
         0,
         notices,
-        tuple(tree.warnings),
+        tuple(warnings),
     )
 
 
@@ -177,56 +193,69 @@ def _read(
 def _merge(image: Image, split: Split, options: Options, job: Job, zstd: bool) -> Squashed:
     kept = split.kept
     scans, lower, tree, entries = _read(image, kept, options, job)
+    if len(scans) - kept == 1 and scans[kept].size <= (options.max_layer_size or 0):
+        return _unchanged(image, split, options, scans, (*lower.warnings, *tree.warnings))
     image = replace(image, layers=tuple(done.layer for done in scans))
     before = layer_reports(image, scans)
     with job.timed("merge"):
         draft = Draft.of(lower, tree, kept)
-    _, plan = _planned(draft, scans, job)
+    _, plans, large = _planned(draft, scans, kept, options, job)
     warnings = (*lower.warnings, *tree.warnings)
     overwritten = tree.overwritten
     deleted = max(0, entries - draft.survivors - overwritten)
     del draft, lower, tree
     how = _how(options, image, zstd)
-    with job.timed("hash new"):
-        layer = _new_layer(image, kept, plan, _contents(plan, scans, job), how, job)
-    result, notices = new_image(image, split, layer, options)
+    layers = _new_layers(image, kept, plans, scans, how, job)
+    result, notices = new_image(image, split, layers, options)
     return Squashed(
         result,
         image.config.image_id,
         kept,
         True,
         before,
-        (*before[:kept], _new_report(layer, plan)),
-        plan.entries,
-        plan.whiteouts,
+        (*before[:kept], *_new_reports(layers, plans)),
+        sum(plan.entries for plan in plans),
+        plans[0].whiteouts,
         overwritten,
         deleted,
-        plan.provided,
-        (*notices, *_odd_layers(result.layers)),
+        plans[0].provided,
+        (*notices, *large, *_odd_layers(result.layers)),
         warnings,
         version(how.name),
-        clamp=_clamp(options, plan),
+        clamp=_clamp(options, plans),
     )
 
 
-def _clamp(options: Options, plan: MergePlan) -> Clamp | None:
-    return None if options.latest is None else Clamp(options.latest, plan.clamped)
+def _clamp(options: Options, plans: Iterable[MergePlan]) -> Clamp | None:
+    if options.latest is None:
+        return None
+    return Clamp(options.latest, sum(plan.clamped for plan in plans))
 
 
-def _planned(draft: Draft, scans: Sequence[Scan], job: Job) -> tuple[set[Pair], MergePlan]:
-    """Return the pairs of files whose content is the same, and the plan that follows."""
+def _planned(
+    draft: Draft, scans: Sequence[Scan], kept: int, options: Options, job: Job
+) -> tuple[set[Pair], tuple[MergePlan, ...], tuple[str, ...]]:
+    """Return the pairs of files whose content is the same, the plans that follow, and notices.
+
+    One plan for each new layer, lowest first. Raises UsageError for more layers than are mounted.
+    """
     with job.timed("compare"):
         uppers = readable(draft.doubtful, scans, job.spool)
         same = same_content(draft.doubtful, uppers, scans)
     with job.timed("merge"):
-        return same, draft.plan(same, [done.size for done in scans])
+        sizes = [done.size for done in scans]
+        plan = draft.plan(same, sizes)
+        limit = options.max_layer_size
+        if limit is None or plan.size <= limit or not plan.entries + plan.whiteouts:
+            return same, (plan,), ()
+        return same, *draft.cut(same, sizes, limit, kept)
 
 
-def _new_report(layer: Layer, plan: MergePlan) -> LayerReport:
-    count = plan.entries + plan.whiteouts
-    return LayerReport(
-        layer.diff_id, layer.blob.digest or layer.diff_id, layer.blob.size, count, ""
-    )
+def _new_reports(layers: Sequence[Layer], plans: Sequence[MergePlan]) -> Iterator[LayerReport]:
+    for layer, plan in zip(layers, plans, strict=True):
+        count = plan.entries + plan.whiteouts
+        digest = layer.blob.digest or layer.diff_id
+        yield LayerReport(layer.diff_id, digest, layer.blob.size, count, "")
 
 
 def _update(image: Image, previous: Image, options: Options, job: Job, zstd: bool) -> Squashed:
@@ -245,7 +274,7 @@ def _update(image: Image, previous: Image, options: Options, job: Job, zstd: boo
     )
     with job.timed("merge"):
         draft = Draft.of(lower, tree, kept)
-    same, plan = _planned(draft, scans, job)
+    same, plans, large = _planned(draft, scans, kept, options, job)
     used, held = draft.still_used(same), _held(lower)
     warnings = (*tree.warnings, *draft.warnings)
     overwritten = tree.overwritten
@@ -254,40 +283,39 @@ def _update(image: Image, previous: Image, options: Options, job: Job, zstd: boo
     previous = replace(previous, layers=tuple(done.layer for done in scans[:kept]))
     before = layer_reports(image, scans[kept:])
     after = list(layer_reports(previous, scans[:kept]))
-    layer = None
+    layers: tuple[Layer, ...] = ()
     how = Compression("")
-    if plan.entries or plan.whiteouts:
+    if plans[0].entries or plans[0].whiteouts:
         how = _how(options, image, zstd)
-        with job.timed("hash new"):
-            layer = _new_layer(stack, kept, plan, _contents(plan, scans, job), how, job)
-        after.append(_new_report(layer, plan))
+        layers = _new_layers(stack, kept, plans, scans, how, job)
+        after += _new_reports(layers, plans)
     shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], _pairs(image, previous)))
     update = Update(
         previous,
         shared,
-        layer.blob.size if layer else 0,
+        sum(layer.blob.size for layer in layers),
         sum(x.blob.size for x in image.layers if x.diff_id not in known),
         used,
         held,
     )
-    result, notices = updated_image(image, previous, shared, layer, options)
+    result, notices = updated_image(image, previous, shared, layers, options)
     return Squashed(
         result,
         image.config.image_id,
         kept,
-        layer is not None,
+        bool(layers),
         before,
         tuple(after),
-        plan.entries,
-        plan.whiteouts,
+        sum(plan.entries for plan in plans),
+        plans[0].whiteouts,
         overwritten,
         deleted,
-        plan.provided,
-        (*notices, *_odd_layers(result.layers)),
+        plans[0].provided,
+        (*notices, *large, *_odd_layers(result.layers)),
         tuple(replace(warning, layer=max(0, warning.layer - kept)) for warning in warnings),
         version(how.name),
         update,
-        _clamp(options, plan),
+        _clamp(options, plans),
     )
 
 
@@ -333,42 +361,56 @@ def _idle(options: Options) -> str:
     defaults = Options()
     idle = [
         f"--{name.replace('_', '-')}"
-        for name in ("message", "history", "created", "compress", "clamp_mtime")
+        for name in ("message", "history", "created", "compress", "clamp_mtime", "max_layer_size")
         if getattr(options, name) != getattr(defaults, name)
     ]
     text = "nothing to squash: at most one layer lies above the base; the image is passed through"
     return f"{text} ({', '.join(idle)} have no effect)" if idle else text
 
 
-def _contents(plan: MergePlan, scans: Sequence[Scan], job: Job) -> dict[int, Content]:
-    """Return the layers that the plan takes bytes from."""
-    ranges: dict[int, list[tuple[int, int]]] = {}
-    for piece in plan.pieces:
+def _contents(plans: Iterable[MergePlan], scans: Sequence[Scan], job: Job) -> dict[int, Content]:
+    """Return the layers that the plans take bytes from."""
+    ranges: dict[int, set[tuple[int, int]]] = {}
+    for piece in (piece for plan in plans for piece in plan.pieces):
         if type(piece) is Span:
-            ranges.setdefault(piece.source, []).append((piece.start, piece.stop))
+            ranges.setdefault(piece.source, set()).add((piece.start, piece.stop))
     return {source: extract(scans[source], spans, job.spool) for source, spans in ranges.items()}
 
 
-def _new_layer(
+def _new_layers(
     image: Image,
     kept: int,
-    plan: MergePlan,
-    contents: dict[int, Content],
+    plans: Sequence[MergePlan],
+    scans: Sequence[Scan],
     how: Compression,
     job: Job,
-) -> Layer:
-    """Return the layer that `plan` describes, stored as `how` says."""
-    content = Content(tuple(_parts(plan, contents)))
-    assert content.size == plan.size  # noqa: S101
+) -> tuple[Layer, ...]:
+    """Return the layers that `plans` describe, stored as `how` says."""
     docker = image.layers[kept].blob.media_type.startswith("application/vnd.docker.")
     dot = {"": "", "gzip": ".gzip", "zstd": ".zstd"}[how.name]
     media_type = manifests.DOCKER_LAYER + dot if docker else manifests.OCI_LAYER + how.suffix
+    total = sum(plan.size for plan in plans)
+    with job.timed("hash new"):
+        contents = _contents(plans, scans, job)
+        return tuple(_new_layer(plan, contents, how, media_type, total, job) for plan in plans)
+
+
+def _new_layer(
+    plan: MergePlan,
+    contents: dict[int, Content],
+    how: Compression,
+    media_type: str,
+    total: int,
+    job: Job,
+) -> Layer:
+    content = Content(tuple(_parts(plan, contents)))
+    assert content.size == plan.size  # noqa: S101
     tar_hash, blob_hash = hashlib.sha256(), hashlib.sha256()
 
     def windows() -> Iterator[bytes]:
         for window in content.windows():
             tar_hash.update(window)
-            job.progress("hash", len(window), plan.size)
+            job.progress("hash", len(window), total)
             yield window
 
     def compressed() -> Iterator[bytes]:

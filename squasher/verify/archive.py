@@ -24,14 +24,16 @@ def verify_result(
     target: Target,
     job: Job,
     absent: Mapping[str, Content],
+    limit: int | None = None,
 ) -> None:
     """Read the result back and prove that it is right. Raises PolicyError.
 
-    `absent` are the blobs that it leaves out, by the names of members.
+    `absent` are the blobs that it leaves out, by the names of members. No new layer is larger than
+    `limit` bytes as a tar, if it can be smaller.
     """
     try:
         with job.apart():
-            _prove(result(), source, done, target, job, absent)
+            _prove(result(), source, done, target, job, absent, limit)
     except OutputError:  # no room for what is unpacked: nothing is said about the result
         raise
     except SquasherError as error:
@@ -45,7 +47,9 @@ def _prove(
     target: Target,
     job: Job,
     absent: Mapping[str, Content],
+    limit: int | None,
 ) -> None:
+    from squasher.verify.new_layers import NewLayers
     from squasher.verify.proof import prove
 
     if isinstance(found, TarStore) and any(name in found for name in absent):
@@ -66,7 +70,9 @@ def _prove(
         previous = squashed.update.previous if squashed.update else None
         latest = squashed.clamp.latest if squashed.clamp else None
         packed = frozenset(squashed.compressed)
-        prove(before, after, squashed.kept, job, previous, latest, packed)
+        count = len(squashed.after) - squashed.kept if squashed.merged else 0
+        new = NewLayers(count, limit)
+        prove(before, after, squashed.kept, job, previous, latest, packed, new)
     tags = {tag for squashed in done for tag in squashed.image.tags}
     if target.form == "docker":
         items = parse_manifest_json(members.document(found, "manifest.json"))

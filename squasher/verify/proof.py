@@ -13,11 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import zip_longest
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from squasher.blobs.content import Cursor
 from squasher.errors import PolicyError
-from squasher.image import configs, documents
 from squasher.image.model import Image, rows_fit
 from squasher.layers.content import Scan
 from squasher.layers.read import scan
@@ -40,13 +39,13 @@ from squasher.tar.entry import (
 )
 from squasher.tar.paths import Cover, clean, join, show
 from squasher.verify.clamp import clamp
+from squasher.verify.document import what_stays
+from squasher.verify.new_layers import NewLayers
 from squasher.verify.pages import PAGE, pages
 
 #: Symbolic links followed in one name; engines give up there too.
 _HOPS_MAX = 255
 _WINDOW = 4 << 20
-#: Keys of the config that squashing may change.
-_CHANGED = frozenset(("rootfs", "history", "created", configs.BUILDKIT_CACHE))
 
 
 def prove(
@@ -57,12 +56,14 @@ def prove(
     previous: Image | None = None,
     latest: int | None = None,
     packed: frozenset[int] = frozenset(),
+    new: NewLayers | None = None,
 ) -> None:
     """Return if `after` is `before` with all but its `kept` lowest layers squashed.
 
-    With a `previous` image its layers are the kept ones, and at most one stands above them. All
-    times later than `latest`, in nanoseconds, count as that; the new layer has none of them. Kept
-    layers at `packed` were plain and are compressed now.
+    With a `previous` image its layers are the kept ones. Above them stand as many layers as `new`
+    says; without it one, if there is anything to squash. All times later than `latest`, in
+    nanoseconds, count as that; new layers have none of them. Kept layers at `packed` were plain
+    and are compressed now.
 
     That is: all digests are right, kept layers are the same, the config differs in nothing else
     than it may, every path has the same attributes, content and other names, and the new layer
@@ -71,7 +72,7 @@ def prove(
     for what cannot be read ArchiveError, OutputError.
     """
     with job.verified(), job.timed("compare"):
-        _prove(before, after, kept, job, previous, latest, packed)
+        _prove(before, after, kept, job, previous, latest, packed, new)
 
 
 def _prove(
@@ -82,16 +83,18 @@ def _prove(
     previous: Image | None,
     latest: int | None,
     packed: frozenset[int],
+    new: NewLayers | None,
 ) -> None:
-    if _document(before) != _document(after):
+    if what_stays(before) != what_stays(after):
         raise PolicyError("the config differs")
     if rows_fit(before.config) and not rows_fit(after.config):
         raise PolicyError("the rows of the history no longer fit the layers")
-    merged = len(after.layers if previous else before.layers[1:]) > kept
-    if len(after.layers) != (kept + 1 if merged else len((previous or before).layers)):
+    if new is None:
+        new = NewLayers(int(len(after.layers if previous else before.layers[1:]) > kept))
+    if len(after.layers) != (kept + new.count if new.count else len((previous or before).layers)):
         raise PolicyError(f"{len(after.layers)} layers where {kept} were kept")
     ours, left = _read(before, None, job, latest)
-    theirs, right = _read(after, kept if merged else None, job, latest)
+    theirs, right = _read(after, kept if new.count else None, job, latest, new)
     lower = ours if previous is None else [done for done, _ in scan(previous, kept, job)]
     for i, (one, two) in enumerate(zip(lower[:kept], theirs, strict=False)):
         same = _identity(one) == _identity(two)
@@ -100,8 +103,8 @@ def _prove(
             same = one.layer.diff_id == two.layer.diff_id and not both[0] and bool(both[1])
         if not same:
             raise PolicyError(f"kept layer {i + 1} is not the same")
-    if merged:
-        _require_tar(theirs[kept])
+    for made in theirs[kept:] if new.count else ():
+        _require_tar(made)
     _compare_content(_compare(left, right), ours, theirs)
 
 
@@ -111,25 +114,26 @@ def _require_tar(new: Scan) -> None:
         raise PolicyError("the new layer begins with a name that engines take for another format")
 
 
-def _document(image: Image) -> dict[str, Any]:
-    """Return the config without what squashing may change."""
-    found = documents.load_config(image.config.raw, "config")
-    return {key: value for key, value in found.items() if documents.fold(key) not in _CHANGED}
-
-
 def _identity(scan: Scan) -> tuple[object, ...]:
     return scan.layer.diff_id, scan.layer.blob.digest, scan.layer.blob.size
 
 
 def _read(
-    image: Image, new: int | None, job: Job, latest: int | None
+    image: Image,
+    first: int | None,
+    job: Job,
+    latest: int | None,
+    new: NewLayers | None = None,
 ) -> tuple[list[Scan], _Folder]:
-    """Return the layers of `image` as read and the tree that they make; `new` is a merged one."""
+    """Return the layers of `image` as read, `new` ones from `first` on, and the tree they make."""
     scans: list[Scan] = []
     root = _Folder(None, None)
     for done, changes in scan(image, 0, job):
-        clamp(changes, latest, made=changes.layer == new)
-        _Application(root, changes, strict=changes.layer == new).run()
+        made = first is not None and changes.layer >= first
+        clamp(changes, latest, made=made)
+        if made and new is not None:
+            new.check(changes, done.size, lowest=changes.layer == first)
+        _Application(root, changes, strict=made).run()
         scans.append(done)
     return scans, root
 
