@@ -186,8 +186,13 @@ def _translated(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def base(name: str) -> Base:
     """Return the image `name` as a base: its layers. Raises EngineError, BaseNotFoundError."""
     with _client() as client:
-        layers = _inspect(client, name)[1]["RootFS"].get("Layers") or ()
-    return Base(tuple(Digest.parse(diff_id) for diff_id in layers))
+        found = _inspect(client, name)[1]
+    layers = found["RootFS"].get("Layers") or ()
+    names = tuple(found.get("RepoTags") or ())
+    platform = "/".join(filter(None, map(found.get, ("Os", "Architecture", "Variant"))))
+    ids = (Digest.parse(found["Id"]),)
+    diff_ids = tuple(Digest.parse(diff_id) for diff_id in layers)
+    return Base(diff_ids, names=names, ids=ids, platform=platform)
 
 
 def find_base(name: str) -> Base | None:

@@ -6,7 +6,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
@@ -17,6 +17,7 @@ from squasher.cli import checks, completion, console, docker_plugin, options, si
 from squasher.errors import ArchiveError, BaseNotFoundError, SquasherError, UsageError
 
 if TYPE_CHECKING:
+    from squasher.api import SquashReport
     from squasher.archive.location import Location
 
 #: What the first argument may be, where it does not name an archive; each is a module's `command`.
@@ -287,6 +288,13 @@ or image not found, 5 not supported, 6 output not written, 7 engine.
     help="Write the manifest digest of the result there, as podman push does.",
 )
 @click.option(
+    "--provenance",
+    type=completion.Place(),
+    metavar="FILE",
+    help="Write what the result was made from, and how, there: an in-toto statement with SLSA"
+    " provenance, to be signed.",
+)
+@click.option(
     "--strict",
     metavar="[=KIND,...]",
     help="Fail for images on which engines disagree, of any or of some kinds.",
@@ -310,11 +318,12 @@ def command(
     dry_run: bool,
     verify: bool,
     max_dead: str | None,
+    provenance: str | None,
     **own: Any,
 ) -> None:
     """Squash, report, and clean up; `own` are options that `squash_archive` takes as they are."""
     checks.exclude(("--tag", tags), ("--no-tag", no_tag))
-    checks.exclude(("--dry-run", dry_run), ("--load", load))
+    _check_dry_run(dry_run, load, provenance)
     _check_base(own["base"], own["keep_layers"], own["onto"], max_dead)
     source = checks.source(image)
     daemon_name = _daemon_name(image)
@@ -322,8 +331,8 @@ def command(
         raise UsageError("needs a docker-daemon: input and --load", where="--cleanup")
     destination = _destination(output, load or dry_run)
     inputs = source, *map(_place_of, (own["base"], own["onto"], *shared.blobs_from))
-    files = [*(("--report", path) for path in reports), ("--iidfile", own["iidfile"])]
-    _check_files([*files, ("--digestfile", own["digestfile"])], inputs, destination)
+    files = (("--iidfile", own["iidfile"]), ("--digestfile", own["digestfile"]))
+    _check_files(reports, (("--provenance", provenance), *files), inputs, destination)
     from squasher import api
     from squasher.archive import daemon
     from squasher.cli import report, warnings
@@ -348,14 +357,30 @@ def command(
             progress=progress,
             **own,
         )
-    for path in reports:
-        checks.write_file(path, report.render(done, markdown=path.endswith(".md")))
+    _write_beside(done, reports, provenance)
     if not shared.quiet:
         width = console.width()
         console.tell(report.summary(done, width, verbose=shared.verbose, written=not dry_run))
     if cleanup:
         ids = [str(each.image.config.image_id) for each in done.images]
         clean_up(daemon_name, before, ids + [str(digest) for digest in done.manifests])
+
+
+def _write_beside(done: SquashReport, reports: Iterable[str], provenance: str | None) -> None:
+    from squasher.cli import encoder, report
+    from squasher.cli.provenance import asked, statement
+
+    for path in reports:
+        checks.write_file(path, report.render(done, markdown=path.endswith(".md")))
+    if provenance is not None:
+        parameters = asked(click.get_current_context(), os.environ)
+        checks.write_file(provenance, encoder.text(statement(done, parameters)) + "\n")
+
+
+def _check_dry_run(dry_run: bool, load: bool, provenance: str | None) -> None:
+    """Require that nothing is asked for that needs a result. Raises UsageError."""
+    for option in (("--load", load), ("--provenance", provenance)):
+        checks.exclude(("--dry-run", dry_run), option)
 
 
 def _check_base(
@@ -372,11 +397,14 @@ def _check_base(
 
 
 def _check_files(
-    files: Sequence[tuple[str, str | None]], inputs: Sequence[object], destination: object
+    reports: Sequence[str],
+    files: Sequence[tuple[str, str | None]],
+    inputs: Sequence[object],
+    destination: object,
 ) -> None:
     """Require that each file, given with its option, can be written without harm to another."""
     to_stdout = destination is not None and hasattr(destination, "write")
-    for option, path in files:
+    for option, path in (*(("--report", path) for path in reports), *files):
         if path is not None:
             checks.check_place(
                 option,

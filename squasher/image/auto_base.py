@@ -209,7 +209,7 @@ def prove(image: Image, claim: Claim, others: Sequence[Image], ask: Ask) -> Find
         fits = other.history and own[: len(other.history)] == other.history
         rows = len(other.history) if fits else None
         proof = f"{where} has the {_count(len(other.diff_ids))} that are the lowest of the image"
-        return Finding(claim, Split(len(other.diff_ids), rows), proof)
+        return Finding(claim, Split(len(other.diff_ids), rows, other), proof)
     return Finding(claim, None, "; ".join(why) or "no such image is there to compare")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from squasher.digest import Digest
 from squasher.errors import BaseNotFoundError, UsageError
@@ -23,20 +23,28 @@ _PREFIX_MIN = 6
 class Split:
     """Where an image is split: the number of layers to keep, counted from the lowest.
 
-    `rows` is the number of history rows that belong to the base, where the base itself says so.
+    `rows` is the number of history rows that belong to the base, where the base itself says so;
+    `base` is that base, where an image was named.
     """
 
     kept: int
     rows: int | None = None
+    base: Base | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A base as its own image tells it: layers and the texts of its history rows, lowest first."""
+    """A base as its own image tells it: layers and the texts of its history rows, lowest first.
+
+    names, ids, platform   as those of an Image, as far as they are known: they make no other base
+    """
 
     diff_ids: tuple[Digest, ...]
     history: tuple[str, ...] = ()
     name: str = ""
+    names: tuple[str, ...] = field(default=(), compare=False)
+    ids: tuple[Digest, ...] = field(default=(), compare=False)
+    platform: str = field(default="", compare=False)
 
 
 #: Returns what the archive or transport that a text names holds; None if it names none.
@@ -49,6 +57,9 @@ def of_image(image: Image) -> Base:
         tuple(layer.diff_id for layer in image.layers),
         tuple(row.text for row in image.config.history or ()),
         image.name,
+        image.names,
+        image.ids,
+        str(image.platform),
     )
 
 
@@ -121,7 +132,7 @@ def _on_top_of(image: Image, bases: Sequence[Base], base: str) -> Split:
         )
     for each in hits:
         rows_known = each.history and own.history[: len(each.history)] == each.history
-        return Split(len(each.diff_ids), len(each.history) if rows_known else None)
+        return Split(len(each.diff_ids), len(each.history) if rows_known else None, each)
     other = bases[0].diff_ids
     pairs = zip(own.diff_ids, other, strict=False)
     differs = next((i for i, (a, b) in enumerate(pairs) if a != b), None)

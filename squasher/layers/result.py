@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from squasher.digest import Digest
+from squasher.image.base import Base, of_image
 from squasher.image.model import Image, rows
 from squasher.layers.content import Scan
 from squasher.tar.entry import ImageWarning
@@ -58,6 +60,38 @@ class Clamp:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """An image that a result was made from.
+
+    role       the image that was squashed; the base, if `-f` named an image; the previous image
+    image_id   what engines call its ID
+    manifest   digest of its manifest, None where that is not known
+    names, platform   as its archive or engine tells them
+    """
+
+    role: Literal["source", "base", "previous"]
+    image_id: Digest
+    manifest: Digest | None
+    names: tuple[str, ...]
+    platform: str
+
+
+def origins(source: Image, base: Base | None, previous: Image | None) -> tuple[Origin, ...]:
+    """Return what a result is made from, but for a base of which only the layers are known."""
+    found = [_origin("source", of_image(source))]
+    if base is not None and base.ids:
+        found.append(_origin("base", base))
+    if previous is not None:
+        found.append(_origin("previous", of_image(previous)))
+    return tuple(found)
+
+
+def _origin(role: Literal["source", "base", "previous"], image: Base) -> Origin:
+    image_id, *leads = image.ids
+    return Origin(role, image_id, next(iter(leads), None), image.names, image.platform)
+
+
+@dataclass(frozen=True, slots=True)
 class Squashed:
     """A squashed image and what became of it.
 
@@ -75,6 +109,7 @@ class Squashed:
     update       what it costs a host that has the previous image, if it is onto one
     clamp        which times of the new layer were made earlier, if that was asked for
     compressed   positions of plain layers that are kept and were compressed: their blobs are new
+    origins      the images that it was made from: the source first
     """
 
     image: Image
@@ -94,6 +129,7 @@ class Squashed:
     update: Update | None = None
     clamp: Clamp | None = None
     compressed: tuple[int, ...] = ()
+    origins: tuple[Origin, ...] = ()
 
     @property
     def size_before(self) -> int:

@@ -26,7 +26,7 @@ from squasher.layers.options import Options
 from squasher.layers.plan import MergePlan, Span
 from squasher.layers.read import layer_places, name_blobs, scan
 from squasher.layers.repack import compress_kept
-from squasher.layers.result import Clamp, LayerReport, Squashed, Update, layer_reports
+from squasher.layers.result import Clamp, LayerReport, Squashed, Update, layer_reports, origins
 from squasher.layers.tree import Tree
 from squasher.layers.words import describing
 from squasher.run import Job, Progress, silent
@@ -102,6 +102,7 @@ def begin(
         split = bases.resolve(image, options.base, others, fetch)
     else:
         split = Split(0)
+    made_from = origins(image, split.base, onto)
     tags = image.tags
     if options.tags is not None:
         tags = tuple(dict.fromkeys(map(_with_tag, options.tags)))
@@ -117,7 +118,7 @@ def begin(
         with job.timed("hash new"):
             done = compress_kept(done, _how(options, image, zstd), job)
     warnings = (*done.warnings, *describing(image, done.image))
-    return replace(done, notices=(*told, *done.notices), warnings=warnings)
+    return replace(done, notices=(*told, *done.notices), warnings=warnings, origins=made_from)
 
 
 def _something_to_do(above: int, options: Options) -> bool:
