@@ -144,7 +144,7 @@ def broken() -> Iterator[tuple[str, bytes]]:
         name = text.replace("/", "\\").encode()[:200]
         for kind, bad in (
             ("hard link", layer(Hardlink(name, b"missing-" + name))),
-            ("leaves the root", layer(File(b"../" + name))),
+            ("leads out of the root", layer(File(b"../" + name))),
             ("below a whiteout", layer(File(b".wh." + name + b"/x"))),
             ("below a file", layer(File(name), File(name + b"/x"))),
             ("type", layer(File(b"x", b""), _odd(name))),

@@ -71,7 +71,7 @@ def _client() -> Iterator[Any]:
         try:
             api = docker.APIClient(**options, **endpoint)
         except ValueError as error:  # of urllib, for a port that is none
-            raise EngineError(f"the daemon's address is none: {error}", where=_WHERE) from None
+            raise EngineError(f"the daemon's address is not valid: {error}", where=_WHERE) from None
         with api as client:
             yield client
 
@@ -99,7 +99,7 @@ def _endpoint() -> dict[str, Any]:
     endpoint = documents.field(endpoint, "docker") if isinstance(endpoint, dict) else None
     host = documents.field(endpoint, "Host") if isinstance(endpoint, dict) else None
     if not isinstance(endpoint, dict) or not isinstance(host, str) or not host:
-        raise EngineError(f"the docker context {name!r} names no host", where=f"{_WHERE}: {where}")
+        raise EngineError(f"the docker context {name!r} has no host", where=f"{_WHERE}: {where}")
     verify = not documents.field(endpoint, "SkipTLSVerify")
     return {"base_url": host, "tls": _certificates(folder, identity, verify)}
 

@@ -117,7 +117,7 @@ def check_names(images: Iterable[Image]) -> None:
         pointer = len(dump(image.descriptor)) + _POINTER
         size += pointer * max(1, len(image.tags)) + 2 * sum(map(len, image.tags))
     if size > DOCUMENT_MAX:
-        raise ArchiveError("the names of its images make an index that nobody could read")
+        raise ArchiveError("the names of its images make an index that is too large to read")
 
 
 def check_count(count: int, config: configs.ImageConfig, where: str) -> None:
@@ -127,7 +127,7 @@ def check_count(count: int, config: configs.ImageConfig, where: str) -> None:
             f"{count} layers, but the config has {len(config.diff_ids)}", where=where
         )
     if count > LAYERS_MAX:
-        raise ArchiveError(f"{count} layers, no engine takes {LAYERS_MAX}", where=where)
+        raise ArchiveError(f"{count} layers, engines take fewer than {LAYERS_MAX}", where=where)
     if config.os == "windows":
         raise UnsupportedImageError("a Windows image", where=where)
 

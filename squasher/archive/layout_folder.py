@@ -213,7 +213,7 @@ def _merged_items(path: str, written: Written) -> bytes | None:
         parse_manifest_json(data)
         old = load(data, path)
     except DocumentError as error:
-        raise OutputError(f"is no manifest.json: {error.what}", where=path) from None
+        raise OutputError(f"is not a valid manifest.json: {error.what}", where=path) from None
     taken = {full_name(x) for p in written.index["manifests"] for x in tags_of(p)}
     same = {item["Config"] for item in written.items}
     kept = []

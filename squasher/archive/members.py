@@ -47,7 +47,7 @@ def document(store: Store, name: str) -> bytes:
         raise UnsupportedImageError(
             f"a document of {content.size} bytes, more than {DOCUMENT_MAX >> 20} MiB",
             where=name,
-            hint="no engine but docker reads half of that: shorten its labels and its history",
+            hint="only docker reads more than half of that: shorten its labels and its history",
         )
     return content.read_at(0, content.size)
 

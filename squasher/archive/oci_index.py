@@ -92,7 +92,7 @@ class Index:
         """Yield what was left out."""
         for count, what in (
             (self._attestations, "left out attestations ({}): they describe the image as it was"),
-            (self._artifacts, "left out artifacts that are no images, such as signatures ({})"),
+            (self._artifacts, "left out artifacts that are not images, such as signatures ({})"),
             (self._incomplete, INCOMPLETE),
             (
                 self._subjects,
@@ -239,7 +239,7 @@ class Index:
         if isinstance(media_type, str) and media_type:
             kind = f" ({show(media_type.encode('utf-8', 'surrogatepass'))})"
         self.problems.append(
-            UnsupportedImageError(f"an artifact that is no image{kind}", where=where)
+            UnsupportedImageError(f"an artifact that is not an image{kind}", where=where)
         )
 
 

@@ -111,7 +111,7 @@ class StagedFile:
             try:
                 os.replace(self.path, self.target)
             except OSError as error:
-                what = f"the finished file cannot take its name: {error.strerror}"
+                what = f"the finished file cannot be renamed: {error.strerror}"
                 if error.errno == errno.EBUSY:
                     what += " (a file that is mounted there cannot be replaced)"
                 raise OutputError(what, where=self.name) from None

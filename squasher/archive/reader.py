@@ -24,7 +24,7 @@ from squasher.tar.paths import show
 #: Manifests of one config that are compared with an image that does not name its blobs; real
 #: archives have one for each compression.
 _MATCHES_MAX = 16
-_BROKEN = "a half of the archive is not used, the other one is sound: {}"
+_BROKEN = "one half of the archive is damaged and not used, the other one is complete: {}"
 _UNREAD = "left out images that cannot be read ({}): {}"
 _NAMES = "manifest.json and index.json name the images differently: both kinds of names stay"
 _PINNED = "left out names that end in a digest ({}): {} is the image as it was"

@@ -321,7 +321,7 @@ def _read_small(part: Part, size: int, cursors: dict[File, Cursor]) -> bytes:
         cursors[file] = Cursor(lambda offset, count: _read_file(file, offset, count))
     data = cursors[file].get(part.offset, size)
     if len(data) != size:
-        raise ArchiveError("the input has become shorter while it was read")
+        raise ArchiveError("the input became shorter while it was read")
     return data
 
 
@@ -329,7 +329,7 @@ def _read(part: Part, at: int, size: int) -> bytes:
     if isinstance(part, Extent):
         data = _read_file(part.file, part.offset + at, size)
         if len(data) != size:
-            raise ArchiveError("the input has become shorter while it was read")
+            raise ArchiveError("the input became shorter while it was read")
         return data
     if isinstance(part, Hole):
         return _ZEROS[:size] if size <= len(_ZEROS) else bytes(size)

@@ -120,7 +120,7 @@ class Spool:
     def _failed(self, error: OSError, written: int, size: int = 0) -> OutputError:
         got = f" after {written} bytes" if written else f" of {size} bytes" if size else ""
         return OutputError(
-            f"cannot hold temporary data{got}: {error.strerror}",
+            f"cannot write temporary data{got}: {error.strerror}",
             where=self.folder,
             hint="choose another folder with --tmp-dir",
         )

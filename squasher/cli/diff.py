@@ -50,7 +50,7 @@ _LINES_MAX = 100
 @click.option(
     "--history",
     is_flag=True,
-    help="Compare also what tells how the images were made: created, history, layers.",
+    help="Also compare how the images were made: created, history, layers.",
 )
 @options.clamp_mtime
 @click.option("--json", "as_json", is_flag=True, help="Print a document instead of lines.")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.argument("image", required=False, type=completion.Place())
 @click.option("--json", "as_json", is_flag=True, help="Print a document instead of tables.")
 @click.option(
-    "--html", type=completion.Place(), metavar="FILE", help="Write one page with pictures, too."
+    "--html", type=completion.Place(), metavar="FILE", help="Also write an HTML page with pictures."
 )
 @click.option("--all", "every", is_flag=True, help="Show every row, in the document too.")
 @click.option(

@@ -142,7 +142,7 @@ class _Command(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_options(ctx, formatter)
         lines = [(f"{ctx.info_name} {name}", text) for name, (_, text) in _SUBCOMMANDS.items()]
-        with formatter.section("Other commands (an archive so named is ./inspect)"):
+        with formatter.section("Other commands (for an archive with that name: ./inspect)"):
             formatter.write_dl(lines)
 
 

@@ -63,7 +63,7 @@ _SHARED = (
         help="Folder for temporary copies of input that is piped or compressed. Default: $TMPDIR,"
         " else /var/tmp.",
     ),
-    click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors."),
+    click.option("-q", "--quiet", is_flag=True, help="Print only errors."),
     click.option("-v", "--verbose", is_flag=True, help="Print each step, and every warning."),
     click.option("--no-progress", is_flag=True, help="Show no progress bar, also on a terminal."),
 )
@@ -112,8 +112,8 @@ max_size = click.option(
 clamp_mtime = click.option(
     "--clamp-mtime",
     metavar="[=TIME]",
-    help="Make times of files later than TIME that time, in the new layer and where files are"
-    " compared: RFC 3339 or epoch seconds; without TIME it is SOURCE_DATE_EPOCH.",
+    help="Set file times later than TIME to TIME, in the new layer and when files are compared:"
+    " RFC 3339 or epoch seconds; without TIME it is SOURCE_DATE_EPOCH.",
 )
 
 

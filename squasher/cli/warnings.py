@@ -18,12 +18,12 @@ TEXTS = {
     " one counts",
     "file-becomes-directory": "an entry lies below a file of a lower layer, which becomes a"
     " directory",
-    "ghost-whiteout": "a whiteout hides nothing, and overlay engines list its name; a squashed"
-    " layer's is gone, a kept layer's stays",
-    "global-header": "the name of a global header, which some engines obey as an entry's; it is"
-    " gone",
-    "implicit-root": "the previous image has an entry for the root and this one has none; the root"
-    " gets what engines make then, mode 0755 and owner 0:0",
+    "ghost-whiteout": "a whiteout hides nothing, and overlay engines list its name; it is dropped"
+    " from squashed layers and stays in kept ones",
+    "global-header": "a global header has a name, which some engines take for an entry; it is"
+    " dropped",
+    "implicit-root": "the previous image has an entry for the root and this one has none; the"
+    " root gets mode 0755 and owner 0:0, as engines make it",
     "implicit-base-directory": "a layer changes a directory without an entry for it, and overlay"
     " engines reset owner and mode; they are kept",
     "link-header-differs": "a hard link's header differs from its file's; the last one counts",
@@ -33,23 +33,23 @@ TEXTS = {
     " is repeated",
     "link-up-from-symlink": "a hard link's target has '..' after a symlink, which containerd"
     " follows and others do not; it is not followed",
-    "nameless-entry": "an entry is named like the root and is no directory, which overlay engines"
-    " pass over and others refuse; it is gone",
+    "nameless-entry": "an entry is named like the root and is not a directory, which overlay"
+    " engines ignore and others refuse; it is dropped",
     "odd-mtime": "a time lies outside 1970 to 2262, which engines show as 1970; it is passed on",
     "overlay-xattr": "an overlay xattr, which overlay engines obey; it is passed on",
     "root-opaque": "an opaque whiteout at the root, which overlay engines ignore; it hides all"
     " below",
     "root-spelling": "the root is `/` in one layer and `./` in a later one, which podman ignores;"
     " the last one counts",
-    "setgid-directory": "a directory below a setgid directory has no entry, and engines give it"
-    " other modes and groups; it gets none",
+    "setgid-directory": "a directory below a setgid directory has no entry, and each engine gives"
+    " it another mode and group; no entry is written",
     "symlink-xattr": "a symlink has xattrs, which some engines refuse; they are passed on",
     "through-dangling-symlink": "an entry lies below a symlink that leads to nothing in its own"
     " layer, which docker and podman refuse; the directory is made",
     "through-lower-symlink": "an entry lies below a symlink of a lower layer, which overlay"
     " engines replace by a directory",
-    "whiteout-and-entry": "a layer both hides a name and brings it, which engines read"
-    " differently; what it brings stays",
+    "whiteout-and-entry": "a layer has a whiteout and an entry for one name, which engines read"
+    " differently; the entry stays",
     "whiteout-device": "a device 0:0, which overlay engines take for a whiteout; it is passed on",
 }
 

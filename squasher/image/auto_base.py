@@ -149,7 +149,7 @@ def resolve(
     told = dict.fromkeys(x.claim.words for x in found if x.claim.name or x.claim.digest)
     what = "names no base"
     if told:
-        what = f"names {' and '.join(told)}, and no layers are there that prove it"
+        what = f"names {' and '.join(told)}, and there are no layers to prove it"
     raise BaseNotFoundError(
         f"{image.name} {what}",
         where=f"-f {AUTO}",

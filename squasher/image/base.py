@@ -164,8 +164,8 @@ def _keep_below_rows(image: Image, count: int) -> int:
     table = rows(image.config)
     if not rows_fit(image.config):
         raise BaseNotFoundError(
-            f"{image.name} has {len(image.layers)} layers, and the rows of its history tell of"
-            f" {rows_with_layer(image.config)}: which row has which layer is not known",
+            f"{image.name} has {len(image.layers)} layers, but its history has rows for"
+            f" {rows_with_layer(image.config)}: it is not known which row belongs to which layer",
             where=f"-f {count}",
             hint="count layers with --keep-layers K, or give one of the chain IDs below",
             image=image,

@@ -59,7 +59,7 @@ def load(data: bytes, where: str) -> Any:
             object_pairs_hook=_once,
         )
     except ValueError as error:
-        raise DocumentError(f"no valid JSON: {error}", where=where) from None
+        raise DocumentError(f"not valid JSON: {error}", where=where) from None
     except RecursionError:
         raise _too_deep(where, DEPTH_MAX) from None
     _check_depth(value, DEPTH_MAX, where)
@@ -82,7 +82,7 @@ def load_config(data: bytes, where: str) -> dict[str, Any]:
             object_pairs_hook=_perhaps_twice,
         )
     except ValueError as error:
-        raise DocumentError(f"no valid JSON: {error}", where=where) from None
+        raise DocumentError(f"not valid JSON: {error}", where=where) from None
     except RecursionError:
         raise _too_deep(where, CONFIG_DEPTH_MAX) from None
     document = as_object(value, where)
@@ -91,7 +91,7 @@ def load_config(data: bytes, where: str) -> dict[str, Any]:
     while level:
         for found in level:
             if isinstance(found, _Ambiguous):
-                raise DocumentError(f"no valid JSON: {found.told}", where=where)
+                raise DocumentError(f"not valid JSON: {found.told}", where=where)
         level = [
             inner
             for outer in level
@@ -156,7 +156,7 @@ def _number(text: str) -> float | str:
 def _finite(text: str) -> float:
     value = _number(text)
     if isinstance(value, str):
-        raise ValueError(f"{text[:40]} is no number that can be kept")
+        raise ValueError(f"{text[:40]} is not a number that can be kept")
     return value
 
 

@@ -158,7 +158,7 @@ class _Assembly:
         self._size += len(data)
         self._room -= len(data)
         if self._room < 0:
-            raise ArchiveError("the new headers take far more than the image: a trap for readers")
+            raise ArchiveError("the new headers are far larger than the image: a trap for readers")
 
     def _directory(self, folder: ChangedDirectory, written: bool) -> None:
         """Write a directory's entry, if it is `written`, and its whiteouts."""

@@ -52,7 +52,7 @@ def updated_image(
     config, kept = image.config, len(previous.layers)
     notices = []
     if not shared:
-        notices.append("shares no layer with the previous image, also not its base")
+        notices.append("shares no layer with the previous image, not even the base")
     if not new:
         notices.append("nothing differs from the previous image: no new layer is written")
     created = options.time

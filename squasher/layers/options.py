@@ -128,7 +128,7 @@ def parse_clamp_mtime(option: str | None) -> int | None:
     seconds = (moment - _EPOCH) // datetime.timedelta(seconds=1)
     latest = seconds * 10**9 + int(fraction.ljust(9, "0"))
     if not 0 <= latest < YEAR_2262:
-        raise UsageError(f"{option!r} is not in 1970 to 2262, as times of files are", where=where)
+        raise UsageError(f"{option!r} is outside 1970 to 2262", where=where)
     return latest
 
 

@@ -101,7 +101,7 @@ class Squashed:
     merged       False if there was nothing to squash
     before, after   its layers, lowest first
     entries, whiteouts   what the new layer holds
-    overwritten, deleted, provided   entries of the squashed layers that went: replaced by a
+    overwritten, deleted, provided   entries of the squashed layers that were dropped: replaced by a
                  later one, removed, already in the base
     notices      lines that a person should read
     warnings     what engines disagree about

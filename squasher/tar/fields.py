@@ -47,7 +47,7 @@ def number(field: bytes) -> int:
 def plain(field: bytes) -> int:
     """Parse a numeric header field that every reader reads alike; ArchiveError for any other."""
     if not PLAIN.fullmatch(field) and field[0] not in (0x80, 0xFF):
-        raise ArchiveError(f"{show(field)} is no plain number")
+        raise ArchiveError(f"{show(field)} is not a plain number")
     return number(field)
 
 

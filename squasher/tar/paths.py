@@ -76,7 +76,7 @@ def clean(name: bytes) -> bytes:
             continue
         if part == b"..":
             if not parts:
-                raise ArchiveError("the name leaves the root")
+                raise ArchiveError("the name leads out of the root")
             parts.pop()
             continue
         limit = NAME_MAX + len(WHITEOUT_PREFIX) if part.startswith(WHITEOUT_PREFIX) else NAME_MAX

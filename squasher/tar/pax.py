@@ -111,7 +111,7 @@ def parse_pax(body: bytes) -> Pax:
     """Return the records of a PAX header; a repeated key counts last. Source: Go parsePAX.
 
     Sparse 0.0 repeats `GNU.sparse.offset` and `GNU.sparse.numbytes`; they come out as one
-    `GNU.sparse.map`, as in 0.1. Raises ArchiveError for a record that lies about its length.
+    `GNU.sparse.map`, as in 0.1. Raises ArchiveError for a record of a wrong length.
     """
     records = Pax()
     records.plain = bool(body)
@@ -125,7 +125,7 @@ def parse_pax(body: bytes) -> Pax:
         except ArchiveError:
             length = 0
         if not max(5, len(digits) + 2) <= length <= len(body) - at:
-            raise ArchiveError("a PAX record lies about its length")
+            raise ArchiveError("a PAX record has a wrong length")
         record = body[space + 1 : at + length]
         key, equals, value = record[:-1].partition(b"=")
         if not key or not equals or record[-1:] != b"\n":

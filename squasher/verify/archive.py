@@ -79,7 +79,7 @@ def _prove(
         if not _full(tags) <= _full(tag for item in items for tag in item.tags):
             raise PolicyError("manifest.json does not have all tags")
     if not target.ref and _full(tags) != _full(_named(result.tree)):
-        raise PolicyError("the index names the images otherwise")
+        raise PolicyError("the index has other names for the images")
 
 
 def _check_form(found: TarStore | FolderStore, images: Sequence[Image], form: Form) -> None:
@@ -87,7 +87,7 @@ def _check_form(found: TarStore | FolderStore, images: Sequence[Image], form: Fo
     if "oci-layout" not in found:
         raise PolicyError("oci-layout is missing")
     if ("manifest.json" in found) != (form == "docker"):
-        raise PolicyError("manifest.json is missing, or should be")
+        raise PolicyError("manifest.json is missing, or there and not expected")
     if form == "docker":
         items = parse_manifest_json(members.document(found, "manifest.json"))
         listed = {item.config for item in items}

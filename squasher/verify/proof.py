@@ -228,7 +228,7 @@ class _Application:
         changes = self._changes
         for path, entry in zip(changes.paths, changes.entries, strict=True):
             if entry.flags & REWRITE:
-                self._fail(path, "a header that readers do not take alike")
+                self._fail(path, "readers read this header differently")
         seen: set[bytes] = set()
         for path in (*changes.paths, *(gone.path for gone in changes.whiteouts)):
             if path in seen:
@@ -378,7 +378,7 @@ class _Application:
         if file.kind != SYM:
             same = same and (link.owner, link.mtime) == (file.owner, file.mtime)
         if self._strict and not (same and file.layer == self._layer):
-            self._fail(path, "a hard link says otherwise, or leads to a lower layer")
+            self._fail(path, "a hard link has another header than its file, or a file below")
         if file.kind != SYM:
             file.mtime = link.mtime
         file.owner = link.owner
@@ -451,7 +451,7 @@ def _compare_folders(path: bytes, one: _Folder, two: _Folder) -> None:
     if x and two.reset and not one.reset:
         _differ(path, "attributes on overlay engines")
     if ghosts := two.ghosts - one.ghosts:
-        _differ(join(path, min(ghosts)), "a whiteout comes to light on overlay engines")
+        _differ(join(path, min(ghosts)), "overlay engines list a whiteout")
 
 
 def _compare_files(path: bytes, x: Entry, b: Entry) -> None:

@@ -195,7 +195,7 @@ def test_verify_needs_no_room_for_a_copy(image: Path, folder: Path) -> None:
 def test_an_index_that_cannot_be_read(image: Path, folder: Path) -> None:
     """Nothing is added to such a layout."""
     (folder / "index.json").write_bytes(b"")
-    with pytest.raises(OutputError, match="no valid JSON"):
+    with pytest.raises(OutputError, match="not valid JSON"):
         squasher.squash_archive(image, to(folder, "one"))
     assert os.listdir(folder) == ["index.json"]
 

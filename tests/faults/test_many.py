@@ -164,7 +164,7 @@ def test_a_docker_archive_of_which_one_image_is_damaged(tmp_path: Path, here: He
     for way in ([], ["--image", "bad:1"], ["--platform", "linux/s390x"]):
         done = here(*way, source, *out)
         assert done.returncode == 3
-        assert "bad.json: no valid JSON" in error_line(done.stderr)
+        assert "bad.json: not valid JSON" in error_line(done.stderr)
     with squasher.open_archive(source) as archive:
         assert [image.name for image in archive.images] == ["good:1"]
         assert [unread.names for unread in archive.unread] == [("bad:1",)]

@@ -372,7 +372,7 @@ def test_a_full_disk_for_a_compressed_layer(disk: Path, large: Path, folder: Pat
 
 def test_a_full_disk_for_a_copy_that_is_verified(disk: Path, large: Path) -> None:
     line = failed(squash("--verify", "--tmp-dir", disk, large), 6)
-    assert re.search(r"cannot hold temporary data of 4[0-9]{5} bytes: No space left", line)
+    assert re.search(r"cannot write temporary data of 4[0-9]{5} bytes: No space left", line)
     assert os.listdir(disk) == []
 
 
@@ -383,7 +383,7 @@ def test_a_full_disk_for_what_verify_unpacks(disk: Path, tmp_path: Path, folder:
     path.write_bytes(archive(layers, gzip_layers=(0,)))
     words = ("--tmp-dir", disk, "--keep-layers", "1", path, "-o", folder / "out.tar")
     line = failed(squash("--verify", *words), 6)
-    assert line.startswith(f"layer 1 of 3: {disk}: cannot hold temporary data")
+    assert line.startswith(f"layer 1 of 3: {disk}: cannot write temporary data")
     assert os.listdir(folder) == os.listdir(disk) == []
     assert squash(*words).returncode == 0
 

@@ -263,7 +263,7 @@ def test_the_folder_for_temporary_files_is_removed(
         assert said.err == b""
         return
     assert code in (1, 6)
-    assert "cannot hold temporary data: No such file" in error_line(said.err)
+    assert "cannot write temporary data: No such file" in error_line(said.err)
     place.nothing_left()
 
 

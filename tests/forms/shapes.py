@@ -713,7 +713,7 @@ def with_artifact() -> Shape:
     gone = (signature, payload, artifact, b"nobody", manifest)
     files = layout(index_of(*pointers), *image.blobs, image.config, *gone)
     return Shape(
-        pack(files), (image,), ("artifacts that are no images, such as signatures (2)",), gone
+        pack(files), (image,), ("artifacts that are not images, such as signatures (2)",), gone
     )
 
 

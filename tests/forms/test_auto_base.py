@@ -150,7 +150,7 @@ def test_min_provenance_wants_the_base_beside_it() -> None:
     ended = squash("-f", "auto", stdin=built(said(min_predicate())))
     line = failed(ended, 4)
     digest = sha256(BASE_MANIFEST)
-    assert f"names {BASE}@sha256:{digest}, and no layers are there that prove it" in line
+    assert f"names {BASE}@sha256:{digest}, and there are no layers to prove it" in line
     assert f"`skopeo copy docker://example.com/base@sha256:{digest} oci-archive:base.tar`" in line
     assert "  BuildKit's provenance: " in ended.err
     assert "  -f N  -f ID  " in ended.err
@@ -159,7 +159,7 @@ def test_min_provenance_wants_the_base_beside_it() -> None:
 def test_layers_that_are_not_the_lowest_prove_nothing() -> None:
     image = built(said(max_predicate(BLOBS[1:3])))
     ended = squash("-f", "auto", stdin=image)
-    assert "no layers are there that prove it" in failed(ended, 4)
+    assert "there are no layers to prove it" in failed(ended, 4)
     assert "its layers are not the lowest of the image" in ended.err
 
 

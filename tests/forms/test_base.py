@@ -100,7 +100,7 @@ def test_rows_of_a_history_that_cannot_be_mapped(count: int) -> None:
     image = plain(config_of(history=rows), LAYERS)
     for n in ("1", "2", "7"):
         ended = squash("-f", n, stdin=image)
-        told = f"has 5 layers, and the rows of its history tell of {count}: "
+        told = f"has 5 layers, but its history has rows for {count}: "
         shown = table(ended, told)
         assert "--keep-layers K" in ended.err
         assert all(row.split()[0] == "-" for row in shown)

@@ -231,8 +231,8 @@ def test_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         ("yesterday", "'yesterday' is not a valid time"),
         ("2020-13-01T00:00:00Z", "is not a valid time"),
         ("2020-01-01T00:00:00+24:00", "is not a valid time"),
-        ("1969-12-31T23:59:59Z", "is not in 1970 to 2262"),
-        ("9223372037", "is not in 1970 to 2262"),
+        ("1969-12-31T23:59:59Z", "is outside 1970 to 2262"),
+        ("9223372037", "is outside 1970 to 2262"),
         ("9" * 30, "is not a valid time"),
     ],
 )

@@ -398,14 +398,14 @@ def test_artifacts(name: str) -> None:
     manifest = manifest_of(config, [describe(layer_type, content)], config_type=config_type)
     files = layout(index_of(describe(OCI_MANIFEST, manifest)), config, content, manifest)
     line = refused(files, 5)
-    assert "an artifact that is no image (" in line
+    assert "an artifact that is not an image (" in line
     assert layer_type in line or config_type in line
 
 
 def test_an_artifact_without_a_config() -> None:
     manifest = dump({"schemaVersion": 2, "artifactType": "application/x", "blobs": []})
     files = layout(index_of(describe(OCI_MANIFEST, manifest)), manifest)
-    assert "an artifact that is no image" in refused(files, 5)
+    assert "an artifact that is not an image" in refused(files, 5)
 
 
 def test_squashfs_layers() -> None:

@@ -56,7 +56,7 @@ def _members() -> Iterator[Case]:
         ),
         ("layer twice", File(b"layer.tar", b""), "'layer.tar': the member occurs twice"),
         ("layer twice, once as a link", Symlink(b"layer.tar", b"x"), "'layer.tar': the member"),
-        ("a name that leaves the archive", File(b"../x"), "'../x': the name leaves the root"),
+        ("a name that leaves the archive", File(b"../x"), "'../x': the name leads out of the root"),
         ("a name of 5000 bytes", File(b"n" * 5000), "'nnn"),
         ("a component of 300 bytes", File(b"d/" + b"n" * 300), "'d/nnn"),
     ):

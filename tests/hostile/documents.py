@@ -17,23 +17,23 @@ def _nested(depth: int, opening: bytes = b"[", closing: bytes = b"]") -> bytes:
 
 #: Texts that are no JSON document, and what is said of them.
 TEXTS: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "no valid JSON: "),
-    "a byte order mark": (b"\xef\xbb\xbf[]", "no valid JSON: "),
-    "UTF-16": ("[]".encode("utf-16"), "no valid JSON: "),
-    "no UTF-8": (b'["\xff"]', "no valid JSON: "),
-    "a surrogate in UTF-8": (b'["\xed\xa0\x80"]', "no valid JSON: "),
-    "cut": (b'[{"Config": "c', "no valid JSON: "),
-    "two documents": (b"[] []", "no valid JSON: Extra data"),
-    "a comment": (b"[] // images", "no valid JSON: Extra data"),
-    "a comma too many": (b"[{},]", "no valid JSON: "),
-    "single quotes": (b"[{'Config': 'c'}]", "no valid JSON: "),
-    "NUL in a string": (b'["\0"]', "no valid JSON: "),
-    "a bad escape": (b'["\\x41"]', "no valid JSON: "),
-    "NaN": (b"[NaN]", "no valid JSON: NaN is not JSON"),
-    "Infinity": (b"[-Infinity]", "no valid JSON: -Infinity is not JSON"),
-    "a number beyond all": (b"[1e999]", "no valid JSON: 1e999 is no number that can be kept"),
-    "a number of 5000 digits": (b"[" + b"9" * 5000 + b"]", "no valid JSON: "),
-    "a number of a million digits": (b"[" + b"9" * MIB + b"]", "no valid JSON: "),
+    "empty": (b"", "not valid JSON: "),
+    "a byte order mark": (b"\xef\xbb\xbf[]", "not valid JSON: "),
+    "UTF-16": ("[]".encode("utf-16"), "not valid JSON: "),
+    "no UTF-8": (b'["\xff"]', "not valid JSON: "),
+    "a surrogate in UTF-8": (b'["\xed\xa0\x80"]', "not valid JSON: "),
+    "cut": (b'[{"Config": "c', "not valid JSON: "),
+    "two documents": (b"[] []", "not valid JSON: Extra data"),
+    "a comment": (b"[] // images", "not valid JSON: Extra data"),
+    "a comma too many": (b"[{},]", "not valid JSON: "),
+    "single quotes": (b"[{'Config': 'c'}]", "not valid JSON: "),
+    "NUL in a string": (b'["\0"]', "not valid JSON: "),
+    "a bad escape": (b'["\\x41"]', "not valid JSON: "),
+    "NaN": (b"[NaN]", "not valid JSON: NaN is not JSON"),
+    "Infinity": (b"[-Infinity]", "not valid JSON: -Infinity is not JSON"),
+    "a number beyond all": (b"[1e999]", "not valid JSON: 1e999 is not a number that can be kept"),
+    "a number of 5000 digits": (b"[" + b"9" * 5000 + b"]", "not valid JSON: "),
+    "a number of a million digits": (b"[" + b"9" * MIB + b"]", "not valid JSON: "),
     "nested 101 times": (_nested(101), "nested more than 100 times"),
     "nested 950 times": (_nested(950), "nested more than 100 times"),
     "nested 100,000 times": (_nested(100_000), "nested more than 100 times"),
@@ -215,7 +215,7 @@ def _layouts() -> Iterator[Case]:
         (
             "of a manifest that is a tar",
             {"manifests": [descriptor(GOOD, "manifest.v1+json")]},
-            f"blobs/sha256/{sha256(GOOD)}: no valid JSON",
+            f"blobs/sha256/{sha256(GOOD)}: not valid JSON",
         ),
         (
             "of a manifest that is not there",
@@ -320,7 +320,7 @@ def cases() -> Iterator[Case]:
         docker(
             item(), dump(_changed(config={"Labels": {"a": "1", "b": "2"}})).replace(b'"b"', b'"a"')
         ),
-        "config.json: no valid JSON: the key 'a' occurs twice",
+        "config.json: not valid JSON: the key 'a' occurs twice",
     )
     for name, config in (
         ("an integer of 4000 digits", _changed(x=10**3999)),

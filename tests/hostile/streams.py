@@ -132,7 +132,7 @@ def cases() -> Iterator[Case]:
     yield refused(
         "manifest.json compressed",
         lambda: outer_tar({"manifest.json": PACKED["gzip"](dump(item()))}),
-        "manifest.json: no valid JSON",
+        "manifest.json: not valid JSON",
     )
 
 

@@ -34,10 +34,10 @@ def _over(name: str, says: str, lower: Member, *upper: Member) -> Case:
 def _names() -> Iterator[Case]:
     """Yield names that lead out of the root, or nowhere."""
     for name, path, says in (
-        ("a name that leaves the root", b"../x", "'../x' at byte 0: the name leaves the root"),
-        ("a name that leaves it later", b"a/../../x", "'a/../../x' at byte 0: the name leaves"),
-        ("an absolute name that leaves it", b"/../x", "'/../x' at byte 0: the name leaves"),
-        ("a name of two dots", b"..", "'..' at byte 0: the name leaves the root"),
+        ("a name that leaves the root", b"../x", "'../x' at byte 0: the name leads out"),
+        ("a name that leaves it later", b"a/../../x", "'a/../../x' at byte 0: the name leads out"),
+        ("an absolute name that leaves it", b"/../x", "'/../x' at byte 0: the name leads out"),
+        ("a name of two dots", b"..", "'..' at byte 0: the name leads out of the root"),
         ("a name of a slash", b"/", "'/' at byte 0: only a directory can be the root"),
         ("a component of 256 bytes", b"d/" + LONG, "'d/nnn"),
         ("a name of 4096 bytes", b"/".join([b"d" * 63] * 65), "'ddd"),
@@ -47,7 +47,11 @@ def _names() -> Iterator[Case]:
         ("a whiteout of two dots", b".wh...", "'.wh...' at byte 0: a whiteout that names nothing"),
         ("an entry below a whiteout", b".wh.d/x", "'.wh.d/x' at byte 0: an entry below a whiteout"),
         ("an entry below an opaque whiteout", b"d/.wh..wh..opq/x", "'d/.wh..wh..opq/x' at byte 0"),
-        ("a whiteout that leaves the root", b"../.wh.x", "'../.wh.x' at byte 0: the name leaves"),
+        (
+            "a whiteout that leaves the root",
+            b"../.wh.x",
+            "'../.wh.x' at byte 0: the name leads out",
+        ),
         ("a whiteout of 260 bytes", b".wh." + LONG, "'.wh.nnn"),
     ):
         yield in_layer(f"names: {name}", says, File(path))
@@ -59,7 +63,7 @@ def _names() -> Iterator[Case]:
     )
     yield in_layer(
         "names: a PAX path that leaves the root",
-        "'a/../../x' at byte 0: the name leaves the root",
+        "'a/../../x' at byte 0: the name leads out of the root",
         pax([(b"path", b"a/../../x")]),
         F,
     )

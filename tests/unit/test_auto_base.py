@@ -427,7 +427,7 @@ def test_several_that_are_proven_contradict_each_other() -> None:
         (made(), "app:1 names no base", "give the base with -f BASE or --keep-layers K"),
         (
             made(labels={NAME: "debian:12"}),
-            "app:1 names debian:12, and no layers are there that prove it",
+            "app:1 names debian:12, and there are no layers to prove it",
             "give it: -f docker-daemon:debian:12, or `skopeo copy docker://docker.io/library/debian:12",
         ),
         (

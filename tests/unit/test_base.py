@@ -49,7 +49,7 @@ def test_the_newest_rows_are_squashed(rows: str, count: int, kept: int) -> None:
 @pytest.mark.parametrize("rows", ["1..", ".", "11.1.1"])
 def test_rows_whose_layers_are_not_known(rows: str) -> None:
     for count in ("1", "2", "9"):
-        with pytest.raises(BaseNotFoundError, match="which row has which layer is not known"):
+        with pytest.raises(BaseNotFoundError, match="which row belongs to which layer"):
             resolve(made(rows=rows), count)
 
 

@@ -86,7 +86,7 @@ def test_layers_that_are_none_are_not_proved(members: tuple[Member, ...], says: 
         ((File(b"d/f", b"xx"),), "'d/f' differs: size"),
         ((File(b"d/f", b"x"), File(b"more")), "'more' differs: added"),
         ((), "'d/f' differs: size"),
-        ((Dir(b"d"), File(b"d/f", b"x"), Fifo(b"p", size=512)), "'p': a header that readers"),
+        ((Dir(b"d"), File(b"d/f", b"x"), Fifo(b"p", size=512)), "'p': readers read this header"),
         ((File(b"BZh"),), "the new layer begins with a name that engines take"),
     ],
 )
@@ -124,9 +124,9 @@ def test_a_ghost_may_stay_as_it_was(
 @pytest.mark.parametrize(
     ("base", "members", "says"),
     [
-        (HAUNTED, (Dir(b"n"),), "'n/x' differs: a whiteout comes to light on overlay engines"),
-        (HAUNTED, (Whiteout(b"n/z"),), "'n/x' differs: a whiteout comes to light"),
-        (EMPTIED, (Dir(b"d"),), "'d/f' differs: a whiteout comes to light"),
+        (HAUNTED, (Dir(b"n"),), "'n/x' differs: overlay engines list a whiteout"),
+        (HAUNTED, (Whiteout(b"n/z"),), "'n/x' differs: overlay engines list a whiteout"),
+        (EMPTIED, (Dir(b"d"),), "'d/f' differs: overlay engines list a whiteout"),
     ],
 )
 def test_a_ghost_may_not_come_to_light(

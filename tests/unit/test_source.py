@@ -69,13 +69,13 @@ def test_what_is_no_file(name: str, says: str) -> None:
 def test_what_is_no_archive_of_members() -> None:
     with pytest.raises(ArchiveError, match=r"'\./a': the member occurs twice"):
         store(File(b"a"), File(b"./a"))
-    with pytest.raises(ArchiveError, match=r"'\.\./a': the name leaves the root"):
+    with pytest.raises(ArchiveError, match=r"'\.\./a': the name leads out of the root"):
         store(File(b"../a"))
 
 
 def test_a_document_is_not_too_long() -> None:
     found = TarStore(Content((layer(File(b"a", bytes((20 << 20) + 1))),)))
-    says = "a: a document of 20971521 bytes, more than 16 MiB; no engine but docker"
+    says = "a: a document of 20971521 bytes, more than 16 MiB; only docker"
     with pytest.raises(UnsupportedImageError, match=says):
         document(found, "a")
 
@@ -221,7 +221,7 @@ def test_what_a_pipe_holds_is_moved(error: int | None, monkeypatch: pytest.Monke
     try:
         with open(reader, "rb", buffering=0) as stream, Job() as job:
             if error == errno.ENOSPC:
-                with pytest.raises(OutputError, match="cannot hold temporary data after"):
+                with pytest.raises(OutputError, match="cannot write temporary data after"):
                     open_store(stream, job)
                 return
             heard: list[int] = []

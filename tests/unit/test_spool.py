@@ -48,14 +48,14 @@ def test_no_room_for_what_is_known_to_come(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(os, "posix_fallocate", refuse)
     spool = Spool(tmp_path)
-    with pytest.raises(OutputError, match="cannot hold temporary data of 3 bytes: No space left"):
+    with pytest.raises(OutputError, match="cannot write temporary data of 3 bytes: No space left"):
         spool.store([b"abc"], 3)
     assert spool.store([b"abc"], 3).read_at(0, 3) == b"abc"  # a filesystem that cannot tell
     spool.close()
 
 
 def test_no_place_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(OutputError, match="cannot hold temporary data: No such file"):
+    with pytest.raises(OutputError, match="cannot write temporary data: No such file"):
         Spool(tmp_path / "none").store([b"x"])
     # The kernel's own full file, in place of a full disk.
     with open("/dev/full", "wb", buffering=0) as full:

@@ -425,7 +425,7 @@ def test_headers_about_which_engines_disagree(member: Member, kind: str) -> None
 @pytest.mark.parametrize(
     ("part", "says"),
     [
-        (File(b"../x"), "leaves the root"),
+        (File(b"../x"), "leads out of the root"),
         (File(b"n" * 256), "longer than 255"),
         (File(b"/"), "only a directory can be the root"),
         (Symlink(b"s", b""), "without a target"),
