@@ -41,9 +41,10 @@ class Result:
 
 
 def counts(files: Sequence[Difference]) -> dict[str, int]:
-    """Return how many paths are added, removed, and changed."""
+    """Return how many paths are added, removed, and changed; of these, in time alone."""
     counted = Counter(change_of(each) for each in files)
-    return {kind: counted[kind] for kind in ("added", "removed", "changed")}
+    numbers = {kind: counted[kind] for kind in ("added", "removed", "changed")}
+    return numbers | {"time_alone": sum(each.time_alone for each in files)}
 
 
 def change_of(difference: Difference) -> str:
@@ -95,6 +96,7 @@ def _path(each: Difference) -> dict[str, object]:
         **_bytes("path", each.path),
         "change": change_of(each),
         "what": each.what if change_of(each) == "changed" else (),
+        "time_alone": each.time_alone,
         "before": _facts(each.before),
         "after": _facts(each.after),
     }

@@ -150,7 +150,10 @@ def _end(result: Result) -> Iterator[str]:
         yield click.style("the same", fg="green", bold=True) + f" files and config{ignored}"
         return
     numbers = counts(result.files)
+    alone = numbers.pop("time_alone")
     kinds = ", ".join(f"{number:,} {kind}" for kind, number in numbers.items() if number)
+    if alone:
+        kinds += f" ({alone:,} in time alone)"
     line = f"{_count(len(result.files), 'path')} differ{'' if len(result.files) != 1 else 's'}"
     if kinds:
         line += f": {kinds}"

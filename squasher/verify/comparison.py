@@ -72,6 +72,11 @@ class Difference:
     before: Facts | None
     after: Facts | None
 
+    @property
+    def time_alone(self) -> bool:
+        """Whether the time is all that differs: two builds made the same."""
+        return self.what == ("mtime",)
+
 
 @dataclass(frozen=True, slots=True)
 class ConfigDifference:

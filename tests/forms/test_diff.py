@@ -289,7 +289,7 @@ def test_the_document(folder: Path) -> None:
         both(replace(FILE, data=b"1", mtime=1), Dir(odd), Char(b"d", 2, 2), Fifo(b"new")),
     )
     found = document()
-    assert found["counts"] == {"added": 1, "removed": 0, "changed": 3}
+    assert found["counts"] == {"added": 1, "removed": 0, "changed": 3, "time_alone": 0}
     device, new, file, link = found["paths"]
     assert (device["before"]["device"], device["after"]["device"]) == ([1, 3], [2, 2])
     assert (new["path"], new["change"], new["what"], new["before"]) == ("new", "added", [], None)
@@ -301,6 +301,20 @@ def test_the_document(folder: Path) -> None:
     assert base64.b64decode(link["before"]["target_base64"]) == odd
     assert link["what"] == ["type"]
     assert found["before"]["image_id"] != found["after"]["image_id"]
+
+
+def test_what_differs_in_time_alone_is_told_apart(folder: Path) -> None:
+    later = [replace(FILE, path=name, mtime=7) for name in (b"a", b"b")]
+    put(
+        both(*(replace(each, mtime=6) for each in later), replace(FILE, mode=0o600)),
+        both(*later, replace(FILE, mtime=8), File(b"new")),
+    )
+    line = diff().out.decode().splitlines()[-1]
+    assert line == "4 paths differ: 1 added, 3 changed (2 in time alone); 0 config keys"
+    found = document()
+    assert found["counts"] == {"added": 1, "removed": 0, "changed": 3, "time_alone": 2}
+    assert [each["path"] for each in found["paths"] if each["time_alone"]] == ["a", "b"]
+    assert "in time alone" not in diff("--ignore", "mtime").out.decode()
 
 
 def test_nothing_in_an_image_harms_who_looks_at_it(folder: Path) -> None:
