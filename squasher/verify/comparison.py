@@ -13,12 +13,14 @@ from squasher.image import configs, documents
 from squasher.image.configs import ImageConfig
 from squasher.image.model import Image
 from squasher.layers.apply import apply
-from squasher.layers.content import Scan, same_content
+from squasher.layers.content import Scan
 from squasher.layers.options import parse_clamp_mtime
 from squasher.layers.read import scan
 from squasher.layers.tree import Directory, Node, Tree
 from squasher.run import Job, Progress, silent
 from squasher.tar.entry import BLK, CHR, FIFO, REG, SYM, Changeset, Entry, Owner, Xattrs
+from squasher.verify.fields import directory_fields, fields
+from squasher.verify.pages import unlike
 
 _KINDS = {
     REG: "file",
@@ -142,17 +144,19 @@ def _differences(
         if one is None or two is None:
             found[path] = ("added",) if one is None else ("removed",)
             continue
-        fields = tuple(_fields(one, two))
+        what = tuple(_fields(one, two))
         if not same_names(left.names(path), right.names(path)):
-            fields += ("links",)
-        if fields:
-            found[path] = fields
+            what += ("links",)
+        if what:
+            found[path] = what
         if type(one) is not Entry or type(two) is not Entry or not one.kind == two.kind == REG:
             continue
         if one.size == two.size != 0:
             pairs.setdefault((one, two), []).append(path)
-    for path in _unlike(pairs, before, after, progress):
-        found[path] = (*found.get(path, ()), "content")
+    ours, theirs = ([done for done, _ in side] for side in (before, after))
+    for pair in unlike(pairs, ours, theirs, progress):
+        for path in pairs[pair]:
+            found[path] = (*found.get(path, ()), "content")
     return tuple(
         Difference(path, what, left.facts(path), right.facts(path))
         for path, what in sorted(found.items())
@@ -222,70 +226,12 @@ class _SameNames:
 
 def _fields(one: Node, two: Node) -> Iterator[str]:
     """Yield in what two nodes differ, links and content apart."""
-    if type(one) is Directory or type(two) is Directory:
-        if type(one) is not Directory or type(two) is not Directory:
-            yield "type"
-            return
-        x, b = one.entry, two.entry
-        if x is None or b is None:
-            owner, _, xattrs = _IMPLIED
-            left = (x.owner, 0, x.xattrs) if x else (owner, 0, xattrs)
-            right = (b.owner, 0, b.xattrs) if b else (owner, 0, xattrs)
-            yield from _attributes(left, right)
-            return
-        yield from _attributes((x.owner, x.mtime, x.xattrs), (b.owner, b.mtime, b.xattrs))
-        return
-    assert type(one) is Entry and type(two) is Entry  # noqa: S101, PT018
-    if one.kind != two.kind:
+    if type(one) is Directory and type(two) is Directory:
+        yield from directory_fields(one.entry, two.entry)
+    elif type(one) is Entry and type(two) is Entry:
+        yield from fields(one, two)
+    else:
         yield "type"
-        return
-    x_owner, b_owner = one.owner, two.owner
-    if one.kind == SYM:  # the kernel ignores its mode
-        x_owner, b_owner = (0, *x_owner[1:]), (0, *b_owner[1:])
-    yield from _attributes((x_owner, one.mtime, one.xattrs), (b_owner, two.mtime, two.xattrs))
-    if one.kind == SYM and one.target != two.target:
-        yield "target"
-    if one.kind in (CHR, BLK) and one.target != two.target:
-        yield "device"
-    if one.size != two.size:
-        yield "size"
-
-
-_Attributes = tuple[Owner, int, Xattrs]
-
-
-def _attributes(x: _Attributes, b: _Attributes) -> Iterator[str]:
-    if x[0][0] != b[0][0]:
-        yield "mode"
-    if x[0][1:] != b[0][1:]:
-        yield "owner"
-    if x[1] != b[1]:
-        yield "mtime"
-    if x[2] != b[2]:
-        yield "xattrs"
-
-
-def _unlike(
-    pairs: dict[tuple[Entry, Entry], list[bytes]],
-    before: Sequence[tuple[Scan, Changeset]],
-    after: Sequence[tuple[Scan, Changeset]],
-    progress: Callable[[int], None],
-) -> Iterator[bytes]:
-    """Yield the paths of those pairs of files of equal size whose bytes differ."""
-    scans = [done for done, _ in before], [done for done, _ in after]
-    by_layers: dict[tuple[int, int], list[tuple[Entry, Entry]]] = {}
-    for x, b in pairs:
-        layers = [
-            side[i].layer.diff_id for side, i in zip(scans, (x.source, b.source), strict=True)
-        ]
-        if x.data != b.data or layers[0] != layers[1]:
-            by_layers.setdefault((x.source, b.source), []).append((x, b))
-    for group in by_layers.values():
-        same = same_content(group, *scans)
-        progress(sum(x.size for x, _ in group))
-        for pair in group:
-            if pair not in same:
-                yield from pairs[pair]
 
 
 # ---------------------------------------------------------------- configs
