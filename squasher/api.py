@@ -384,6 +384,24 @@ def _no_base(name: str) -> bases.Base | None:
     return None
 
 
+@contextmanager
+def open_previous(
+    text: str,
+    archive: Archive,
+    images: Sequence[Image],
+    *,
+    blobs_from: Sequence[str] = (),
+    tmp_dir: str | os.PathLike[str] | None = None,
+    progress: Progress = silent,
+) -> Iterator[list[Image]]:
+    """Open what `--onto` names; give the previous image of each of `images`, as squashing has it.
+
+    Raises what `open_archive` raises.
+    """
+    with Job(tmp_dir, progress) as job:
+        yield _previous(text, archive, images, job, opening.lend_from(blobs_from, job))
+
+
 def _previous(
     text: str, whole: Archive, images: Sequence[Image], job: Job, lend: Lend
 ) -> list[Image]:

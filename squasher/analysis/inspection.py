@@ -16,6 +16,7 @@ from itertools import accumulate
 
 from squasher.analysis.books import Books, Page, final_sizes
 from squasher.analysis.dive import Dive, Ledger
+from squasher.analysis.updates import UpdateCost
 from squasher.digest import Digest
 from squasher.errors import SquasherError
 from squasher.image import auto_base
@@ -161,6 +162,7 @@ class Inspection:
     warnings  what engines disagree about
     named     what the image says of its base, each with what proves it or is missing
     secrets   what looks like one in its history and its environment; masked in all else, too
+    update    what it would cost a host that has a previous image, if one is named
     """
 
     name: str
@@ -178,6 +180,7 @@ class Inspection:
     warnings: tuple[ImageWarning, ...]
     named: tuple[Finding, ...] = ()
     secrets: tuple[Secret, ...] = ()
+    update: UpdateCost | None = None
 
     @property
     def size(self) -> int:

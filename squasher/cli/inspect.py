@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         LayerShare,
         PathShare,
     )
+    from squasher.analysis.updates import UpdateCost
     from squasher.archive.location import Location
     from squasher.cli.thresholds import Rule
     from squasher.image.auto_base import Finding
@@ -44,6 +46,13 @@ if TYPE_CHECKING:
     help="Exit 1 if more is wasted, as dive defines it: bytes (20MB, 16MiB), or a percentage of the"
     " files in all layers but the lowest (10%).",
 )
+@click.option(
+    "--onto",
+    type=completion.Place(),
+    metavar="PREVIOUS",
+    help="Show what `squash --onto PREVIOUS` would write, path by path, and why: an archive, a"
+    " transport, or another image of the archive.",
+)
 @options.max_size
 @options.shared
 def command(
@@ -55,6 +64,7 @@ def command(
     every: bool,
     min_efficiency: str | None,
     max_wasted: str | None,
+    onto: str | None,
     max_size: int | None,
 ) -> int:
     """Show what is in an image, and what squashing above each of its layers would save.
@@ -80,13 +90,13 @@ def command(
         checks.check_place(
             "--html",
             html,
-            inputs=(source, *shared.blobs_from),
+            inputs=(source, onto, *shared.blobs_from),
             stdout_takes="the document" if as_json else "",
         )
         from squasher.cli import page
 
         page.check()  # before gigabytes are read
-    found = _inspected(source, image or "-", max_size, shared)
+    found = _inspected(source, image or "-", onto, max_size, shared)
     if html is not None:
         checks.write_file(html, page.render(found))
     rules = [[thresholds.check(limit, each) for limit in limits] for each in found]
@@ -113,14 +123,19 @@ def _missed(found: Sequence[Inspection], rules: Sequence[Sequence[Rule]]) -> int
 
 
 def _inspected(
-    source: str | BinaryIO | Location, name: str, max_size: int | None, shared: options.Shared
+    source: str | BinaryIO | Location,
+    name: str,
+    onto: str | None,
+    max_size: int | None,
+    shared: options.Shared,
 ) -> list[Inspection]:
     """Inspect the images that are picked of the archive `source`, one after the other.
 
-    `name` is what the archive was called.
+    `name` is what the archive was called; `onto` names a previous image.
     """
     from squasher import api
     from squasher.analysis.inspection import inspect
+    from squasher.analysis.updates import update_cost
     from squasher.archive import selection
 
     found = []
@@ -145,6 +160,14 @@ def _inspected(
                         progress=lambda phase, done, _: progress(phase, done, total),
                     )
                 )
+        if onto is not None:
+            opened = api.open_previous(
+                onto, archive, picked, blobs_from=shared.blobs_from, tmp_dir=shared.tmp_dir
+            )
+            with placed(archive.name), opened as lower:
+                for i, (image, previous) in enumerate(zip(picked, lower, strict=True)):
+                    cost = update_cost(image, previous, max_size=max_size, tmp_dir=shared.tmp_dir)
+                    found[i] = replace(found[i], update=cost)
     return found
 
 
@@ -209,7 +232,28 @@ def _image(inspection: Inspection, rules: Iterable[Rule], most: int | None) -> d
         "lost_folders_total": len(folders),
         "lost_folders": [_share(share) for share in folders[:most]],
         "secrets": [_secret(secret) for secret in inspection.secrets],
+        "update": None if inspection.update is None else _update(inspection.update, most),
         "warnings": inspection.warnings,
+    }
+
+
+def _update(update: UpdateCost, most: int | None) -> dict[str, object]:
+    return {
+        "previous_name": update.previous_name,
+        "previous_image_id": update.previous_id,
+        "layer_size": update.size,
+        "reasons": {
+            why: {"paths": count, "bytes": size} for why, (count, size) in update.reasons.items()
+        },
+        "paths_total": len(update.paths),
+        "paths": [
+            {"path": each.path, "why": each.why, "bytes": each.size} for each in update.paths[:most]
+        ],
+        "folders_total": len(update.costly),
+        "folders": [
+            {"path": each.path, "bytes": each.size, "time_alone_bytes": each.time_alone}
+            for each in update.costly[:most]
+        ],
     }
 
 

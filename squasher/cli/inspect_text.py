@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from squasher.cli import update_text
 from squasher.cli.console import labelled
 from squasher.cli.texts import columns, cut, size, step, text
 from squasher.cli.warnings import in_words
@@ -32,6 +33,7 @@ def to_text(
         _wasted_paths(inspection, width, every),
         _wasted_folders(inspection, width, every),
         _bases(inspection, width, every),
+        *update_text.parts(inspection.update, width, every),
         _warnings(in_words(inspection.warnings, verbose=verbose)),
         (labelled("secret?", line, "yellow") for line in secrets_in_words(inspection, every)),
     ]

@@ -185,12 +185,17 @@ def _maps(inspection: Inspection, tile_area: int) -> dict[str, dict[str, Any]]:
     waste = {folder.path: folder.wasted for folder in inspection.folders}
     files = {share.path: share.size for share in inspection.largest}
     wasted = {share.path: share.wasted for share in inspection.wasted[:1000]}
+    drawn = [("there", there, files), ("waste", waste, wasted)]
+    if inspection.update is not None:
+        costs = {each.path: each.size for each in inspection.update.folders}
+        dear = {each.path: each.size for each in inspection.update.paths[:1000]}
+        drawn.append(("update", costs, {path: dear[path] for path in dear.keys() - costs.keys()}))
     return {
         kind: {
             "total": folders.get(b"", 0),
             "shapes": [_drawn(shape, folders, paths, tile_area) for shape in _SHAPES],
         }
-        for kind, folders, paths in (("there", there, files), ("waste", waste, wasted))
+        for kind, folders, paths in drawn
     }
 
 

@@ -241,6 +241,11 @@ def whiteouts_size(folder: ChangedDirectory) -> int:
     return _shield(folder.path) + sum(map(len, _whiteout_headers(folder)))
 
 
+def whiteout_sizes(folder: ChangedDirectory) -> Iterator[tuple[bytes, int]]:
+    """Yield the names in a directory that get a whiteout, and the bytes of each."""
+    return zip(folder.whiteouts, map(len, _whiteout_headers(folder)), strict=True)
+
+
 def entry_size(path: bytes, identity: Entry, first: bytes, final: Tree) -> int:
     """Return the bytes of an entry and its data; `first` is the first name of its file."""
     if not identity.flags & REWRITE and identity not in final.stamps:

@@ -38,16 +38,26 @@ Source: OCI image-spec, layer.md, "Whiteouts", "Opaque Whiteout", "Hardlinks", a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from squasher.layers.assemble import assemble
-from squasher.layers.changes import Changes, find_changes
+from squasher.layers.assemble import assemble, directory_size, entry_size, whiteout_sizes
+from squasher.layers.changes import ChangedDirectory, Changes, Run, find_changes
 from squasher.layers.cut import plans
 from squasher.layers.plan import MergePlan
 from squasher.layers.redundant import Redundant
-from squasher.layers.tree import Tree
-from squasher.tar.entry import ImageWarning, Pair
+from squasher.layers.tree import Node, Tree
+from squasher.tar.entry import Entry, ImageWarning, Pair
+from squasher.tar.paths import join
+
+
+class Said(NamedTuple):
+    """A path of which the new layer says something: bytes in its tar; no node is a whiteout."""
+
+    path: bytes
+    size: int
+    node: Node | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +118,24 @@ class Draft:
         provided = self._redundant.provided(same)
         self._changes.weigh(provided)
         return plans(self._changes.items, provided, self._final, sizes, limit, kept)
+
+    def said(self, same: Collection[Pair]) -> Iterator[Said]:
+        """Yield what that plan says, path by path, in its order; all of its bytes but the end."""
+        provided = self._redundant.provided(same)
+        self._changes.weigh(provided)
+        firsts: dict[Entry, bytes] = {}
+        for item in self._changes.items:
+            if type(item) is Run:
+                for name, entry in item.entries:
+                    if entry not in provided:
+                        path = join(item.folder.path, name)
+                        first = firsts.setdefault(entry, path)
+                        yield Said(path, entry_size(path, entry, first, self._final), entry)
+            elif type(item) is ChangedDirectory:
+                if item.written:
+                    yield Said(item.path, directory_size(item), item.node)
+                for name, size in whiteout_sizes(item):
+                    yield Said(join(item.path, name), size, None)
 
     def still_used(self, same: Collection[Pair]) -> int:
         """Return how many bytes of files in the base the final tree still shows."""

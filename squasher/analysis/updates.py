@@ -1,0 +1,189 @@
+"""What an update would cost a host that has the previous image: path by path, and why."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from squasher.digest import Digest
+from squasher.errors import SquasherError
+from squasher.image.model import Image
+from squasher.layers.apply import apply
+from squasher.layers.content import Scan, same_content
+from squasher.layers.merge import Draft, Said
+from squasher.layers.read import layer_places, scan
+from squasher.layers.tree import Directory, Node, Tree
+from squasher.run import Job, Progress, silent
+from squasher.tar.entry import REG, SYM, Entry, Owner, Pair, Xattrs
+from squasher.tar.paths import new_ancestors
+
+#: Why a path is in the update, what costs most first: a path that the previous image lacks; other
+#: bytes, another type or target; mode, owner or xattrs; the time and nothing else; a whiteout; the
+#: same as it was, for a directory of what changed, or another name of a file that did.
+REASONS = ("new", "content", "attributes", "time alone", "deleted", "repeated")
+
+
+@dataclass(frozen=True, slots=True)
+class PathCost:
+    """A path that the update holds: bytes in its tar, headers included, and why (`REASONS`)."""
+
+    path: bytes
+    why: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class FolderCost:
+    """A directory with everything below it; of the bytes, those for the time alone."""
+
+    path: bytes
+    size: int
+    time_alone: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateCost:
+    """What the update of an image onto a previous one would hold.
+
+    size     bytes of the new layer as a tar; 0 if nothing differs
+    paths    the most expensive first, then by path
+    folders  every directory that has any, the root as b"", sorted by path
+    """
+
+    previous_name: str
+    previous_id: Digest
+    size: int
+    paths: tuple[PathCost, ...]
+    folders: tuple[FolderCost, ...]
+
+    @property
+    def costly(self) -> tuple[FolderCost, ...]:
+        """The directories that cost most, most first, then by path."""
+        return tuple(sorted(self.folders, key=lambda each: (-each.size, each.path)))
+
+    @property
+    def reasons(self) -> dict[str, tuple[int, int]]:
+        """For each of `REASONS` how many paths are there for it, and their bytes."""
+        found = dict.fromkeys(REASONS, (0, 0))
+        for each in self.paths:
+            count, size = found[each.why]
+            found[each.why] = count + 1, size + each.size
+        return found
+
+
+def update_cost(
+    image: Image,
+    previous: Image,
+    *,
+    max_size: int | None = None,
+    tmp_dir: str | os.PathLike[str] | None = None,
+    progress: Progress = silent,
+) -> UpdateCost:
+    """Return what `--onto previous` would write for `image`.
+
+    Both are read whole and checked, layers that both have once; compressed ones are unpacked to
+    temporary files in `tmp_dir`, gone at the end. Time O(bytes), memory O(entries). Raises
+    ArchiveError (also for more than `max_size` bytes), OutputError.
+    """
+    known = {layer.diff_id: layer for layer in previous.layers}
+    own = tuple(known.get(layer.diff_id, layer) for layer in image.layers)
+    stack = replace(image, layers=(*previous.layers, *own))
+    places = (*layer_places(previous, "the previous image: "), *layer_places(image))
+    kept = len(previous.layers)
+    with Job(tmp_dir, progress) as job, job.verified():
+        lower, upper = Tree(), Tree(kept)
+        scans: list[Scan] = []
+        for done, changes in scan(stack, 0, job, max_size, places):
+            try:
+                apply(lower if len(scans) < kept else upper, changes)
+            except SquasherError as error:
+                raise error.within(places[len(scans)]) from None
+            scans.append(done)
+        draft = Draft.of(lower, upper, kept)
+        same = same_content(draft.doubtful, scans, scans)
+        plan = draft.plan(same, [done.size for done in scans])
+        said = tuple(draft.said(same))
+        paths = tuple(_costs(said, lower, upper, scans))
+        return UpdateCost(
+            previous.name,
+            previous.config.image_id,
+            plan.size if said else 0,
+            tuple(sorted(paths, key=lambda each: (-each.size, each.path))),
+            _folders(paths),
+        )
+
+
+def _costs(
+    said: Sequence[Said], lower: Tree, upper: Tree, scans: Sequence[Scan]
+) -> Iterator[PathCost]:
+    """Yield what each path costs, and why. O(bytes of files whose headers alone may differ)."""
+    find = lower.finder()
+    pairs: set[Pair] = set()
+    for each in said:
+        old, new = find(each.path), each.node
+        if type(old) is Entry and type(new) is Entry and _may_be_same(old, new):
+            pairs.add((upper.state(new), lower.state(old)))
+    same = same_content((x for x in pairs if _place(x[0]) != _place(x[1])), scans, scans)
+    same |= {x for x in pairs if _place(x[0]) == _place(x[1])}
+    for each in said:
+        old = find(each.path)
+        yield PathCost(each.path, _why(old, each.node, lower, upper, same), each.size)
+
+
+def _place(entry: Entry) -> tuple[int, int]:
+    return entry.source, entry.data
+
+
+def _may_be_same(old: Entry, new: Entry) -> bool:
+    return old.kind == new.kind == REG and old.size == new.size != 0
+
+
+def _why(old: Node | None, new: Node | None, lower: Tree, upper: Tree, same: set[Pair]) -> str:
+    """Return why the update says what it says of a path; None is nothing there."""
+    if new is None:
+        return "deleted"
+    if old is None:
+        return "new"
+    if type(old) is Directory and type(new) is Directory:
+        x, b = new.entry, old.entry
+        if x is None or b is None:
+            return "repeated" if x is b else "attributes"
+        return _attributes(x, b)
+    if type(old) is not Entry or type(new) is not Entry:
+        return "content"
+    x, b = upper.state(new), lower.state(old)
+    if x.kind != b.kind or x.size != b.size or (x.kind != REG and x.target != b.target):
+        return "content"
+    if _may_be_same(b, x) and (x, b) not in same:
+        return "content"
+    return _attributes(x, b)
+
+
+def _attributes(x: Entry, b: Entry) -> str:
+    if _inode(x) != _inode(b):
+        return "attributes"
+    return "repeated" if x.mtime == b.mtime else "time alone"
+
+
+def _inode(entry: Entry) -> tuple[Owner | tuple[int, int], Xattrs]:
+    """Return owner, mode and xattrs; the kernel ignores the mode of a symlink."""
+    return (entry.owner[1:] if entry.kind == SYM else entry.owner), entry.xattrs
+
+
+def _folders(paths: Iterable[PathCost]) -> tuple[FolderCost, ...]:
+    """Return what each directory holds of the update. O(paths)."""
+    sums: dict[bytes, list[int]] = {b"": [0, 0]}
+    for each in paths:
+        above = sums.setdefault(each.path.rpartition(b"/")[0], [0, 0])
+        above[0] += each.size
+        above[1] += each.size if each.why == "time alone" else 0
+    seen: set[bytes] = set()
+    for path in tuple(sums):
+        for parent in new_ancestors(path, seen):
+            sums.setdefault(parent, [0, 0])
+    for path in sorted(sums, reverse=True)[:-1]:  # what is below comes before what is above
+        above = sums[path.rpartition(b"/")[0]]
+        above[0] += sums[path][0]
+        above[1] += sums[path][1]
+    return tuple(FolderCost(path, *sums[path]) for path in sorted(sums))
