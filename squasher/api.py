@@ -273,8 +273,7 @@ def squash_archive(
             _check_dead(archive.name, done, max_dead)
         if strict is not None:
             _check_strict(archive.name, done, strict)
-        if target.form == "oci":  # where a layer is stored as it comes
-            done = list(map(_with_plain_notice, done))
+        done = _with_plain_notices(done, target)
         result = replace(archive, images=tuple(squashed.image for squashed in done))
         written = lay_out.lay_out(
             result, target.form, retag=options.tags is not None, ref=target.ref
@@ -373,10 +372,17 @@ def _one(
         )
 
 
-def _with_plain_notice(squashed: Squashed) -> Squashed:
-    """Return the same with a notice of what compressing plain layers would save."""
-    notice = plain_notice(squashed.image, squashed.kept if squashed.merged else None)
-    return replace(squashed, notices=(*squashed.notices, *filter(None, (notice,))))
+def _with_plain_notices(done: list[Squashed], target: Target) -> list[Squashed]:
+    """Return the same with what compressing would save, where plain layers are stored as such."""
+    if target.form != "oci" and not target.load:
+        return done
+    texts = [plain_notice(x.image, x.kept if x.merged else None) for x in done]
+    if not any(texts) or (target.form != "oci" and not daemon.keeps_blobs()):
+        return done
+    return [
+        replace(squashed, notices=(*squashed.notices, *filter(None, (text,))))
+        for squashed, text in zip(done, texts, strict=True)
+    ]
 
 
 def _no_base(name: str) -> bases.Base | None:

@@ -203,6 +203,19 @@ def find_base(name: str) -> Base | None:
         return None
 
 
+def keeps_blobs() -> bool:
+    """Tell whether the daemon stores layers as they come: in containerd's store. False if unknown.
+
+    Source: moby, daemon/info.go; docs, "containerd image store".
+    """
+    try:
+        with _client() as client:
+            status = client.info().get("DriverStatus") or ()
+    except EngineError:  # whoever loads will be told
+        return False
+    return ["driver-type", "io.containerd.snapshotter.v1"] in status
+
+
 def load(chunks: Iterable[bytes]) -> tuple[str, ...]:
     """Load an archive into the daemon; return the lines that it says. Raises EngineError."""
     said: list[str] = []

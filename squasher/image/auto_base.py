@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 from urllib.parse import unquote
 
@@ -30,6 +31,8 @@ AUTO = "auto"
 BASE_NAME = "org.opencontainers.image.base.name"
 BASE_DIGEST = "org.opencontainers.image.base.digest"
 BUILDPACKS = "io.buildpacks.lifecycle.metadata"
+#: Images of a provenance that are looked at, and named in a message; builds use few.
+_IMAGES_MAX, _NAMED_MAX = 100, 3
 #: Images that read the Dockerfile: every build that names one uses it.
 _FRONTENDS = ("docker/dockerfile", "docker/dockerfile-upstream")
 #: Where claims are found, in the order in which they count, and how people call it.
@@ -90,7 +93,8 @@ class Finding:
 
 def claims(image: Image, statements: Sequence[Statement]) -> tuple[Claim, ...]:
     """Return what the image and its `statements` say of its base, what counts most first."""
-    found = [claim for told in statements for claim in _of_provenance(told)]
+    told = (claim for each in statements for claim in _of_provenance(each))
+    found = list(islice(told, _IMAGES_MAX))
     annotations = {
         **_texts(image.descriptor.get("annotations")),
         **_texts(image.manifest.get("annotations")),
@@ -149,7 +153,9 @@ def resolve(
     told = dict.fromkeys(x.claim.words for x in found if x.claim.name or x.claim.digest)
     what = "names no base"
     if told:
-        what = f"names {' and '.join(told)}, and there are no layers to prove it"
+        more = [f"{len(told) - _NAMED_MAX} more"] if len(told) > _NAMED_MAX else []
+        names = " and ".join([*islice(told, _NAMED_MAX), *more])
+        what = f"names {names}, and there are no layers to prove it"
     raise BaseNotFoundError(
         f"{image.name} {what}",
         where=f"-f {AUTO}",

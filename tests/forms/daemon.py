@@ -31,6 +31,7 @@ class Daemon:
     says        the lines that loading prints; None: what a real one says of the archive
     answers     a status and a message for a request, "METHOD /path" of the API, in place of its own
     going       IDs that it lists and does not have any more
+    status      what it says of its store
     id_is       what it takes for an image's ID; with "nothing" it forgets what it has loaded
     """
 
@@ -42,6 +43,7 @@ class Daemon:
     answers: dict[str, tuple[int, str]] = field(default_factory=dict)
     id_is: Literal["config", "manifest", "nothing"] = "config"
     going: tuple[str, ...] = ()
+    status: list[list[str]] | None = None
     asked: list[str] = field(default_factory=list)
     loaded: list[bytes] = field(default_factory=list)
 
@@ -126,6 +128,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if request == "GET /images/json":
             identities = dict.fromkeys(found[0] for found in state.images.values())
             return self._json(200, [{"Id": each} for each in (*identities, *state.going)])
+        if request == "GET /info":
+            return self._json(200, {"DriverStatus": state.status})
         if request == "GET /containers/json":
             return self._json(200, [{"Names": [f"/{name}"]} for name in self._ancestor()])
         name = what.removeprefix("/images/").removesuffix("/get").removesuffix("/json")

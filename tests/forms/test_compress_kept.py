@@ -8,6 +8,7 @@ import json
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -20,6 +21,7 @@ from squasher.run import Job
 from tests.builders import File, archive, layer
 from tests.forms import result
 from tests.forms.command import done, failed, squash
+from tests.forms.daemon import running
 from tests.forms.samples import GZIPPED, IMAGE
 from tests.forms.shapes import (
     DOCKER_LAYER,
@@ -204,3 +206,27 @@ def test_layers_do_not_grow_in_silence(options: tuple[str, ...], told: str) -> N
 )
 def test_nothing_is_said_where_nothing_is_saved(options: tuple[str, ...], image: bytes) -> None:
     assert "stored plain" not in done(squash(*options, "--format", "oci", stdin=image)).err
+
+
+CONTAINERD = [["driver-type", "io.containerd.snapshotter.v1"]]
+OVERLAY2 = [["Backing Filesystem", "extfs"]]
+
+
+@pytest.mark.parametrize(
+    ("status", "told"), [(CONTAINERD, True), (OVERLAY2, False), (None, False), ("fails", False)]
+)
+def test_a_daemon_that_stores_layers_as_they_come(
+    status: Any, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Docker 29, and before it with containerd's store; others unpack what they load."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with running() as daemon:
+        monkeypatch.setenv("DOCKER_HOST", daemon.host)
+        if status == "fails":
+            daemon.answers["GET /info"] = (500, "no info")
+        else:
+            daemon.status = status
+        ended = done(squash("--keep-layers", "1", "--load", stdin=LARGE))
+        assert ("--compress gzip --compress-kept" in ended.err) == told
+        done(squash("--keep-layers", "1", "--load", stdin=IMAGE))
+        assert daemon.asked.count("GET /info") == 1  # where nothing is saved nothing is asked

@@ -458,3 +458,15 @@ def test_what_was_looked_at_is_told() -> None:
         " layers",
         "the label io.buildpacks.lifecycle.metadata: none",
     ]
+
+
+def test_a_provenance_of_very_many_images() -> None:
+    """Each is compared with every image there is: a stranger may not make millions of them."""
+    used = [material(f"pkg:docker/a{n}@1") for n in range(5000)]
+    image = made(labels={NAME: "debian:12"}, statements=(statement(materials=used),))
+    asked: list[str] = []
+    with pytest.raises(BaseNotFoundError) as raised:
+        resolve(image, (), lambda name: asked.append(name))
+    assert len(asked) == 100 * 3 + 1
+    assert asked[-1] == "debian:12"
+    assert f"names a0:1@{PIN} and a1:1@{PIN} and a2:1@{PIN} and 98 more, and" in str(raised.value)
