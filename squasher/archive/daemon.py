@@ -26,6 +26,8 @@ from squasher.image.references import full_name, normalise_tag
 
 _WHERE = "docker-daemon"
 _REASON = re.compile(r"\w+Error\(\d+, ['\"]([^'\"]+)['\"]\)")
+#: Source: moby, daemon/containerd/image_exporter.go, LoadImage.
+_UNPACKED = "Error unpacking image"
 _ID_PREFIX = re.compile("[0-9a-f]{4,64}")
 
 
@@ -224,6 +226,9 @@ def load(chunks: Iterable[bytes]) -> tuple[str, ...]:
             if "error" in line:
                 raise EngineError(str(line["error"]).strip(), where="docker-daemon")
             said += str(line.get("stream", "")).strip().splitlines()
+    for line in said:
+        if line.startswith(_UNPACKED):  # and yet it ends well: the image is there and of no use
+            raise EngineError(line, where=_WHERE)
     return tuple(said)
 
 

@@ -347,6 +347,14 @@ def test_load_into_a_daemon_that_has_the_layers(
     assert result.unpack(out.read_bytes()) == result.unpack(update.read_bytes())
 
 
+def test_a_daemon_that_cannot_unpack(daemon: Daemon) -> None:
+    """With containerd's store docker 28 ends well all the same."""
+    lines = "Loaded image: app:1.1\nError unpacking image app:1.1: sha256:0d1: not found\n"
+    daemon.says = [{"stream": line} for line in lines.splitlines(keepends=True)]
+    line = failed(squash("--load", stdin=archive(SECOND)), 7)
+    assert line == "docker-daemon: Error unpacking image app:1.1: sha256:0d1: not found"
+
+
 def test_a_dry_run_asks_no_daemon(release: Path) -> None:
     ended = done(squash("--onto", release, "--partial", "--dry-run", stdin=archive(SECOND)))
     assert "partial  2 layers, " in ended.err
