@@ -14,6 +14,7 @@ from axe_core_python.selenium import Axe
 
 import squasher
 from squasher.analysis import inspection
+from squasher.analysis.updates import PathCost, update_cost
 from squasher.cli import page
 from tests import nasty
 from tests.browser.browser import Browser
@@ -56,7 +57,20 @@ def _several() -> list[inspection.Inspection]:
     return [*_demo(), *(replace(each, name="other:1") for each in _demo())]
 
 
-IMAGES = {"demo": _demo, "nasty": _nasty, "several": _several}
+def _update() -> list[inspection.Inspection]:
+    """Return the same odd image with what it would cost onto the demo image."""
+    (image,) = _nasty()
+    with (
+        squasher.open_archive(io.BytesIO(nasty.image("oci"))) as odd,
+        squasher.open_archive(str(DEMO)) as demo,
+    ):
+        cost = update_cost(odd.images[0], demo.images[0])
+    longest = "/".join(["W" * 255] * 15).encode()
+    paths = (PathCost(longest, "time alone", 10**9), *cost.paths)
+    return [replace(image, update=replace(cost, previous_name=nasty.ALL, paths=paths))]
+
+
+IMAGES = {"demo": _demo, "nasty": _nasty, "several": _several, "update": _update}
 
 
 @pytest.fixture(scope="module", params=IMAGES)
