@@ -14,8 +14,9 @@ import jsonschema
 import pytest
 
 import squasher
-from squasher.blobs.compression import Compression
-from squasher.image.model import Layer
+from squasher.blobs.compression import Compression, default
+from squasher.blobs.content import Content
+from squasher.image.model import Blob, Layer
 from squasher.layers import repack
 from squasher.run import Job
 from tests.builders import File, archive, layer
@@ -137,6 +138,12 @@ def test_layers_that_are_the_same_are_compressed_once(monkeypatch: pytest.Monkey
     found = result.read(done(squash(*KEEP, "--compress-kept", stdin=image)).out).one
     assert found.blobs[0] == found.blobs[1]
     assert len(calls) == 1
+
+
+def test_a_layer_that_has_changed_since_it_was_read() -> None:
+    blob = Blob(Content((bytes(512),)), OCI_LAYER, None)
+    with Job() as job, pytest.raises(squasher.DigestMismatchError):
+        repack._compressed(Layer(squasher.Digest("0" * 64), blob), default("gzip"), job)
 
 
 def test_what_excludes_it() -> None:
