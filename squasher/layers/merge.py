@@ -24,7 +24,7 @@ M5  All headers of such a group say the same: the last one unpacked wins on most
 M6  Order: directory, its whiteouts, its names sorted bytewise. Only what a default ACL must not
     reach comes before its directory; and what is below the place of a base symlink comes last, for
     umoci follows that, and writes over what hard links after it would lead to.
-M7  Plain headers pass through as they were (`tarstream` says what is plain); one that has to change
+M7  Plain headers pass through as they were (`tar.headers` says which); one that has to change
     is written in ustar or PAX. No layer begins with a name that looks like gzip or the like: then
     an extended header that says nothing comes first.
 

@@ -72,8 +72,7 @@ def header(
     body = b"".join(pax_record(key, value) for key, value in sorted(records))
     if len(body) > SPECIAL_MAX:
         raise ArchiveError(f"an extended header of {len(body)} bytes", where=show(path))
-    extension = ustar_header(b"PaxHeader", PAX, 0o644, 0, 0, len(body))
-    return extension + body + bytes(-len(body) % BLOCK) + block + data_map
+    return _extension(body) + block + data_map
 
 
 def shield() -> bytes:
@@ -81,10 +80,13 @@ def shield() -> bytes:
 
     An extended header; POSIX has the key `comment` for what every reader passes over.
     """
-    body = pax_record(b"comment", b"a tar")
-    return (
-        ustar_header(b"PaxHeader", PAX, 0o644, 0, 0, len(body)) + body + bytes(-len(body) % BLOCK)
-    )
+    return _extension(pax_record(b"comment", b"a tar"))
+
+
+def _extension(body: bytes) -> bytes:
+    """Return PAX records with their own header and padding."""
+    head = ustar_header(b"PaxHeader", PAX, 0o644, 0, 0, len(body))
+    return head + body + bytes(-len(body) % BLOCK)
 
 
 def _decimal_time(mtime: int) -> bytes:
