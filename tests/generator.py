@@ -40,7 +40,10 @@ from tests.builders import (
 
 T = TypeVar("T")
 SECOND = 10**9
-ACL = bytes.fromhex("0200000001000700ffffffff04000500ffffffff20000500ffffffff")
+#: With a named user, 1000, and so with a mask: what inherits it shows more than its mode.
+ACL = bytes.fromhex(
+    "02000000 01000700ffffffff 02000700e8030000 04000500ffffffff 10000700ffffffff 20000500ffffffff"
+)
 
 
 class Choose(Protocol):

@@ -43,6 +43,8 @@ Decisions, where those leave something open:
   or of the group of the setgid directory of its own layer that it is in.
 * An implied directory below a setgid directory of its own layer is one, without an entry, after the
   merge as well: no two engines give it the same mode and group.
+* What a file inherits by a default ACL is no part of the listing, but what engines show: where one
+  of its names is in a directory that has the ACL after the merge, it inherits it again.
 * Device numbers are what mknod(2) takes of them, 12 and 20 bits.
 * The root as `/` is not the root as `./`: podman takes the attributes of the one alone.
 * GNU's old sparse form (`S`) is refused like every type that engines do not unpack.
@@ -826,6 +828,39 @@ def walk(node: Node, path: Path = ()) -> Iterator[tuple[Path, Node]]:
     yield path, node
     for name in sorted(node.children):
         yield from walk(node.children[name], (*path, name))
+
+
+def handed_on(entries: Sequence[Entry]) -> tuple[dict[Path, bytes], dict[Path, bytes]] | None:
+    """Return the default ACLs that directories and files have from the one that they are made in.
+
+    That is what the kernel does while an engine unpacks a layer alone. Directories hand on what
+    they were handed, unless they have one themselves; links share what their file has. None for a
+    layer with paths through symlinks, or links to what it does not have.
+    """
+    folders: dict[Path, bytes] = {(): b""}
+    files: dict[Path, bytes] = {}
+    for entry in entries:
+        path, parent = entry.path, entry.path if entry.kind == "opaque" else entry.path[:-1]
+        for above in prefixes(parent):
+            if above in files:
+                return None
+            folders.setdefault(above, folders[above[:-1]])
+        if entry.kind == "dir":
+            files.pop(path, None)
+            own = entry.xattrs.get(ACL_DEFAULT, b"")
+            folders[path] = own or folders.get(path, folders[path[:-1]])
+        elif entry.kind not in ("whiteout", "opaque"):
+            for gone in [p for p in folders if p[: len(path)] == path]:
+                del folders[gone]
+            for gone in [p for p in files if p[: len(path)] == path]:
+                del files[gone]
+            files[path] = b"" if entry.kind == "symlink" else folders[parent]
+            if entry.kind == "hardlink":
+                target = clean(entry.target)
+                if target not in files or target == path:
+                    return None
+                files[path] = files[target]
+    return folders, files
 
 
 # ---------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from squasher.tar.paths import show
 
 #: Each kind: where engines disagree; what the squashed image has.
 TEXTS = {
-    "default-acl": "a directory has a default ACL, which engines pass on to what they unpack later",
+    "default-acl": "a directory has a default ACL, which most engines pass on to what they unpack"
+    " later; where layers differ about that directory, squashing can change what inherits it",
     "describes-layers": "a key of the config or the manifest describes layers that are squashed; it"
     " is kept",
     "duplicate-path": "a path comes twice in one layer, which docker and podman refuse; the last"

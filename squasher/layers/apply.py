@@ -123,7 +123,7 @@ class _Application:
             kind = entry.kind
             children = folder.children
             if folder.gives and folder.layer == layer:
-                _inherit(folder, entry)
+                self._inherit(folder, entry)
             existing = children.get(name)
             if existing is not None and existing.layer >= first and kind != IMPLIES:
                 overwritten += type(existing) is Entry or existing.entry is not None  # type: ignore[union-attr]
@@ -143,6 +143,15 @@ class _Application:
                 children[name] = entry
         self._tree.overwritten += overwritten
 
+    def _inherit(self, folder: Directory, entry: Entry) -> None:
+        """Note what the kernel hands on to what is made in a directory."""
+        if folder.default_acl:
+            entry.flags |= INHERITS
+        if folder.acl and entry.kind not in (DIR, LINK, SYM):
+            self._tree.given[entry] = folder.acl
+        if folder.setgid and entry.flags & LEAVES:
+            entry.owner = (*entry.owner[:2], folder.entry.owner[2])  # type: ignore[union-attr]
+
     def _directory(
         self, parent: Directory, name: bytes, path: bytes, entry: Entry, existing: Node | None
     ) -> None:
@@ -153,13 +162,20 @@ class _Application:
             existing = self._tree.own_child(parent, name, existing)
             if existing.layer != layer:  # this layer makes it here, when unpacked alone
                 existing.inherits = trace.mentioned.get(path, bool(entry.flags & INHERITS))
+            handed = existing.acl
+            if existing.layer != layer:
+                made_behind = parent.layer == layer and trace.mentioned.get(path, True)
+                handed = parent.acl if made_behind else b""
             existing.set(entry, layer)
+            existing.hand_on(handed)
             self._directories.by_name[path] = existing
         elif path:
             if existing is not None:
                 self._displace(existing)
             new = Directory(entry, layer, entry.mtime, self._tree.epoch)
             new.inherits = bool(entry.flags & INHERITS)
+            if parent.layer == layer:
+                new.hand_on(parent.acl)
             parent.children[name] = self._directories.by_name[path] = new
         else:
             self._root(entry)
@@ -181,13 +197,6 @@ class _Application:
         if type(existing) is Directory or existing.kind == SYM:  # type: ignore[union-attr]
             self._directories.forget()
             self._trace.twice = True
-
-
-def _inherit(folder: Directory, entry: Entry) -> None:
-    if folder.default_acl:
-        entry.flags |= INHERITS
-    if folder.setgid and entry.flags & LEAVES:
-        entry.owner = (*entry.owner[:2], folder.entry.owner[2])  # type: ignore[union-attr]
 
 
 def _by_offset(record: Record) -> int:

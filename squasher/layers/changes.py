@@ -220,7 +220,7 @@ class _Walk:
             else:
                 stack.pop()
         if any(folder.late for folder in self._directories):
-            self._items.sort(key=_is_late)
+            self._items.sort(key=is_late)
         return Changes(
             first=self._first,
             directories=self._directories,
@@ -238,14 +238,22 @@ class _Walk:
         folder.whiteouts = sorted(below.keys() - node.children.keys())
         names = sorted(node.children)
         if node.default_acl and folder.reason is not Reason.NONE:
-            reached = [name for name in names if _inherits(node.children[name])]
-            spared = [name for name in names if not _inherits(node.children[name])]
+            reached = [name for name in names if self._inherits(node, name)]
+            spared = [name for name in names if not self._inherits(node, name)]
             yield from self._names(folder, below, spared)
             self._items.append(folder)
             yield from self._names(folder, below, reached)
         else:
             self._items.append(folder)
             yield from self._names(folder, below, names)
+
+    def _inherits(self, folder: Directory, name: bytes) -> bool:
+        """Tell whether a default ACL has reached what is called so in a directory that has one."""
+        child = folder.children[name]
+        if type(child) is Directory:
+            return child.inherits
+        assert type(child) is Entry  # noqa: S101
+        return bool(child.flags & INHERITS) or self._final.given.get(child) == folder.acl
 
     def _names(
         self, folder: ChangedDirectory, below: dict[bytes, Node], names: Iterable[bytes]
@@ -340,9 +348,6 @@ class _Walk:
         return carriers
 
 
-def _is_late(item: Item) -> bool:
+def is_late(item: Item) -> bool:
+    """Tell whether an item comes after all that is not late."""
     return item.late if type(item) is ChangedDirectory else item.folder.late  # type: ignore[union-attr]
-
-
-def _inherits(node: Node) -> bool:
-    return node.inherits if type(node) is Directory else bool(node.flags & INHERITS)  # type: ignore[union-attr]

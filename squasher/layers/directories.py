@@ -98,6 +98,8 @@ class DirectoryIndex:
         self._take(BLOCK + len(place), place)
         new = Directory(None, self._layer, entry.mtime, self._tree.epoch)
         new.inherits = own and folder.default_acl
+        if own:
+            new.hand_on(folder.acl)
         new.grouped = own and (folder.setgid or folder.grouped)
         if child is not None:
             assert type(child) is Entry  # noqa: S101

@@ -22,8 +22,9 @@ M4  Any other entry is written if its attributes come from a squashed layer; a f
     names in full: the first carries the content, the others are links to it.
 M5  All headers of such a group say the same: the last one unpacked wins on most engines.
 M6  Order: directory, its whiteouts, its names sorted bytewise. Only what a default ACL must not
-    reach comes before its directory; and what is below the place of a base symlink comes last, for
-    umoci follows that, and writes over what hard links after it would lead to.
+    reach comes before its directory, and names elsewhere of what inherits it behind both (`heirs`);
+    what is below the place of a base symlink comes last, for umoci follows that, and writes over
+    what hard links after it would lead to.
 M7  Plain headers pass through as they were (`tar.headers` says which); one that has to change
     is written in ustar or PAX. No layer begins with a name that looks like gzip or the like: then
     an extended header that says nothing comes first.
@@ -39,12 +40,13 @@ Source: OCI image-spec, layer.md, "Whiteouts", "Opaque Whiteout", "Hardlinks", a
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from squasher.layers.assemble import assemble, directory_size, entry_size, whiteout_sizes
 from squasher.layers.changes import ChangedDirectory, Changes, Run, find_changes
 from squasher.layers.cut import plans
+from squasher.layers.heirs import heirs_first
 from squasher.layers.plan import MergePlan
 from squasher.layers.redundant import Redundant
 from squasher.layers.tree import Node, Tree
@@ -76,7 +78,8 @@ class Draft:
         O(what they touched).
         """
         redundant = Redundant(base, final)
-        changes = find_changes(base, final, first, redundant)
+        found = find_changes(base, final, first, redundant)
+        changes = replace(found, items=heirs_first(found, final.given))
         redundant.settle(changes.names)
         return cls(final, changes, redundant)
 

@@ -11,6 +11,7 @@ from squasher.tar.paths import join
 class Directory:
     """A directory: its own last header (None where only a path below implied it) and its names.
 
+    acl      the default ACL that what is unpacked into it inherits: its own or a handed on one
     layer    index of the layer that last set its attributes, or implied it
     mtime    of the entry that implied it; engines use the time of unpacking
     epoch    the fork of the tree that may change it
@@ -21,6 +22,7 @@ class Directory:
     """
 
     __slots__ = (
+        "acl",
         "children",
         "entry",
         "epoch",
@@ -45,12 +47,22 @@ class Directory:
         self.entry = entry
         self.layer = layer
         self.grouped = False
-        self.gives = entry is not None and (self.default_acl or self.setgid)
+        self.acl = b""
+        if entry is not None and DEFAULT_ACL in entry.packed:
+            self.acl = dict(entry.xattrs).get(DEFAULT_ACL, b"")
+        self.gives = entry is not None and (bool(self.acl) or self.setgid)
+
+    def hand_on(self, acl: bytes) -> None:
+        """Have the directory inherit a default ACL, which it hands on, if it has none itself."""
+        if acl and not self.acl:
+            self.acl = acl
+            self.gives = True
 
     def copy(self, epoch: int) -> Directory:
         """Return the directory as the fork `epoch` may change it."""
         new = Directory(self.entry, self.layer, self.mtime, epoch)
         new.inherits = self.inherits
+        new.acl, new.gives = self.acl, self.gives
         new.grouped = self.grouped
         new.over = self.over
         new.children = self.children.copy()
@@ -63,7 +75,7 @@ class Directory:
 
     @property
     def default_acl(self) -> bool:
-        """Whether what is unpacked into the directory inherits an ACL from it."""
+        """Whether the directory's entry has a default ACL."""
         own = self.entry
         return own is not None and DEFAULT_ACL in own.packed and DEFAULT_ACL in dict(own.xattrs)
 
@@ -80,6 +92,9 @@ class Tree:
         #: What hard links have made of an Entry: its attributes are those of the last link's
         #: header. Keys are all entries that ever had a second name.
         self.stamps: dict[Entry, Entry] = {}
+        #: The default ACL that files had from their directory when their layer was unpacked. What
+        #: is said of an Entry never changes, so all forks share it.
+        self.given: dict[Entry, bytes] = {}
         self.shares_stamps = False
         #: Bytes of headers that directories nobody spelt out may still take.
         self.room = IMPLIED_FREE
@@ -103,6 +118,7 @@ class Tree:
         new.root = self.root
         new.epoch = self.epoch + 1
         new.stamps = self.stamps
+        new.given = self.given
         new.shares_stamps = True
         new.room = self.room
         new.led = self.led

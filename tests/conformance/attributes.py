@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tests import generator
 from tests.builders import (
     END,
     Block,
@@ -25,7 +26,9 @@ from tests.conformance.case import LOWER, OTHER_D, D, case
 CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")
 CAPABILITY_3 = bytes.fromhex("010000030020000000000000000000000000000000000000")
 ACL = bytes.fromhex("02000000 01000700ffffffff 04000500ffffffff 20000500ffffffff".replace(" ", ""))
-DEFAULT_ACL = {b"system.posix_acl_default": ACL}
+DEFAULT_ACL = {b"system.posix_acl_default": generator.ACL}
+#: The same for user 1001.
+OTHER_ACL = {b"system.posix_acl_default": generator.ACL.replace(b"\xe8\x03", b"\xe9\x03")}
 SECOND = 10**9
 
 XATTRS = (
@@ -239,6 +242,68 @@ XATTRS = (
         [Opaque(b"d/sub"), replace(D, xattrs=DEFAULT_ACL), File(b"d/sub/n")],
         [File(b"z")],
         warns="default-acl implicit-base-directory",
+    ),
+    case(
+        "x16-link",
+        "a file inherits a default ACL, and a link outside the directory sorts first",
+        LOWER,
+        [Dir(b"n", xattrs=DEFAULT_ACL), File(b"n/x", b"x"), Hardlink(b"a", b"n/x")],
+        [File(b"z")],
+        warns="default-acl",
+    ),
+    case(
+        "x16-link-deep",
+        "the same in a directory that has inherited it, and in one that no entry spells out",
+        LOWER,
+        [
+            Dir(b"n", xattrs=DEFAULT_ACL),
+            Dir(b"n/m"),
+            File(b"n/m/x", b"x"),
+            File(b"n/o/y", b"y"),
+            Hardlink(b"a", b"n/m/x"),
+            Hardlink(b"n/b", b"n/o/y"),
+            Hardlink(b"b/c", b"n/o/y"),
+        ],
+        [File(b"z")],
+        warns="default-acl",
+    ),
+    case(
+        "x16-link-in",
+        "a file outside inherits nothing, and a link in a directory with a default ACL sorts first",
+        LOWER,
+        [Dir(b"n", xattrs=DEFAULT_ACL), File(b"x", b"x"), Hardlink(b"n/x", b"x")],
+        [File(b"z")],
+        warns="default-acl",
+    ),
+    case(
+        "x16-link-other",
+        "a file inherits one default ACL, and a link in a directory with another sorts first",
+        LOWER,
+        [
+            Dir(b"n", xattrs=DEFAULT_ACL),
+            Dir(b"m", xattrs=OTHER_ACL),
+            File(b"n/x", b"x"),
+            Hardlink(b"m/x", b"n/x"),
+            File(b"m/y", b"y"),
+        ],
+        [File(b"z")],
+        warns="default-acl",
+    ),
+    case(
+        "x16-lost",
+        "a file inherits a default ACL, which the layer above takes from the directory",
+        LOWER,
+        [Dir(b"n", xattrs=DEFAULT_ACL), File(b"n/x", b"x")],
+        [Dir(b"n")],
+        warns="default-acl",
+    ),
+    case(
+        "x16-link-later",
+        "a file inherits a default ACL, and the layer above it adds a name that sorts first",
+        LOWER,
+        [Dir(b"n", xattrs=DEFAULT_ACL), File(b"n/x", b"x"), File(b"n/y", b"y")],
+        [Hardlink(b"a", b"n/x")],
+        warns="default-acl link-to-lower",
     ),
     case(
         "x17",

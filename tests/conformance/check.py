@@ -135,6 +135,29 @@ def check_default_acls(
             if path in place and child.layer >= keep and not linked:
                 inherits = inherits_acl(model.read(layers[child.layer]), path, child.kind)
                 assert inherits in (None, place[path] > place[entry.path]), path
+    check_heirs(layers, keep, before, entries)
+
+
+def check_heirs(
+    layers: Sequence[bytes], keep: int, before: model.Tree, entries: Sequence[model.Entry]
+) -> None:
+    """Require that a file inherits what it did if the new layer has its directory and the ACL.
+
+    Whichever of its names comes first.
+    """
+    said = [model.handed_on(model.read(layer)) for layer in layers]
+    now = model.handed_on(entries)
+    groups = model.groups(before)
+    if now is None or before.led:
+        return
+    folders, files = now
+    for path, node in model.walk(before.root):
+        made = said[node.layer]
+        if node.layer < keep or made is None or path not in files or path not in made[1]:
+            continue
+        acl = made[1][path]
+        if any(folders.get(name[:-1]) == acl for name in groups[node.serial]):
+            assert files[path] == acl, path
 
 
 def inherits_acl(layer: Sequence[model.Entry], path: model.Path, kind: str) -> bool | None:

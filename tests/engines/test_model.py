@@ -55,6 +55,9 @@ PARTS = {
 CORPUS = {c.name: c.layers for c in CASES if c.verdict == "agree" and c.name not in UNFIT}
 GHOSTS = {c.name: c.layers for c in CASES if c.name.startswith("g-")}
 ACLS = {c.name: c.layers for c in CASES if "default-acl" in c.kinds}
+#: No order of one layer's entries shows this, and the warning says so: a later layer takes the ACL
+#: from the directory, or a directory that is handed one has older files.
+CHANGED_ACLS = ("x16-lost/0", "x16-lost/1", "x16-again/0")
 # What the kernel adds while a layer is unpacked, and the spelling that only podman heeds. Left
 # out: what some engines refuse or read otherwise, of which a warning tells.
 WHILE_UNPACKING = {
@@ -222,18 +225,21 @@ def test_engines_show_the_trees_of_the_model(
 def test_default_acls_reach_what_they_reached(engine: Engine, tmp_path: Path) -> None:
     """The kernel hands them on while an engine unpacks, so the order of the entries decides.
 
-    Left out: directories of which engines show more than before, as the specification has it.
+    Left out: directories of which engines show more than before, as the specification has it, and
+    those that nobody spells out: podman makes them 0775 there, docker 0755.
     """
     wrong: dict[str, object] = {}
     for forms in shown(engine, ACLS, tmp_path / "images.tar"):
         (form, before), *squashed = forms.items()
-        warnings = model.apply(ACLS[form.partition("/")[0]]).warnings
+        tree = model.apply(ACLS[form.partition("/")[0]])
+        warnings = tree.warnings
         reset = {w.path for w in warnings if w.kind == "implicit-base-directory"}
+        reset |= {b"/".join(path) for path, node in model.walk(tree.root) if not node.explicit}
         for form, after in squashed:
             right = _acls(after, reset)
             if isinstance(before, EngineError):  # each layer unpacked alone: no such target
                 assert "link-to-lower" in {w.kind for w in warnings}, before
-            elif (left := _acls(before, reset)) != right:
+            elif ((left := _acls(before, reset)) != right) != (form in CHANGED_ACLS):
                 wrong[form] = left, right
     assert wrong == {}
 

@@ -192,6 +192,20 @@ WRITTEN = (
         "d/a=1 d/+acl d/b=2",
     ),
     Row("M6", "behind it what it must reach", "x", "d/b=2 d/+acl d/a=1", "d/b=2 d/+acl d/a=1"),
+    Row(
+        "M6",
+        "first the name that inherits, links elsewhere behind all others",
+        "x",
+        "d/+acl d/b=2 a==d/b f",
+        "d/+acl d/b=2 f a==d/b",
+    ),
+    Row(
+        "M6",
+        "in order, where no name is left that inherits",
+        "x",
+        "d/+acl d/b=2 a==d/b f | -d/b",
+        "a=2 d/+acl f",
+    ),
 )
 
 
