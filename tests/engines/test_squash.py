@@ -14,7 +14,14 @@ import pytest
 
 import squasher
 from tests.engines.archives import docker_archive, entry, folder, layer
-from tests.engines.engines import Docker, DockerOnContainerd, Engine, EngineError, Loader, engines
+from tests.engines.engines import (
+    Docker,
+    DockerOnContainerd,
+    Engine,
+    EngineError,
+    Loader,
+    engines,
+)
 from tests.engines.test_engines import LAYERS, TAG
 from tests.engines.tree import differences
 
@@ -93,6 +100,25 @@ def test_what_any_engine_saved_can_be_squashed(
 
     loader.prune()
     (ref,) = loader.load(archive)
+    tree = loader.tree(ref)
+    loader.prune()
+    (ref,) = loader.load(after)
+    assert differences(tree, loader.tree(ref), stamped_since=since) == []
+
+
+def test_a_gzip_layer_of_several_members(loader: Loader, tmp_path: Path) -> None:
+    """That is how libdeflate, of the extra `fast`, makes one: a member for each MiB."""
+    pytest.importorskip("deflate", reason="needs the extra `fast`")
+    content = b"".join(sha256(b"%d" % n).digest() for n in range(100_000))
+    layers = (*LAYERS, layer(entry("several", content)))
+    before, after = tmp_path / "before.tar", tmp_path / "after.tar"
+    docker_archive(before, {TAG: layers})
+    done = squasher.squash_archive(before, after, keep_layers=1, compress="gzip")
+    assert done.images[0].compressor.startswith("libdeflate ")
+    assert done.images[0].after[1].size > 3 << 20
+    since = time.time_ns()
+
+    (ref,) = loader.load(before)
     tree = loader.tree(ref)
     loader.prune()
     (ref,) = loader.load(after)
