@@ -16,7 +16,7 @@ import pytest
 
 import squasher
 from tests import builders
-from tests.builders import Dir, File
+from tests.builders import Dir, File, Whiteout
 from tests.docs.blocks import ROOT, Block, run
 from tests.engines.engines import Docker, Podman, claim, engines, places
 from tests.forms.shapes import SHAPES
@@ -86,7 +86,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     app.tar is the demo image as app:latest, base.tar its lowest layer as debian:12, both.tar the
     two as `docker save` puts them; app-1.0.tar, app-1.1.tar and app-1.2.tar are
-    releases; multi.tar is an image of two platforms.
+    releases; multi.tar is an image of two platforms; deep.tar has more layers than docker takes;
+    leak.tar has secrets: a file that a later step deletes, a build argument in the history.
     """
     folder = tmp_path_factory.mktemp("images")
     (folder / "testdata").mkdir()
@@ -108,7 +109,25 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name = f"app-{release}.tar"
         (folder / name).write_bytes(builders.archive([lowest, *upper], tags=[f"app:{release}"]))
     (folder / "multi.tar").write_bytes(SHAPES["buildx-oci"]().archive)
+    (folder / "deep.tar").write_bytes(_deep(lowest))
+    (folder / "leak.tar").write_bytes(_leak(lowest))
     return folder
+
+
+def _deep(lowest: bytes) -> bytes:
+    steps = [builders.layer(File(b"srv/%d" % step)) for step in range(1, 130)]
+    return builders.archive([lowest, *steps], tags=["app:deep"])
+
+
+def _leak(lowest: bytes) -> bytes:
+    secret = b"BEGIN PRIVATE KEY\n"
+    steps = (
+        builders.layer(File(b"root/key.pem", secret)),
+        builders.layer(File(b"srv/app"), Whiteout(b"root/key.pem")),
+    )
+    rows = [{"created_by": "base"}, {"created_by": "COPY key.pem /root/key.pem"}]
+    rows.append({"created_by": "|1 NPM_TOKEN=s3cr3t /bin/sh -c npm ci && rm /root/key.pem"})
+    return builders.archive([lowest, *steps], tags=["app:leak"], history=rows)
 
 
 @pytest.fixture
