@@ -188,6 +188,8 @@ def _read(
         entries += len(changes.entries) if len(scans) >= kept else 0
         scans.append(done)
         del changes  # its names are in the tree now
+    if len(scans) == kept:
+        tree = above(lower, kept)
     return scans, lower, tree, entries
 
 
@@ -387,7 +389,8 @@ def _new_layers(
     job: Job,
 ) -> tuple[Layer, ...]:
     """Return the layers that `plans` describe, stored as `how` says."""
-    docker = image.layers[kept].blob.media_type.startswith("application/vnd.docker.")
+    like = image.layers[min(kept, len(image.layers) - 1)]
+    docker = like.blob.media_type.startswith("application/vnd.docker.")
     dot = {"": "", "gzip": ".gzip", "zstd": ".zstd"}[how.name]
     media_type = manifests.DOCKER_LAYER + dot if docker else manifests.OCI_LAYER + how.suffix
     total = sum(plan.size for plan in plans)

@@ -105,6 +105,14 @@ def test_a_tame_random_image_onto_itself_is_nothing(image_seed: int, tmp_path: P
     assert not done.merged
 
 
+def test_an_image_without_layers(tmp_path: Path) -> None:
+    one = layer(Dir(b"d"), File(b"d/f"), File(b"g"))
+    done = check_update([], [one], tmp_path)
+    assert (done.entries, done.whiteouts) == (0, 2)
+    assert not check_update([], [], tmp_path).merged
+    check_update([one], [], tmp_path)
+
+
 def test_the_root_goes_back_to_what_engines_make(tmp_path: Path) -> None:
     root = layer(Dir(b"", mode=0o700, uid=5), File(b"f"))
     done = check_update([layer(File(b"f"))], [root], tmp_path)
