@@ -147,13 +147,14 @@ def _inspected(
     ):
         picked = selection.select(archive, shared.image, shared.platform).images
         total = sum(image.stored_size for image in picked)
+        lent = [word for place in shared.blobs_from for word in ("--blobs-from", place)]
         for image in picked:
             with placed(archive.name):
                 found.append(
                     inspect(
                         image,
                         source=name,
-                        choose=_choice(archive, image),
+                        choose=(*_choice(archive, image), *lent),
                         others=archive.images,
                         max_size=max_size,
                         tmp_dir=shared.tmp_dir,

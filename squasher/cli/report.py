@@ -37,7 +37,8 @@ def summary(
             lines.append(click.style(cut(name, width), bold=True, underline=True))
         lines += _one(squashed, str(manifest), width, verbose)
     if report.partial is not None:
-        left = f"{len(report.partial.layers)} layers, {size(report.partial.size)}, are left out"
+        count = len(report.partial.layers)
+        left = f"{count} layer{'s' * (count != 1)}, {size(report.partial.size)}, left out"
         lines.append(labelled("partial", f"{left}: only hosts that have them take the archive"))
     lines += [labelled("loaded", text(line)) for line in report.loaded]
     unwritten = "" if written else ", not written"
@@ -92,7 +93,9 @@ def _update(update: Update) -> Iterator[str]:
 
 def _saved(squashed: Squashed) -> str:
     saved = squashed.size_before - squashed.size_after
-    share = f"{100 * abs(saved) / (squashed.size_before or 1):.0f} %"
+    if not squashed.size_before:
+        return "all of it new" if saved else "nothing to save"
+    share = f"{100 * abs(saved) / squashed.size_before:.0f} %"
     return click.style(f"{share} saved", fg="green") if saved >= 0 else f"{share} more"
 
 

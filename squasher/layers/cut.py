@@ -180,7 +180,7 @@ def _notices(large: Sequence[tuple[int, bytes]], limit: int) -> Iterator[str]:
     what = show(path) if path else "what is deleted"
     more = f" (and {len(large) - 1} more like it)" if len(large) > 1 else ""
     yield (
-        f"--max-layer-size {limit}: {what} cannot be parted and has a layer of its own of"
+        f"--max-layer-size {limit}: {what} cannot be split and has a layer of its own of"
         f" {size} bytes{more}"
     )
 

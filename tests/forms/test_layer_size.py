@@ -117,7 +117,7 @@ def test_a_single_layer_is_cut_too() -> None:
 def test_a_large_file_has_its_own_layer() -> None:
     image = archive([BASE, layer(File(b"big", b"x" * 50_000)), layer(*FILES)])
     ended = done(squash("--keep-layers", "1", *SIZE, "--verify", stdin=image))
-    assert "--max-layer-size 40000: 'big' cannot be parted" in ended.err
+    assert "--max-layer-size 40000: 'big' cannot be split" in ended.err
     assert [len(each) for each in new_layers(ended.out)].count(512 + 50_176 + 1024) == 1
 
 

@@ -160,7 +160,7 @@ def test_what_is_too_large_is_named() -> None:
     big = layer(File(b"a"), File(b"big", b"x" * 9000), File(b"c", b"c" * 600))
     found, notices = pieces([], [big, layer(File(b"d"))], 4000)
     assert [text(each)[:3] for each in found] == ["a", "big", "c=c"]
-    line = "--max-layer-size 4000: 'big' cannot be parted and has a layer of its own of 10752 bytes"
+    line = "--max-layer-size 4000: 'big' cannot be split and has a layer of its own of 10752 bytes"
     assert notices == (line,)
     _, notices = pieces([], [big, layer(File(b"d"))], 2000)
     assert notices == (line.replace("4000", "2000") + " (and 1 more like it)",)
@@ -168,7 +168,7 @@ def test_what_is_too_large_is_named() -> None:
     kept = layer(*(File(b"f%d" % i) for i in range(9)))
     found, notices = pieces([kept], [gone, layer(File(b"h"))], 3000)
     assert [len(each) for each in found] == [9 * 512 + 1024, 2 * 512 + 1024]
-    assert "what is deleted cannot be parted" in notices[0]
+    assert "what is deleted cannot be split" in notices[0]
 
 
 def test_a_name_that_looks_like_gzip_begins_no_layer() -> None:
