@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
+import shutil
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,12 +16,33 @@ import pytest
 from squasher.cli import main
 from tests import builders, model
 from tests.conformance.check import layers_of
+from tests.docs.blocks import ROOT
 from tests.engines.engines import Place, places
 
 TAG = "example.com/team/app:1.0"
 NOBODY = 65534
 RUN = "/run/squasher-plain"  # podman 4.3 takes no more than 50 characters
-FORMS = ("docker-archive", "oci-archive", "oci")
+#: Each by what tools call it. The last one is the default form, which a docker archive is as well.
+FORMS = {
+    "docker-archive": "docker-archive:{}/docker-archive",
+    "oci-archive": "oci-archive:{}/oci-archive",
+    "oci": "oci:{}/oci:app",
+    "default": "oci-archive:{}/default",
+}
+CRANES = places()[-1:]  # the others have none
+PYTHONS = ("/usr/bin/python3", "", "/usr/bin/python3.14")  # trixie has none
+PLACE = operator.attrgetter("name")
+# What is pushed comes back, in both of crane's ways. (Its `validate --remote` takes gzip alone.)
+# usage: sh NAME PATH
+CRANE = """
+crane registry serve --address="${1%%/*}" >registry.log 2>&1 &
+trap "kill $!" EXIT
+for try in 1 2 3 4 5 6 7 8 9; do ! crane catalog "${1%%/*}" >>log 2>&1 || break; sleep 0.5; done
+crane push "$2" "$1"
+crane manifest "$1" >manifest.json
+crane pull "$1" out.tar
+crane export "$1" exported.tar
+"""
 # Owners within the range that scripts/engines gives to this user; devices are root's alone.
 LAYERS = [
     builders.layer(
@@ -74,7 +98,7 @@ class User:
 
     def source(self, form: str) -> str:
         """Return how tools call the image in a form."""
-        return f"{form}:{self.home}/{form}" + (":app" if form == "oci" else "")
+        return FORMS[form].format(self.home)
 
     def stores(self) -> list[str]:
         """Return the options of podman and buildah that name this user's stores."""
@@ -102,8 +126,8 @@ def user(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[User]:
     source.write_bytes(builders.archive(LAYERS))
     with place.folder() as folder:
         home = Path(folder)
-        for form in FORMS:
-            out = f"{form}:{home}/{form}" + (":app" if form == "oci" else "")
+        for form, named in FORMS.items():
+            out = f"{home}/default" if form == "default" else named.format(home)
             assert main.run(["-q", "--keep-layers=1", str(source), "-o", out, "-t", TAG]) == 0
         written = model.read((home / "docker-archive").read_bytes())
         (listed,) = (entry.data for entry in written if entry.path == (b"manifest.json",))
@@ -154,6 +178,47 @@ def test_podman(user: User, form: str) -> None:
     mount = f"$(podman {' '.join(user.stores())} image mount {found})"
     user("podman", *user.stores(), "unshare", "sh", "-euc", user.packed(mount))
     assert tree((user.home / "packed.tar").read_bytes()) == EXPECTED
+
+
+@pytest.mark.parametrize("form", ["docker-archive", "oci"])  # it reads no OCI archive
+@pytest.mark.parametrize("user", CRANES, ids=PLACE, indirect=True)
+def test_crane(user: User, form: str) -> None:
+    """Through a registry of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        name = f"127.0.0.1:{held.getsockname()[1]}/team/app:1.0"
+    user("sh", "-euc", CRANE, "sh", name, f"{user.home}/{form}")
+    assert tree(*layers_of((user.home / "out.tar").read_bytes())) == EXPECTED
+    assert tree((user.home / "exported.tar").read_bytes()) == EXPECTED
+    manifest = json.loads((user.home / "manifest.json").read_bytes())
+    assert manifest["config"]["digest"] == f"sha256:{user.image_id}"
+
+
+@pytest.mark.parametrize("user", CRANES, ids=PLACE, indirect=True)
+def test_crane_without_a_registry(user: User) -> None:
+    file = f"{user.home}/docker-archive"
+    user("crane", "validate", f"--tarball={file}")
+    user("sh", "-euc", f"crane export - exported.tar < {file}")
+    assert tree((user.home / "exported.tar").read_bytes()) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("user", "python"),
+    [(place, python) for place, python in zip(places(), PYTHONS, strict=True) if python],
+    ids=[place.name for place, python in zip(places(), PYTHONS, strict=True) if python],
+    indirect=["user"],
+)
+def test_the_mirror(user: User, python: str) -> None:
+    """The archive between squash and skopeo is this user's own."""
+    shutil.copytree(
+        ROOT / "squasher", user.home / "squasher", ignore=shutil.ignore_patterns("*.so")
+    )
+    shutil.copy(ROOT / "examples" / "mirror.py", user.home)
+    words = (f"PYTHONPATH={user.home}", python, "mirror.py", user.source("oci"))
+    user("env", *words, f"oci:{user.home}/mirrored:app")
+    out = f"docker-archive:{user.home}/out.tar:{TAG}"
+    user.skopeo("copy", "--quiet", f"oci:{user.home}/mirrored:app", out)
+    (layer,) = layers_of((user.home / "out.tar").read_bytes())
+    assert tree(layer) == EXPECTED
 
 
 @pytest.mark.parametrize("form", ["docker-archive", "oci-archive"])
