@@ -7,13 +7,12 @@ import errno
 import io
 import os
 import re
-import select
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from squasher.blobs.content import widen_pipe
+from squasher.blobs.content import widen_pipe, write_all
 from squasher.errors import OutputError
 
 Destination = str | os.PathLike[str] | BinaryIO
@@ -227,12 +226,7 @@ def _early_flush(stream: BinaryIO) -> Progress:
 def _put(stream: BinaryIO, data: bytes, name: str) -> None:
     """Write all of `data`; a raw stream may take less at once."""
     with output_errors(name):
-        count = stream.write(data)
-        if not isinstance(stream, io.RawIOBase):
-            return
-        rest = memoryview(data)
-        while len(rest) > (count or 0):
-            if count is None:  # it would have to wait, but is told not to
-                select.select((), (stream,), ())
-            rest = rest[count or 0 :]
-            count = stream.write(rest)
+        if isinstance(stream, io.RawIOBase):
+            write_all(stream, data)
+        else:
+            stream.write(data)

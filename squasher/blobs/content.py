@@ -162,12 +162,25 @@ def read_some(stream: BinaryIO, size: int) -> bytes:
         wait_for(stream.fileno())
 
 
-def wait_for(descriptor: int) -> None:
-    """Return when something can be read from `descriptor`, or its end is there."""
+def write_all(stream: io.RawIOBase, data: bytes) -> None:
+    """Write all of `data` to a raw stream, which may take less at once, or nothing as yet.
+
+    Raises OSError.
+    """
+    rest = memoryview(data)
+    while rest:
+        count = stream.write(rest)
+        if count is None:  # it would have to wait, but is told not to
+            wait_for(stream.fileno(), write=True)
+        rest = rest[count or 0 :]
+
+
+def wait_for(descriptor: int, *, write: bool = False) -> None:
+    """Return when something can be read from `descriptor`, or its end is there; or written."""
     import selectors  # few need it
 
     with selectors.DefaultSelector() as selector:
-        selector.register(descriptor, selectors.EVENT_READ)
+        selector.register(descriptor, selectors.EVENT_WRITE if write else selectors.EVENT_READ)
         selector.select()
 
 

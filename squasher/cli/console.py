@@ -8,6 +8,7 @@ terminal.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import sys
@@ -15,6 +16,7 @@ from typing import IO
 
 import click
 
+from squasher.blobs.content import write_all
 from squasher.cli.texts import fold, text
 from squasher.errors import OutputError
 
@@ -76,11 +78,29 @@ def _print(message: str, stream: IO[str] | None) -> None:
     encoding = getattr(stream, "encoding", None) or "utf-8"
     message = message.encode(encoding, "backslashreplace").decode(encoding)
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    raw = _raw(stream)
     try:
-        click.echo(message, file=stream, color=False if plain else None)
+        if raw is None:
+            click.echo(message, file=stream, color=False if plain else None)
+        else:
+            stream.flush()
+            if plain or not stream.isatty():
+                message = click.unstyle(message)
+            write_all(raw, f"{message}\n".encode(encoding))
     except OSError:
         discard(stream)
         raise
+
+
+def _raw(stream: IO[str]) -> io.RawIOBase | None:
+    """Return what a stream of the process writes to, None where something stands in for one.
+
+    Python's own text streams lose text without an error where a pipe does not wait (whoever
+    started us may have set that) or a disk is full, if PYTHONUNBUFFERED is set.
+    """
+    buffer = getattr(stream, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)
+    return raw if isinstance(raw, io.RawIOBase) and os.name != "nt" else None
 
 
 def discard(stream: IO[str]) -> None:

@@ -21,8 +21,17 @@ import pytest
 
 import squasher
 from squasher.cli.main import run
-from tests.builders import File, archive, layer
-from tests.faults.command import COMMAND, environment, error_line, failed, lacking, squash
+from tests.builders import File, Whiteout, archive, layer
+from tests.faults.command import (
+    COMMAND,
+    environment,
+    error_line,
+    failed,
+    lacking,
+    pending,
+    squash,
+    waits,
+)
 from tests.faults.conftest import IMAGE, LOWER
 
 Capture = pytest.CaptureFixture[bytes]
@@ -258,6 +267,33 @@ def test_the_reader_of_stdout_has_gone(image: Path) -> None:
     os.close(writer)
     assert result.returncode == 6
     assert "Broken pipe" in error_line(result.stderr)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "words", [("inspect", "--json"), ("inspect", "--html", "-"), ("-q", "--keep-layers=99")]
+)
+def test_a_stdout_that_does_not_block(
+    words: tuple[str, ...], unbuffered: str, tmp_path: Path
+) -> None:
+    """As node and others leave it behind: text behind the first 64 KiB was lost."""
+    names = [b"%d" % n + b"x" * 100 for n in range(120)]
+    image = tmp_path / "image.tar"
+    image.write_bytes(archive([*(layer(File(n)) for n in names), layer(*map(Whiteout, names))]))
+    env = environment(PYTHONUNBUFFERED=unbuffered)
+    expected = squash(*words, image, env=env).stdout
+    assert len(expected) > 100_000
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with subprocess.Popen(
+        [*COMMAND, *words, str(image)], env=env, stdout=writer, stderr=subprocess.PIPE
+    ) as process:
+        waits(lambda: pending(reader) == 65_536 or process.poll() is not None)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as stream:
+            assert stream.read() == expected
+        _, stderr = process.communicate()
+    assert (process.returncode, stderr) == (0, b"")
 
 
 def test_the_reader_of_stdout_stops_in_the_middle(tmp_path: Path) -> None:
