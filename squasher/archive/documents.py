@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from squasher.archive.layer_kinds import check_content
 from squasher.archive.members import FolderStore, TarStore, document
 from squasher.blobs.compression import HEAD, sniff
 from squasher.blobs.content import Content
@@ -14,7 +15,6 @@ from squasher.image import configs, manifests
 from squasher.image.documents import DOCUMENT_MAX, dump
 from squasher.image.documents import weight as weight_of
 from squasher.image.model import Blob, Image, Layer
-from squasher.tar.members import is_header
 
 #: Bytes of memory that the documents of an archive may take beyond twice their length, each as
 #: often as something leads to it: one index can be listed a thousand times in another, and an empty
@@ -25,7 +25,6 @@ LAYERS_MAX = 1000
 #: Bytes of a descriptor in an index, its annotations and names apart.
 _POINTER = 300
 INCOMPLETE = "left out images whose blobs are not all in the archive ({})"
-_SQUASHFS = b"hsqs"
 #: Gives the blob of the member `blobs/sha256/DIGEST` that an archive leaves out, None for nothing.
 Lend = Callable[[str], Content | None]
 
@@ -137,9 +136,9 @@ def layer_of(
 ) -> Layer:
     """Return the layer that `content` stores, as its first bytes and its descriptor say."""
     head = content.read_at(0, HEAD)
-    if head.startswith(_SQUASHFS) and not is_header(head):
-        raise UnsupportedImageError("a squashfs layer", where=where)
     compression = sniff(head)
+    if not compression:
+        check_content(head, content, where)
     media_type = pointer.get("mediaType") or manifests.OCI_LAYER + (
         f"+{compression}" if compression else ""
     )

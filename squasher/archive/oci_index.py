@@ -9,6 +9,7 @@ from typing import Any
 
 from squasher.archive.attestations import provenance
 from squasher.archive.documents import INCOMPLETE, Documents, check_count, layer_of
+from squasher.archive.layer_kinds import check_type
 from squasher.digest import Digest, check
 from squasher.errors import ArchiveError, SquasherError, UnsupportedImageError
 from squasher.image import manifests
@@ -199,14 +200,12 @@ class Index:
         manifest = manifests.parse_manifest(found, where)
         kinds = ("", manifests.OCI_CONFIG, manifests.DOCKER_CONFIG)
         odd = next((x.media_type for x in manifest.layers if not _is_layer(x.media_type)), None)
+        if manifest.config.media_type in kinds:
+            for i, pointer in enumerate(manifest.layers):
+                check_type(pointer.media_type, f"{where}.layers[{i}]")
         if manifest.config.media_type not in kinds or odd is not None:
             self._artifact(odd or manifest.config.media_type, where)
             return None
-        for i, pointer in enumerate(manifest.layers):
-            if pointer.media_type.endswith("+encrypted"):
-                raise UnsupportedImageError("an encrypted layer", where=f"{where}.layers[{i}]")
-            if "foreign" in pointer.media_type or "nondistributable" in pointer.media_type:
-                raise UnsupportedImageError("a foreign layer", where=f"{where}.layers[{i}]")
         name = manifests.blob_name(manifest.config.digest)
         if name not in self.documents.store:
             self._miss(ArchiveError("is not in the archive", where=name))

@@ -21,6 +21,7 @@ from squasher.image.references import normalise_tag
 from squasher.layers.apply import apply
 from squasher.layers.content import Scan, extract, readable, same_content
 from squasher.layers.history import new_image, updated_image
+from squasher.layers.lazy import lost_tables
 from squasher.layers.merge import Draft
 from squasher.layers.options import Options
 from squasher.layers.plan import MergePlan, Span
@@ -118,7 +119,8 @@ def begin(
         with job.timed("hash new"):
             done = compress_kept(done, _how(options, image, zstd), job)
     warnings = (*done.warnings, *describing(image, done.image))
-    return replace(done, notices=(*told, *done.notices), warnings=warnings, origins=made_from)
+    notices = (*told, *done.notices, *lost_tables(image, done.image))
+    return replace(done, notices=notices, warnings=warnings, origins=made_from)
 
 
 def _something_to_do(above: int, options: Options) -> bool:

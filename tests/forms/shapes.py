@@ -483,7 +483,11 @@ def podman_docker() -> Shape:
 def podman_chunked() -> Shape:
     """`podman push --compression-format zstd:chunked oci-archive:`."""
     image = stored(pack_layer=frames_of_zstd, media_type=f"{OCI_LAYER}+zstd")
-    notes = {"io.github.containers.zstd-chunked.manifest-checksum": "sha256:" + "0" * 64}
+    notes = {
+        "io.github.containers.zstd-chunked.manifest-checksum": "sha256:" + "0" * 64,
+        "io.github.containers.zstd-chunked.manifest-position": "157:251:386:1",
+        "io.github.containers.zstd-chunked.tarsplit-position": "416:252:3651",
+    }
     image = replace(
         image, descriptors=tuple({**x, "annotations": notes} for x in image.descriptors)
     )
@@ -640,7 +644,10 @@ def umoci_layout() -> Shape:
 def estargz() -> Shape:
     """Layers of many gzip members, with the annotations of a lazy puller."""
     image = stored(pack_layer=members_of_gzip, media_type=f"{OCI_LAYER}+gzip")
-    notes = {"containerd.io/snapshot/stargz/toc.digest": "sha256:" + "1" * 64}
+    notes = {
+        "containerd.io/snapshot/stargz/toc.digest": "sha256:" + "1" * 64,
+        "io.containers.estargz.uncompressed-size": "1024",
+    }
     image = replace(
         image, descriptors=tuple({**x, "annotations": notes} for x in image.descriptors)
     )

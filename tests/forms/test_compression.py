@@ -127,3 +127,56 @@ def test_the_library_of_gzip_changes_the_blob_and_not_the_image(
     slow = result.read(done(squash("--compress", "gzip", stdin=big())).out).one
     assert fast.blobs != slow.blobs
     assert (fast.image_id, fast.layers) == (slow.image_id, slow.layers)
+
+
+# ---------------------------------------------------------------- layers that are pulled in parts
+
+LAZY = {"podman-zstd-chunked": "zstd:chunked", "estargz": "eStargz"}
+
+
+def _blobs(image: result.Found) -> list[tuple[object, bytes]]:
+    """Return the annotations of each layer and its blob."""
+    told = [each.get("annotations") for each in image.manifest["layers"]]
+    return list(zip(told, image.blobs, strict=True))
+
+
+@pytest.mark.parametrize("form", ["docker", "oci"])
+@pytest.mark.parametrize("name", LAZY)
+def test_kept_layers_keep_their_table_of_contents(name: str, form: str) -> None:
+    """Byte for byte, with what says where the table is; the new layer has none and says none."""
+    shape = SHAPES[name]()
+    (before,) = shape.images
+    outcome = done(squash("--keep-layers", "2", "--verify", "--format", form, stdin=shape.archive))
+    after = result.read(outcome.out).one
+    notes = [
+        (each["annotations"], data)
+        for each, data in zip(before.descriptors, before.blobs, strict=True)
+    ]
+    assert len(notes[0][0]) > 1
+    assert _blobs(after)[:2] == notes[:2]
+    assert [each["digest"] for each in after.manifest["layers"][:2]] == [
+        each["digest"] for each in before.descriptors[:2]
+    ]
+    assert _blobs(after)[2][0] is None
+    assert len(after.blobs) == 3
+    says = f"left out the table of contents of squashed layers ({LAZY[name]}): the new layer is"
+    assert outcome.err.count(says) == 1
+
+
+@pytest.mark.parametrize("name", LAZY)
+@pytest.mark.parametrize("how", ["none", "gzip", "zstd"])
+def test_no_new_layer_claims_a_table_of_contents(name: str, how: str) -> None:
+    options = ("--compress", how, "--max-layer-size", "8kB", "--verify")
+    outcome = done(squash(*options, stdin=SHAPES[name]().archive))
+    found = _blobs(result.read(outcome.out).one)
+    assert len(found) > 1
+    assert all(annotations is None for annotations, _ in found)
+
+
+@pytest.mark.parametrize("name", LAZY)
+def test_an_image_that_is_passed_through_keeps_every_table(name: str) -> None:
+    shape = SHAPES[name]()
+    count = len(LAYERS)
+    outcome = done(squash("--keep-layers", str(count), stdin=shape.archive))
+    assert all(annotations for annotations, _ in _blobs(result.read(outcome.out).one))
+    assert "table of contents" not in outcome.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import errno
+import hashlib
 import io
 import json
 import os
@@ -354,11 +355,36 @@ def test_foreign_layers(media_type: str, there: bool) -> None:
     assert "a foreign layer" in refused(files, 5)
 
 
-def test_encrypted_layers() -> None:
-    described = [describe(f"{OCI_LAYER}+gzip+encrypted", data) for data in LAYERS]
-    line = refused(oci(described)[0], 5)
-    assert "an encrypted layer" in line
-    assert "layers[0]" in line
+@pytest.mark.parametrize(
+    ("media_type", "what"),
+    [
+        (f"{OCI_LAYER}+encrypted", "an encrypted layer; `skopeo copy --decryption-key"),
+        (f"{OCI_LAYER}+gzip+encrypted", "an encrypted layer; `skopeo copy --decryption-key"),
+        (f"{OCI_LAYER}+zstd+encrypted", "an encrypted layer; `skopeo copy --decryption-key"),
+        ("application/vnd.erofs.layer.v1", "an EROFS layer; squash the image with tar layers"),
+        ("application/vnd.erofs.layer.v1+zstd", "an EROFS layer; squash the image with tar"),
+        ("application/vnd.erofs+zstd", "an EROFS layer; squash the image with tar layers"),
+        ("application/vnd.oci.image.layer.erofs", "an EROFS layer; squash the image with tar"),
+        ("application/vnd.oci.image.layer.v1.erofs", "an EROFS layer; squash the image with tar"),
+        ("application/vnd.oci.image.layer.squashfs", "a squashfs layer; squash the image with"),
+    ],
+)
+@pytest.mark.parametrize("there", [True, False])
+def test_layers_of_kinds_that_only_their_type_tells(
+    media_type: str, what: str, there: bool
+) -> None:
+    described = [describe(OCI_LAYER, data) for data in LAYERS]
+    described[1] = describe(media_type, LAYERS[1])
+    files, manifest = oci(described)
+    if not there:
+        del files[blob(LAYERS[1])]
+    assert f"{blob(manifest)}.layers[1]: {what}" in refused(files, 5)
+
+
+def test_an_artifact_may_have_such_layers() -> None:
+    described = [describe("application/vnd.erofs.layer.v1", data) for data in LAYERS]
+    line = refused(oci(described, config_type="application/vnd.example.disk.v1+json")[0], 5)
+    assert "an artifact that is not an image ('application/vnd.erofs.layer.v1')" in line
 
 
 def test_manifest_schema_1() -> None:
@@ -384,9 +410,9 @@ ARTIFACTS = {
         "application/vnd.sylabs.sif.config.v1+json",
         "application/vnd.sylabs.sif.layer.v1.sif",
     ),
-    "squashfs": (
+    "nydus": (
         "application/vnd.oci.image.config.v1+json",
-        "application/vnd.oci.image.layer.squashfs",
+        "application/vnd.oci.image.layer.nydus.blob.v1",
     ),
 }
 
@@ -408,10 +434,28 @@ def test_an_artifact_without_a_config() -> None:
     assert "an artifact that is not an image" in refused(files, 5)
 
 
-def test_squashfs_layers() -> None:
-    squashfs = b"hsqs" + bytes(4092)
-    config = config_of((squashfs, *LAYERS[1:]))
-    assert "a squashfs layer" in refused(plain(config, (squashfs, *LAYERS[1:])), 5)
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a squashfs layer", b"hsqs" + bytes(4092)),
+        ("an EROFS layer", bytes(1024) + b"\xe2\xe1\xf5\xe0" + bytes(3068)),
+    ],
+)
+def test_layers_that_are_file_systems(name: str, data: bytes) -> None:
+    config = config_of((data, *LAYERS[1:]))
+    line = refused(plain(config, (data, *LAYERS[1:])), 5)
+    assert f"{name}; squash the image with tar layers that it was made from" in line
+    described = [describe(OCI_LAYER, each) for each in (data, *LAYERS[1:])]
+    files = {**oci(described, dump(config))[0], blob(data): data}
+    assert f"layers[0]: {name}; squash the image" in refused(files, 5)
+
+
+def test_a_tar_is_a_tar_whatever_its_files_begin_with() -> None:
+    """The magic of EROFS lies where the second member's header has a name."""
+    data = layer(File(b"a", b"x"), File(b"\xe2\xe1\xf5\xe0", b""))
+    assert data[1024:1028] == b"\xe2\xe1\xf5\xe0"
+    image = plain(config_of((data, *LAYERS[1:])), (data, *LAYERS[1:]))
+    assert squash("--keep-layers", "0", stdin=image).code == 0
 
 
 def test_windows_images() -> None:
@@ -420,10 +464,40 @@ def test_windows_images() -> None:
     assert "a Windows image" in refused(oci(config=config)[0], 5)
 
 
-def test_digests_that_are_not_sha256() -> None:
-    digest = "sha512:" + "0" * 128
-    described = [{**describe(OCI_LAYER, data), "digest": digest} for data in LAYERS]
-    assert "not SHA-256" in refused(oci(described)[0], 5)
+def _sha512(data: bytes) -> str:
+    return f"sha512:{hashlib.sha512(data).hexdigest()}"
+
+
+def _stored_by_sha512(place: str) -> Folder:
+    """Return the sample where one kind of blob is called by its SHA-512."""
+    config = config_of()
+    if place == "diff_ids":
+        config["rootfs"]["diff_ids"] = [_sha512(data) for data in LAYERS]
+    raw = dump(config)
+    described = [describe(OCI_LAYER, data) for data in LAYERS]
+    if place == "layers":
+        described = [
+            {**each, "digest": _sha512(x)} for each, x in zip(described, LAYERS, strict=True)
+        ]
+    document = json.loads(manifest_of(raw, described))
+    if place == "config":
+        document["config"]["digest"] = _sha512(raw)
+    manifest = dump(document)
+    pointer = describe(OCI_MANIFEST, manifest)
+    if place == "manifests":
+        pointer["digest"] = _sha512(manifest)
+    files = layout(index_of(pointer), *LAYERS, raw, manifest)
+    for data in (*LAYERS, raw, manifest):
+        files[f"blobs/sha512/{hashlib.sha512(data).hexdigest()}"] = data
+    return files
+
+
+@pytest.mark.parametrize("place", ["manifests", "config", "layers", "diff_ids"])
+def test_digests_that_are_not_sha256(place: str) -> None:
+    line = refused(_stored_by_sha512(place), 5)
+    assert place in line
+    assert "the digest 'sha512:" in line
+    assert "is not SHA-256" in line
 
 
 def test_zstd_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
