@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import pty
 import sys
 from pathlib import Path
 
@@ -150,6 +151,19 @@ def test_colours_only_on_a_terminal_that_wants_them(
     assert said(monkeypatch, NO_COLOR="") != plain
     assert said(monkeypatch, NO_COLOR="1") == plain
     assert said(monkeypatch, TERM="dumb") == plain
+
+
+def test_a_terminal_of_the_system_has_colours_and_a_pipe_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "")
+    monkeypatch.setenv("TERM", "xterm")
+    for (reader, writer), start in ((pty.openpty(), b"\x1b[1msquash"), (os.pipe(), b"squash")):
+        with os.fdopen(writer, "w") as stream:
+            monkeypatch.setattr(sys, "stderr", stream)
+            console.say("words")
+            assert os.read(reader, 100).startswith(start)
+        os.close(reader)
 
 
 def test_what_a_stream_cannot_encode_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
