@@ -247,6 +247,21 @@ def test_an_update_uploads_what_changed_and_is_signed(registry: Registry) -> Non
     registry.run(f"! {verify} {base}")
 
 
+def test_a_provenance_of_another_image_is_refused(registry: Registry) -> None:
+    registry.run("""
+    rm -f cosign.* && cosign generate-key-pair
+    squash --keep-layers 1 demo.tar -o oci-archive:own.tar --digestfile own --provenance own.json
+    cosign attest-blob --yes --key cosign.key --use-signing-config=false --tlog-upload=false \\
+      --statement own.json --bundle own.sigstore.json
+    """)
+    verify = (
+        "cosign verify-blob-attestation --key cosign.pub --insecure-ignore-tlog=true"
+        " --type slsaprovenance1 --bundle own.sigstore.json --digestAlg sha256 --digest"
+    )
+    registry.run(f"{verify} {(registry.folder / 'own').read_text().removeprefix('sha256:')}")
+    registry.run(f"! {verify} {'0' * 64}")
+
+
 @pytest.mark.parametrize("page", [p for p in pages() if _with_registry(p)], ids=page_name)
 def test_the_blocks_of_a_page_push_only_what_is_new(page: Path, registry: Registry) -> None:
     (registry.folder / "release").write_text(f"{page}\n")
