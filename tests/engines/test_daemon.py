@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -21,8 +22,16 @@ from tests.engines.tree import differences
 BASE = "example.com/team/base:1.0"
 
 
+class Daemon(Protocol):
+    """What answers as dockerd does."""
+
+    @property
+    def host(self) -> str:
+        """What DOCKER_HOST must be to find it."""
+
+
 def squash(
-    docker: Docker, *words: str, env: Mapping[str, str] | None = None
+    docker: Daemon, *words: str, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the command with the daemon that `env` names, by default with DOCKER_HOST."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("DOCKER_")}
