@@ -22,6 +22,7 @@ from tests.engines.engines import Docker, Podman, claim, engines, places
 from tests.forms.shapes import SHAPES
 
 DEMO = ROOT / "testdata" / "demo.tar"
+NEXT = ROOT / "testdata" / "demo-1.1.tar.gz"
 # podman and buildah raise these limits, which some sandboxes forbid even root.
 LIMITS = "--ulimit=nofile=1024:1024 --ulimit=nproc=1024:1024"
 # No registry can be reached: an OCI layout stands in for every one. Its blobs are compressed too.
@@ -92,6 +93,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("images")
     (folder / "testdata").mkdir()
     shutil.copy(DEMO, folder / "testdata")
+    shutil.copy(NEXT, folder / "testdata")
     shutil.copy(DEMO, folder)
     (folder / "base.tar").write_bytes(builders.archive([_lowest()], tags=["debian:12"]))
     with squasher.open_archive(DEMO) as demo:

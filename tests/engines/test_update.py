@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tarfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +11,17 @@ from pathlib import Path
 import pytest
 
 import squasher
+from tests.builders import File
+from tests.builders import layer as layer_of
 from tests.engines.archives import docker_archive
-from tests.engines.engines import Loader
+from tests.engines.engines import Loader, Umoci
 from tests.engines.test_engines import LAYERS, TAG
 from tests.engines.tree import differences
 from tests.generator import random_image
 
+TESTDATA = Path(__file__).resolve().parents[2] / "testdata"
+#: Bytes of an archive that are no layer: config, manifests, what a tar needs around them.
+DOCUMENTS = 16 << 10
 #: Pairs of a new image and a previous one.
 PAIRS = {
     "a layer more": (LAYERS, LAYERS[:-1]),
@@ -50,3 +57,55 @@ def test_an_update_has_the_files_of_the_new_image(
     kept = report.images[0].image.config.diff_ids[: len(previous)]
     with squasher.open_archive(old) as archive:
         assert kept == archive.images[0].config.diff_ids
+
+
+def layers_of(archive: Path) -> list[bytes]:
+    """Return the layers of a docker-archive of plain layers."""
+    with tarfile.open(archive) as tar:
+        members = {info.name: info for info in tar}
+        opened = {name: tar.extractfile(info) for name, info in members.items()}
+        content = {name: file.read() for name, file in opened.items() if file}
+    (item,) = json.loads(content["manifest.json"])
+    return [content[name] for name in item["Layers"]]
+
+
+def test_a_host_goes_from_release_to_release(loader: Loader, tmp_path: Path) -> None:
+    """Of the demo image: 1.0 as a whole, then 1.1 and 1.2 as what changed, each on the last one."""
+    if isinstance(loader, Umoci):
+        pytest.skip("skopeo copies whole archives: see test_partial.py")
+    later = layers_of(TESTDATA / "demo-1.1.tar.gz")
+    builds = {
+        "1.0": layers_of(TESTDATA / "demo.tar"),
+        "1.1": later,
+        "1.2": [*later, layer_of(File(b"news", b"1.2"))],
+    }
+    since, trees, files = time.time_ns(), {}, {}
+    for release, layers in builds.items():
+        files[release] = tmp_path / f"app-{release}.tar"
+        docker_archive(files[release], {f"example.com/team/app:{release}": layers})
+        (ref,) = loader.load(files[release])
+        trees[release] = loader.tree(ref)
+        loader.prune()
+
+    whole = tmp_path / "release-1.0.tar"
+    squasher.squash_archive(files["1.0"], whole, keep_layers=1)
+    (ref,) = loader.load(whole)
+    had, kept = [whole], loader.layer_digests(ref)
+    for release in ("1.1", "1.2"):
+        update = tmp_path / f"update-{release}.tar"
+        report = squasher.squash_archive(
+            files[release],
+            update,
+            onto=str(had[-1]),
+            blobs_from=list(map(str, had)),
+            partial=True,
+            verify=True,
+        )
+        cost = report.images[0].update
+        assert cost is not None
+        assert 0 < cost.fetch < whole.stat().st_size // 50
+        assert update.stat().st_size <= cost.fetch + DOCUMENTS
+        (ref,) = loader.load(update)
+        assert differences(trees[release], loader.tree(ref), stamped_since=since) == []
+        assert loader.layer_digests(ref)[:-1] == kept
+        had, kept = [*had, update], loader.layer_digests(ref)
