@@ -20,7 +20,7 @@ import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from squasher.errors import UsageError
 from squasher.layers.assemble import assemble, directory_size, entry_size, whiteouts_size
@@ -70,11 +70,16 @@ def cut(parts: Sequence[Part], folders: Folders, limit: int, most: int) -> list[
     Directories and the end of the tar included. A part that alone is larger has a layer of its
     own. Gives up with one layer more than `most`. O(parts * log layers).
     """
+    return _cut(_Ends(parts, folders), limit, most)
+
+
+def _cut(ends_of: _Ends, limit: int, most: int) -> list[range]:
+    parts = ends_of.parts
     done: list[range] = []
     todo = [range(len(parts))]
     while todo and len(done) <= most:
         run = todo.pop()
-        ends = _ends(parts, run, folders)
+        ends = ends_of(run)
         if len(run) <= 1 or ends[-1] + len(TRAILER) <= limit:
             done.append(run)
             continue
@@ -86,32 +91,51 @@ def cut(parts: Sequence[Part], folders: Folders, limit: int, most: int) -> list[
 def smallest_limit(parts: Sequence[Part], folders: Folders, limit: int, most: int) -> int:
     """Return a limit above `limit` that takes at most `most` layers, as small as bisecting finds.
 
+    The search begins where layers would be equally full, in steps that double.
     O(parts * log(bytes) * log layers).
     """
-    whole = _ends(parts, range(len(parts)), folders)[-1] + len(TRAILER)
+    ends_of = _Ends(parts, folders)
+    whole = ends_of(range(len(parts)))[-1] + len(TRAILER)
     too_small, enough = limit // 512, -(-whole // 512)
+    at = max(too_small + 1, whole // most // 512)
+    step = 1 + at // 64
+    while at < enough and len(_cut(ends_of, at * 512, most)) > most:
+        too_small, at, step = at, at + step, step * 2
+    enough = min(at, enough)
     while enough - too_small > 1:
         middle = (too_small + enough) // 2
-        if len(cut(parts, folders, middle * 512, most)) > most:
+        if len(_cut(ends_of, middle * 512, most)) > most:
             too_small = middle
         else:
             enough = middle
     return enough * 512
 
 
-def _ends(parts: Sequence[Part], run: range, folders: Folders) -> list[int]:
-    """Return how many bytes the parts of `run` take up to and with each, with directories."""
-    seen: set[int] = set()
-    sizes = []
-    for i in run:
-        size = parts[i].size
-        for number in parts[i].folders:
-            while number >= 0 and number not in seen:
-                seen.add(number)
-                size += folders.sizes[number]
-                number = folders.above[number]
-        sizes.append(size)
-    return list(accumulate(sizes))
+class _Ends:
+    """How many bytes the parts of a run take up to and with each, with directories.
+
+    Only where the directories of neighbours differ need they be looked at.
+    """
+
+    def __init__(self, parts: Sequence[Part], folders: Folders) -> None:
+        self.parts = parts
+        self._folders = folders
+        self._sizes = [part.size for part in parts]
+        pairs = enumerate(pairwise(parts), 1)
+        self._turns = [i for i, (one, two) in pairs if one.folders != two.folders]
+
+    def __call__(self, run: range) -> list[int]:
+        """Return the bytes up to and with each part of `run`, from its first on."""
+        sizes = self._sizes[run.start : run.stop]
+        low, high = (bisect_right(self._turns, run.start), bisect_left(self._turns, run.stop))
+        above, seen = self._folders.above, set[int]()
+        for i in (*run[:1], *self._turns[low:high]):
+            for number in self.parts[i].folders:
+                while number >= 0 and number not in seen:
+                    seen.add(number)
+                    sizes[i - run.start] += self._folders.sizes[number]
+                    number = above[number]
+        return list(accumulate(sizes))
 
 
 def _place(parts: Sequence[Part], run: range, ends: Sequence[int], limit: int) -> int:

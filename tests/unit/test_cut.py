@@ -120,6 +120,21 @@ def test_the_smallest_limit_is_one() -> None:
     assert len(cut(parts, FLAT, fits, 1000)) <= 10 < len(cut(parts, FLAT, fits - 512, 1000))
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_the_smallest_limit_fits_and_one_block_less_does_not(seed: int) -> None:
+    """Wherever the search begins: below what equal layers take, above it, beside a huge part."""
+    rnd = random.Random(seed)
+    sizes = [512 * rnd.randrange(1, 100) for _ in range(rnd.randrange(20, 300))]
+    if seed % 4 == 0:
+        sizes[rnd.randrange(len(sizes))] = 512 * rnd.choice([1000, 100_000])
+    parts, most = parts_of(sizes), rnd.randrange(1, 19)
+    first = rnd.choice([1, 2048, sum(sizes) // most, sum(sizes) * 17 // 16 // most])
+    if len(cut(parts, FLAT, first, most)) <= most:
+        first = 1
+    fits = smallest_limit(parts, FLAT, first, most)
+    assert len(cut(parts, FLAT, fits, most)) <= most < len(cut(parts, FLAT, fits - 512, most))
+
+
 # ---------------------------------------------------------------- what the layers say
 
 
