@@ -193,6 +193,33 @@ def test_what_it_packs_is_squashed(name: str, fill: Callable[[Path], None], tmp_
         check([lower, upper, *[upper] * keep], keep)
 
 
+#: Those that pack extended attributes, with the words that ask for it.
+WITH_XATTRS = {
+    "gnu-posix": program("tar", "--format=posix", "--xattrs", "--xattrs-include=*", "-cf"),
+    "bsdtar-pax": program("bsdtar", "--format=pax", "--xattrs", "-cf"),
+}
+NOTE = b"\0\xff=\n"
+
+
+@pytest.mark.parametrize("name", WITH_XATTRS)
+def test_extended_attributes_stay(name: str, tmp_path: Path) -> None:
+    def noted(folder: Path) -> None:
+        plain(folder)
+        try:
+            for path in ("bin/tool", "bin"):
+                os.setxattr(folder / path, "user.note", NOTE)
+        except OSError as error:
+            pytest.skip(f"the file system has no extended attributes: {error}")
+
+    lower = packed(WITH_XATTRS[name], noted, tmp_path / "lower")
+    upper = packed(WITH_XATTRS[name], above, tmp_path / "upper")
+    found = {b"/".join(path): node.xattrs for path, node in model.walk(model.apply([lower]).root)}
+    told = {path: dict(xattrs) for path, xattrs in found.items() if xattrs}
+    assert told == {path: {b"user.note": NOTE} for path in (b"bin", b"bin/tool")}
+    for keep in (0, 1):
+        check([lower, upper, upper], keep)
+
+
 def mode_in(bits: int, rest: list[object]) -> list[object]:
     """Return what follows a kind, with some bits of the mode, if that is there."""
     return [rest[0] & bits, *rest[1:]] if isinstance(rest[0], int) else rest
