@@ -1,4 +1,4 @@
-"""TODO squasher.archive.reader."""
+"""Read an archive: its two halves, `manifest.json` and `index.json`, become one list of images."""
 
 from __future__ import annotations
 
