@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,12 +16,13 @@ from tests.fuzz.seeds import HARNESSES
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "scripts/oss-fuzz"
+PYTHON = shlex.quote(sys.executable)
 PROGRAMS = {
     "pip3": "",
-    "python3": f'exec {sys.executable} "$@"',
+    "python3": f'exec {PYTHON} "$@"',
     # It makes a program of a script; here, a copy beside what else it was told.
     "compile_python_fuzzer": 'cp "$1" "$OUT" && echo "$@" >"$OUT/$(basename "$1").words"',
-    "zip": f'exec {sys.executable} -m zipfile -c "$2" $(cat)',
+    "zip": f'exec {PYTHON} -m zipfile -c "$2" $(cat)',
 }
 #: atheris, but for the fuzzing: it hands the harness one input.
 ATHERIS = """import contextlib, sys
