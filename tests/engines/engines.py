@@ -384,12 +384,14 @@ class Containerd:
         return self._ctr("version").rsplit("Version:", 1)[1].split()[0]
 
     def load(self, archive: Path) -> list[str]:
+        before = self._names()
         with archive.open("rb") as stdin:
             printed = self._ctr("images", "import", "-", stdin=stdin)
         lines = [line.split() for line in printed.splitlines()]
         old = [words[1] for words in lines if words[:1] == ["unpacking"]]
         new = [words[0] for words in lines if words[1:] == ["saved"]]
-        return list(dict.fromkeys(old or new))  # ctr 2 says a name again when it has unpacked it
+        # ctr 2 says a name again when it has unpacked it, and may end before it has said them all.
+        return list(dict.fromkeys([*(old or new), *sorted(self._names() - before)]))
 
     def tree(self, ref: str) -> Tree:
         with self.place.folder() as mount:
@@ -425,8 +427,11 @@ class Containerd:
         self._ctr("images", "rm", "--sync", ref)
 
     def prune(self) -> None:
-        if refs := self._ctr("images", "ls", "--quiet").split():
+        if refs := self._names():
             self._ctr("images", "rm", "--sync", *refs)
+
+    def _names(self) -> set[str]:
+        return set(self._ctr("images", "ls", "--quiet").split())
 
     def _target(self, ref: str) -> str:
         for line in self._ctr("images", "ls").splitlines():
