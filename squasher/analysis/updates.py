@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from squasher.digest import Digest
 from squasher.errors import SquasherError
@@ -12,7 +12,7 @@ from squasher.image.model import Image
 from squasher.layers.apply import apply
 from squasher.layers.content import Scan, same_content
 from squasher.layers.merge import Draft, Said
-from squasher.layers.read import layer_places, scan
+from squasher.layers.read import scan, stacked
 from squasher.layers.tree import Directory, Node, Tree
 from squasher.run import Job, Progress, silent
 from squasher.tar.entry import REG, SYM, Entry, Owner, Pair, Xattrs
@@ -86,10 +86,7 @@ def update_cost(
     temporary files in `tmp_dir`, gone at the end. Time O(bytes), memory O(entries). Raises
     ArchiveError (also for more than `max_size` bytes), OutputError.
     """
-    known = {layer.diff_id: layer for layer in previous.layers}
-    own = tuple(known.get(layer.diff_id, layer) for layer in image.layers)
-    stack = replace(image, layers=(*previous.layers, *own))
-    places = (*layer_places(previous, "the previous image: "), *layer_places(image))
+    stack, places = stacked(image, previous)
     kept = len(previous.layers)
     with Job(tmp_dir, progress) as job, job.verified():
         lower, upper = Tree(), Tree(kept)

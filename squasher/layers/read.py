@@ -99,6 +99,17 @@ def layer_places(image: Image, name: str = "") -> tuple[str, ...]:
     return tuple(f"{name}layer {i} of {count}" for i in range(1, count + 1))
 
 
+def stacked(image: Image, previous: Image) -> tuple[Image, tuple[str, ...]]:
+    """Return an image of all layers of `previous`, then those of `image`, and their places.
+
+    A layer that both have, by diff_id, is the one of `previous` twice, so that it is read once.
+    """
+    known = {layer.diff_id: layer for layer in previous.layers}
+    own = tuple(known.get(layer.diff_id, layer) for layer in image.layers)
+    places = (*layer_places(previous, "the previous image: "), *layer_places(image))
+    return replace(image, layers=(*previous.layers, *own)), places
+
+
 def _origins(layers: Sequence[Layer]) -> list[int]:
     """Return for each layer where the same bytes come first: they are read there, and only there.
 

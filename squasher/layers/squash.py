@@ -25,7 +25,7 @@ from squasher.layers.lazy import lost_tables
 from squasher.layers.merge import Draft
 from squasher.layers.options import Options
 from squasher.layers.plan import MergePlan, Span
-from squasher.layers.read import layer_places, name_blobs, scan
+from squasher.layers.read import layer_places, name_blobs, scan, stacked
 from squasher.layers.repack import compress_kept
 from squasher.layers.result import Clamp, LayerReport, Squashed, Update, layer_reports, origins
 from squasher.layers.tree import Tree
@@ -270,10 +270,8 @@ def _update(image: Image, previous: Image, options: Options, job: Job, zstd: boo
     that both have, by diff_id, are read once, and what lies in them is not compared.
     """
     kept = len(previous.layers)
-    known = {layer.diff_id: layer for layer in previous.layers}
-    own = tuple(known.get(layer.diff_id, layer) for layer in image.layers)
-    stack = replace(image, layers=(*previous.layers, *own))
-    places = (*layer_places(previous, "the previous image: "), *layer_places(image))
+    stack, places = stacked(image, previous)
+    known = {layer.diff_id for layer in previous.layers}
     scans, lower, tree, entries = _read(
         stack, kept, options, job, places, lambda _, first: Tree(first)
     )
