@@ -79,9 +79,6 @@ class SparseMap:
     def __eq__(self, other: object) -> bool:
         return type(other) is SparseMap and list(self) == list(other)
 
-    def __hash__(self) -> int:
-        return hash(self._packed)
-
 
 Target = bytes | tuple[int, int] | SparseMap | None
 

@@ -53,6 +53,11 @@ def test_writing_and_comparing_images(image: Path, out: Path) -> None:
         assert again.images[0].config == squashed.image.config
 
 
+def test_a_base_is_named_in_one_way() -> None:
+    with pytest.raises(squasher.UsageError, match="-f and --keep-layers exclude each other"):
+        squasher.squash_archive(io.BytesIO(IMAGE), None, base="4", keep_layers=1)
+
+
 def test_writing_to_a_layout_and_to_a_stream(image: Path, out: Path) -> None:
     with squasher.open_archive(image) as found:
         squasher.write(found.images, parse_location(f"oci:{out}/layout:x"))

@@ -19,7 +19,7 @@ from tests.builders import Dir, File, Whiteout, archive, layer, outer_tar, sha25
 from tests.forms import result
 from tests.forms.command import done, failed, squash
 from tests.forms.daemon import Daemon, running
-from tests.forms.shapes import SHAPES, Folder
+from tests.forms.shapes import SHAPES, Folder, plain_files
 
 BASE = layer(Dir(b"etc"), File(b"etc/release", b"12"))
 OLD = layer(Dir(b"app"), File(b"app/a", b"a" * 5000), File(b"app/b", b"b" * 5000))
@@ -291,6 +291,19 @@ def test_a_lender_may_lack_what_its_own_manifest_names(update: Path, tmp_path: P
     lender.write_bytes(outer_tar(files))
     base.write_bytes(archive([BASE]))
     done(squash("inspect", update, "--blobs-from", lender, "--blobs-from", base))
+    base.write_bytes(archive([BASE], form="oci"))  # a layout: it has no manifest.json
+    done(squash("inspect", update, "--blobs-from", base, "--blobs-from", lender))
+
+
+def test_nobody_lends_what_is_not_named_by_its_digest(release: Path, tmp_path: Path) -> None:
+    """Archives of docker before 25 call layers by names of their own."""
+    other = tmp_path / "other.tar"
+    files = plain_files(archive(FIRST, form="legacy"))
+    gone = json.loads(files["manifest.json"])[0]["Layers"][0]
+    del files[gone]
+    other.write_bytes(outer_tar(files))
+    line = failed(squash("inspect", other, "--blobs-from", release), 3)
+    assert f"'{gone}': is not in the archive" in line
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,12 @@ import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
-from squasher.archive import members
+from squasher.archive import documents, members
+from squasher.blobs import content
 from tests.builders import Dir, Fifo, File, Symlink, layer, outer_tar, sha256
 from tests.forms.command import failed, squash
 from tests.forms.shapes import (
@@ -385,6 +386,47 @@ def test_an_artifact_may_have_such_layers() -> None:
     described = [describe("application/vnd.erofs.layer.v1", data) for data in LAYERS]
     line = refused(oci(described, config_type="application/vnd.example.disk.v1+json")[0], 5)
     assert "an artifact that is not an image ('application/vnd.erofs.layer.v1')" in line
+
+
+def test_a_layer_that_is_there_and_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is no image that the layout leaves out: it may be the one meant."""
+    one = dump(config_of(LAYERS[:1]))
+    both = (
+        manifest_of(one, [describe(OCI_LAYER, LAYERS[0])]),
+        manifest_of(SAMPLE, [describe(OCI_LAYER, data) for data in LAYERS]),
+    )
+    index = index_of(*(describe(OCI_MANIFEST, manifest) for manifest in both))
+    files = layout(index, *LAYERS, SAMPLE, one, *both)
+    for name, data in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data or b"")
+    real = content.open_regular
+    name = blob(LAYERS[1])
+
+    def denied(path: str) -> BinaryIO:
+        if path.endswith(name):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(members, "open_regular", denied)
+    line = failed(squash(f"oci:{tmp_path}"), 3)
+    assert f"{name}: cannot be read: Permission denied" in line
+
+
+def test_documents_that_take_too_much_memory_are_not_read_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An image of a kind that cannot be squashed is left out; this one may be the one meant."""
+    large = dump(config_of(config={"Labels": {"x": "\u0101" * 20_000}}))
+    described = [describe(OCI_LAYER, data) for data in LAYERS]
+    both = [manifest_of(config, described) for config in (SAMPLE, large)]
+    index = index_of(*(describe(OCI_MANIFEST, manifest) for manifest in both))
+    files = layout(index, *LAYERS, SAMPLE, large, *both)
+    assert squash(stdin=pack(files)).code == 0
+    monkeypatch.setattr(documents, "DOCUMENTS_MEMORY", 200_000)
+    assert f"{blob(large)}: documents that take more than" in refused(files, 5)
 
 
 def test_manifest_schema_1() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,9 +14,11 @@ import pytest
 
 import squasher
 from squasher.archive import lay_out, layout_folder, stream
-from squasher.blobs.content import Content
+from squasher.blobs.content import Content, Part
+from squasher.blobs.spool import Spool
 from squasher.image.model import Blob
 from squasher.layers import squash as squash_module
+from tests.builders import File, archive, layer
 from tests.forms import result
 from tests.forms.command import done, failed, squash
 from tests.forms.samples import (
@@ -105,6 +107,20 @@ def test_verify_catches_what_is_wrong(
     assert line.startswith("not verified: ")
     assert says in line
     assert os.listdir(out) == []
+
+
+def test_no_room_for_what_verify_unpacks_says_nothing_about_the_result(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Spool, chunks: Iterable[bytes]) -> tuple[Part, ...]:
+        raise squasher.OutputError("no room")
+
+    image = archive([layer(File(b"a")), layer(File(b"b")), layer(File(b"c"))], gzip_layers=(0,))
+    monkeypatch.setattr(Spool, "store", full)
+    words = ("--keep-layers", "1", "-o", out / "x.tar")
+    done(squash(*words, stdin=image))  # a kept layer is unpacked for the proof alone
+    line = failed(squash("--verify", *words, stdin=image), 6)
+    assert line == "layer 1 of 3: no room"
 
 
 def test_verify_comes_before_a_fifo_gets_anything(

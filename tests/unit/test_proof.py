@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -93,6 +94,15 @@ def test_layers_that_are_none_are_not_proved(members: tuple[Member, ...], says: 
 def test_another_new_layer_is_not_proved(new: tuple[Member, ...], says: str) -> None:
     with pytest.raises(PolicyError, match=says):
         squashed(File(b"d/f", b"x"), new=new)
+
+
+def test_a_root_that_is_spelt_otherwise_is_not_proved() -> None:
+    """Podman takes the attributes of `/`, and ignores `./`."""
+    root, spelt = (replace(Dir(b"x", mode=0o700), path=path) for path in (b"./", b"/"))
+    squashed(spelt)
+    for before, after in ((root, spelt), (spelt, root)):
+        with pytest.raises(PolicyError, match="'' differs: spelling"):
+            squashed(before, new=(after,))
 
 
 HAUNTED = (Dir(b"n"), Whiteout(b"n/x"))

@@ -81,6 +81,15 @@ def test_a_result_that_grew_says_so() -> None:
     assert any(re.search(r"\d+ % more\)$", line) for line in shown(done, 80))
 
 
+def test_an_image_without_layers_onto_another_one(tmp_path: Path) -> None:
+    """Its previous image has layers, and the new one hides what is in them."""
+    previous = tmp_path / "previous.tar"
+    previous.write_bytes(archive(LAYERS))
+    done = squasher.squash_archive(io.BytesIO(archive([])), None, onto=str(previous))
+    (line,) = [line for line in shown(done, 80) if line.startswith("size")]
+    assert re.fullmatch(r"size     0 B -> .* kB \(all of it new\)", line)
+
+
 def test_the_summary_of_an_image_that_passes_through() -> None:
     lines = shown(squashed(LAYERS, keep=2, tags=None), 80)
     assert any("nothing to squash" in line for line in lines)
