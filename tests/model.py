@@ -457,7 +457,9 @@ class Tree:
         self.said: list[set[Path]] = []  # for each layer: directories that it names or goes through
         self.entered: list[set[Path]] = []  # for each layer: directories that entries lie in
         self.own: list[set[Path]] = []  # for each layer: directories that have an entry in it
-        self.led: set[Path] = set()  # where lower symlinks led whose place a directory took
+        self.replaced_targets: set[Path] = (
+            set()
+        )  # where lower symlinks led whose place a directory took
         self.root = self.new("dir", 0, -1, explicit=False)
 
     def new(self, kind: str, mtime: int, layer: int, *, explicit: bool) -> Node:
@@ -635,7 +637,7 @@ def directory(tree: Tree, path: Path, entry: Entry, layer: int) -> tuple[Path, N
         if node is None or node.kind != "dir":
             if node is not None and node.kind == "symlink":
                 tree.warn("through-lower-symlink", layer, real)
-                tree.led.add(leads_to(tree, real) or ())  # a loop makes all doubtful
+                tree.replaced_targets.add(leads_to(tree, real) or ())  # a loop makes all doubtful
             elif node is not None and node.layer == layer:
                 raise ModelError(f"{real!r} is no directory")
             elif node is not None:
@@ -940,7 +942,7 @@ class Merge:
         self.full: set[Path] | None = None  # entries of the merge in which nothing is left out
         self.provided: set[Path] = set()
         #: Directories of the base with a whiteout that hides nothing: a layer above covers it.
-        self.haunted = {
+        self.ghost_directories = {
             tuple(warning.path.split(b"/"))[:-1]
             for warning in base.warnings
             if warning.kind == "ghost-whiteout"
@@ -984,7 +986,10 @@ class Merge:
         else:
             wanted = path != () and (
                 any(self.is_base_name(name) for name, said in below if said == "entry")
-                or (path in self.haunted and any(path in s for s in self.final.said[self.k :]))
+                or (
+                    path in self.ghost_directories
+                    and any(path in s for s in self.final.said[self.k :])
+                )
             )
         entry: list[PathItem] = [(path, "entry")] if wanted else []
         return entry + whiteouts + below
@@ -1033,7 +1038,7 @@ class Merge:
         """Tell whether the base has this directory as it is, on every engine (D2)."""
         if lower is None or not same(lower, node) or not self.trusted(path):
             return False
-        if path in self.haunted:
+        if path in self.ghost_directories:
             return False
         last = next((n for n in reversed(range(self.k)) if path in self.base.said[n]), None)
         return last is not None and path in self.base.own[last]
@@ -1043,7 +1048,7 @@ class Merge:
         assert self.full is not None
         if any(above not in self.full for above in prefixes(path[:-1])):
             return False
-        if any(path[: len(led)] == led for led in self.final.led):
+        if any(path[: len(led)] == led for led in self.final.replaced_targets):
             return False
         for warning in self.final.warnings:
             at = tuple(warning.path.split(b"/")) if warning.path else ()

@@ -68,7 +68,7 @@ class Books:
                     bringer.deleted_entries += 1
                 else:
                     bringer.overwritten_entries += 1
-                if old in tree.stamps:
+                if old in tree.link_overrides:
                     self._count(old, layer, -1)
                     left[old] = path, new is not None
                 else:
@@ -77,7 +77,7 @@ class Books:
                 names += 1
                 if new.layer == layer:
                     here.add(new)
-                if new in tree.stamps:
+                if new in tree.link_overrides:
                     self._count(new, layer, 1)
                     self._bringer[path] = layer
         for entry, (path, overwritten) in left.items():
@@ -139,7 +139,7 @@ def final_sizes(tree: Tree) -> dict[bytes, int]:
     for path, node in tree.walk():
         if type(node) is not Entry or not node.stored:
             continue
-        if node in tree.stamps:
+        if node in tree.link_overrides:
             if node in linked:
                 continue
             linked.add(node)

@@ -85,7 +85,7 @@ class Ledger:
             for path, entry in zip(changes.paths, changes.entries, strict=True)
             if path
         }
-        hidden = {gone.path for gone in changes.whiteouts}
+        hidden = {mark.path for mark in changes.whiteouts}
         above: set[bytes] = set()
         for path in (*own, *hidden):
             for _ in new_ancestors(path, above):

@@ -19,17 +19,19 @@ _KIND = "in-toto.io/predicate-type"
 _PROVENANCE = "https://slsa.dev/provenance/"
 
 
-def provenance(documents: Documents, pointer: Descriptor, image: Digest) -> tuple[Statement, ...]:
-    """Return what the attestation manifest at `pointer` has of the provenance of `image`.
+def provenance(
+    documents: Documents, descriptor: Descriptor, image: Digest
+) -> tuple[Statement, ...]:
+    """Return what the attestation manifest at `descriptor` has of the provenance of `image`.
 
     `image` is the digest of its manifest. Blobs that are not in the archive are left out: layouts
     may have holes. Raises ArchiveError, UnsupportedImageError.
     """
-    name = manifests.blob_name(pointer.digest)
+    name = manifests.blob_name(descriptor.digest)
     if name not in documents.store:
         return ()
     manifest = manifests.parse_manifest(
-        manifests.parse_document(_read(documents, pointer), name), name
+        manifests.parse_document(_read(documents, descriptor), name), name
     )
     found = []
     for layer in manifest.layers:
@@ -54,11 +56,11 @@ def _is_of(statement: Statement, image: Digest) -> bool:
     return image.hex in told or not any(told)
 
 
-def _read(documents: Documents, pointer: Descriptor) -> bytes:
+def _read(documents: Documents, descriptor: Descriptor) -> bytes:
     """Return a blob that is there. Raises ArchiveError if it is damaged."""
-    name = manifests.blob_name(pointer.digest)
+    name = manifests.blob_name(descriptor.digest)
     data = documents.get(name)
-    if len(data) != pointer.size:
-        raise ArchiveError(f"expected {pointer.size} bytes, found {len(data)}", where=name)
-    check(pointer.digest, Digest.of(data), where=name)
+    if len(data) != descriptor.size:
+        raise ArchiveError(f"expected {descriptor.size} bytes, found {len(data)}", where=name)
+    check(descriptor.digest, Digest.of(data), where=name)
     return data

@@ -23,7 +23,7 @@ DOCUMENTS_MEMORY = 256 << 20
 #: Layers of one image. docker takes 125, overlayfs 500.
 LAYERS_MAX = 1000
 #: Bytes of a descriptor in an index, its annotations and names apart.
-_POINTER = 300
+_DESCRIPTOR_SIZE = 300
 INCOMPLETE = "left out images whose blobs are not all in the archive ({})"
 #: Gives the blob of the member `blobs/sha256/DIGEST` that an archive leaves out, None for nothing.
 Lend = Callable[[str], Content | None]
@@ -113,8 +113,8 @@ def check_names(images: Iterable[Image]) -> None:
     """
     size = 0
     for image in images:
-        pointer = len(dump(image.descriptor)) + _POINTER
-        size += pointer * max(1, len(image.tags)) + 2 * sum(map(len, image.tags))
+        descriptor = len(dump(image.descriptor)) + _DESCRIPTOR_SIZE
+        size += descriptor * max(1, len(image.tags)) + 2 * sum(map(len, image.tags))
     if size > DOCUMENT_MAX:
         raise ArchiveError("the names of its images make an index that is too large to read")
 
@@ -132,19 +132,19 @@ def check_count(count: int, config: configs.ImageConfig, where: str) -> None:
 
 
 def layer_of(
-    diff_id: Digest, content: Content, digest: Digest | None, pointer: dict[str, Any], where: str
+    diff_id: Digest, content: Content, digest: Digest | None, descriptor: dict[str, Any], where: str
 ) -> Layer:
     """Return the layer that `content` stores, as its first bytes and its descriptor say."""
     head = content.read_at(0, HEAD)
     compression = sniff(head)
     if not compression:
         check_content(head, content, where)
-    media_type = pointer.get("mediaType") or manifests.OCI_LAYER + (
+    media_type = descriptor.get("mediaType") or manifests.OCI_LAYER + (
         f"+{compression}" if compression else ""
     )
     if digest is None and not compression:
         digest = diff_id
-    return Layer(diff_id, Blob(content, media_type, digest, compression), pointer)
+    return Layer(diff_id, Blob(content, media_type, digest, compression), descriptor)
 
 
 def blob_digests(image: Image) -> tuple[Digest | None, ...]:

@@ -107,20 +107,20 @@ def lay_out(
     items = tuple(_manifest_item(image) for image in archive.images)
     if form == "docker":
         _check_names(archive.images)
-        pointers = [
-            pointer
+        descriptors = [
+            descriptor
             for image, (digest, size) in zip(archive.images, manifests, strict=True)
-            for pointer in _named(
-                _pointer(image, image.descriptor, digest, size, form),
+            for descriptor in _named(
+                _descriptor(image, image.descriptor, digest, size, form),
                 names_of(image.tags, image.references),
             )
         ]
         documents["manifest.json"] = dump(items).encode("ascii")
         index: dict[str, Any] = {}
     else:
-        pointers = list(_oci_pointers(archive, manifests, blobs, retag, ref))
+        descriptors = list(_oci_descriptors(archive, manifests, blobs, retag, ref))
         index = {key: value for key, value in archive.document.items() if key != "subject"}
-    index = {"schemaVersion": 2} | index | {"mediaType": OCI_INDEX, "manifests": pointers}
+    index = {"schemaVersion": 2} | index | {"mediaType": OCI_INDEX, "manifests": descriptors}
     documents["index.json"] = dump(index).encode("ascii")
     return Written(blobs, documents, index, tuple(digest for digest, _ in manifests), items)
 
@@ -170,11 +170,11 @@ def _speaks_oci(image: Image, form: Form) -> bool:
     return form == "oci" or any(layer.blob.compression == "zstd" for layer in image.layers)
 
 
-def _typed(pointer: dict[str, Any], oci: bool) -> dict[str, Any]:
-    media_type = pointer.get("mediaType")
+def _typed(descriptor: dict[str, Any], oci: bool) -> dict[str, Any]:
+    media_type = descriptor.get("mediaType")
     if not oci or not isinstance(media_type, str):
-        return pointer
-    return pointer | {"mediaType": oci_type(media_type)}
+        return descriptor
+    return descriptor | {"mediaType": oci_type(media_type)}
 
 
 def _manifest(image: Image, form: Form) -> dict[str, Any]:
@@ -199,12 +199,12 @@ def _manifest(image: Image, form: Form) -> dict[str, Any]:
     return _typed(result, oci)
 
 
-def _pointer(
+def _descriptor(
     image: Image, old: dict[str, Any], digest: Digest, size: int, form: Form
 ) -> dict[str, Any]:
     """Return the descriptor of a manifest: `old` with the new digest."""
-    pointer = descriptor_of(_manifest_type(image), digest, size)
-    return _moved(old) | _typed(pointer, _speaks_oci(image, form))
+    descriptor = descriptor_of(_manifest_type(image), digest, size)
+    return _moved(old) | _typed(descriptor, _speaks_oci(image, form))
 
 
 def _manifest_type(image: Image) -> str:
@@ -213,9 +213,9 @@ def _manifest_type(image: Image) -> str:
     return found if found == DOCKER_MANIFEST else OCI_MANIFEST
 
 
-def _moved(pointer: dict[str, Any]) -> dict[str, Any]:
+def _moved(descriptor: dict[str, Any]) -> dict[str, Any]:
     """Return a descriptor without what only fits the bytes that it used to point at."""
-    moved = {key: value for key, value in pointer.items() if key not in ("data", "urls")}
+    moved = {key: value for key, value in descriptor.items() if key not in ("data", "urls")}
     annotations = moved.pop("annotations", None) or {}
     kept = {
         key: text
@@ -225,15 +225,17 @@ def _moved(pointer: dict[str, Any]) -> dict[str, Any]:
     return moved | {"annotations": kept} if kept else moved
 
 
-def _has_name(pointer: dict[str, Any]) -> bool:
-    return any(key in (pointer.get("annotations") or {}) for key in _NAMES)
+def _has_name(descriptor: dict[str, Any]) -> bool:
+    return any(key in (descriptor.get("annotations") or {}) for key in _NAMES)
 
 
-def _named(pointer: dict[str, Any], names: Iterable[dict[str, str]]) -> Iterator[dict[str, Any]]:
-    """Yield `pointer` under each of `names` instead of those it has."""
-    rest = {key: value for key, value in pointer.items() if key != "annotations"}
+def _named(descriptor: dict[str, Any], names: Iterable[dict[str, str]]) -> Iterator[dict[str, Any]]:
+    """Yield `descriptor` under each of `names` instead of those it has."""
+    rest = {key: value for key, value in descriptor.items() if key != "annotations"}
     others = {
-        key: value for key, value in (pointer.get("annotations") or {}).items() if key not in _NAMES
+        key: value
+        for key, value in (descriptor.get("annotations") or {}).items()
+        if key not in _NAMES
     }
     for name in list(names) or [{}]:
         annotations = others | name
@@ -256,75 +258,79 @@ def names_of(tags: Sequence[str], references: Sequence[str] = ()) -> Iterator[di
         yield {REF_NAME: ref}
 
 
-def _oci_pointers(
+def _oci_descriptors(
     archive: Archive,
     manifests: Sequence[tuple[Digest, int]],
     blobs: dict[Digest, Content],
     retag: bool,
     ref: str,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the descriptors of the index, each leading where the old one led."""
+    """Yield the descriptors of the index, each leading where the old one named."""
     images = archive.images
 
     def rebuilt(node: Node) -> dict[str, Any]:
         if isinstance(node, Leaf):
-            return _pointer(images[node.image], node.pointer, *manifests[node.image], "oci")
+            return _descriptor(images[node.image], node.descriptor, *manifests[node.image], "oci")
         children = [rebuilt(child) for child in node.children]
         kept = {key: value for key, value in node.document.items() if key != "subject"}
         kept |= {"mediaType": OCI_INDEX} if "mediaType" in kept else {}
         digest, size = _store(blobs, kept | {"manifests": children})
-        return _moved(node.pointer) | descriptor_of(OCI_INDEX, digest, size)
+        return _moved(node.descriptor) | descriptor_of(OCI_INDEX, digest, size)
 
     tree = archive.tree or tuple(Leaf(i, image.descriptor) for i, image in enumerate(images))
     told = {full_name(tag) for node in tree for tag in _told(node, images)}
-    pointers = [rebuilt(node) for node in tree]
+    descriptors = [rebuilt(node) for node in tree]
     # What had a name with a digest, and so has none now, needs no place beside another one.
-    lost = [
-        _has_name(node.pointer) and not _has_name(pointer)
-        for node, pointer in zip(tree, pointers, strict=True)
+    unnamed = [
+        _has_name(node.descriptor) and not _has_name(descriptor)
+        for node, descriptor in zip(tree, descriptors, strict=True)
     ]
-    led = {pointer["digest"] for pointer, gone in zip(pointers, lost, strict=True) if not gone}
+    named = {
+        descriptor["digest"]
+        for descriptor, without in zip(descriptors, unnamed, strict=True)
+        if not without
+    }
     seen: set[str] = set()
-    for node, pointer, gone in zip(tree, pointers, lost, strict=True):
-        if gone and pointer["digest"] in led:
+    for node, descriptor, without in zip(tree, descriptors, unnamed, strict=True):
+        if without and descriptor["digest"] in named:
             continue
-        led.add(pointer["digest"])
+        named.add(descriptor["digest"])
         image = images[_first_image(node)]
         missing = [tag for tag in image.tags if full_name(tag) not in told]
-        first = pointer["digest"] not in seen
-        seen.add(pointer["digest"])
+        first = descriptor["digest"] not in seen
+        seen.add(descriptor["digest"])
         if ref:
             name = next(names_of(image.tags), {}) | {REF_NAME: ref}
-            yield from _named(pointer, (name,)) if first else ()
+            yield from _named(descriptor, (name,)) if first else ()
         elif retag:
-            yield from _named(pointer, names_of(image.tags, image.references)) if first else ()
-        elif _has_name(pointer):
+            yield from _named(descriptor, names_of(image.tags, image.references)) if first else ()
+        elif _has_name(descriptor):
             more = names_of(missing if first else ())
-            yield from _named(pointer, (*_kept_name(pointer, image), *more))
+            yield from _named(descriptor, (*_kept_name(descriptor, image), *more))
         else:
-            yield from _named(pointer, names_of(missing if first else ()))
+            yield from _named(descriptor, names_of(missing if first else ()))
 
 
 def _told(node: Node, images: Sequence[Image]) -> Iterator[str]:
     """Yield the tags in a tree that are those of the image which they lead to."""
     own = images[_first_image(node)].tags
-    yield from (tag for tag in tags_of(node.pointer) if any(same_name(tag, x) for x in own))
+    yield from (tag for tag in tags_of(node.descriptor) if any(same_name(tag, x) for x in own))
     if not isinstance(node, Leaf):
         for child in node.children:
             yield from _told(child, images)
 
 
-def _kept_name(pointer: dict[str, Any], image: Image) -> Iterator[dict[str, str]]:
+def _kept_name(descriptor: dict[str, Any], image: Image) -> Iterator[dict[str, str]]:
     """Yield the annotations by which a descriptor named the image, as far as it is called so.
 
     docker and containerd write the full name and, as the reference, what is behind its colon. That
     would be the same for all images of one version: the full name stands there as well.
     """
-    annotations = {key: x for key, x in pointer["annotations"].items() if key in _NAMES}
-    tags = tags_of(pointer)
+    annotations = {key: x for key, x in descriptor["annotations"].items() if key in _NAMES}
+    tags = tags_of(descriptor)
     if tags and not any(same_name(tags[0], x) for x in image.tags):
         return
-    full = reference_of(pointer) in ("", *map(full_name, tags))
+    full = reference_of(descriptor) in ("", *map(full_name, tags))
     yield from names_of(tags) if tags and full else (annotations,)
 
 

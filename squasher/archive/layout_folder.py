@@ -179,25 +179,25 @@ def _merged_index(path: str, new: dict[str, Any]) -> dict[str, Any]:
         return new
     try:
         old = parse_document(data, path)
-        pointers = parse_index(old, path)
+        descriptors = parse_index(old, path)
     except DocumentError as error:
         raise OutputError(f"is not an index: {error.what}", where=error.where) from None
-    taken = {name for pointer in new["manifests"] for name in _called(pointer)}
-    digests = {pointer["digest"] for pointer in new["manifests"] if not _called(pointer)}
+    taken = {name for descriptor in new["manifests"] for name in _called(descriptor)}
+    digests = {descriptor["digest"] for descriptor in new["manifests"] if not _called(descriptor)}
     kept = [
-        pointer.document
-        for pointer in pointers
-        if not _called(pointer.document) & taken
-        and (_called(pointer.document) or str(pointer.digest) not in digests)
+        descriptor.document
+        for descriptor in descriptors
+        if not _called(descriptor.document) & taken
+        and (_called(descriptor.document) or str(descriptor.digest) not in digests)
     ]
     return old | {"manifests": kept + new["manifests"]}
 
 
-def _called(pointer: dict[str, Any]) -> set[str]:
+def _called(descriptor: dict[str, Any]) -> set[str]:
     """Return what a descriptor of a layout is found by: its reference, its full image name."""
-    reference = reference_of(pointer)
-    names = (reference,) if reference else tags_of(pointer)
-    raw = (pointer.get("annotations") or {}).get(REF_NAME)
+    reference = reference_of(descriptor)
+    names = (reference,) if reference else tags_of(descriptor)
+    raw = (descriptor.get("annotations") or {}).get(REF_NAME)
     return {full_name(normalise_tag(x) or x) for x in names} | ({raw} if raw else set())
 
 

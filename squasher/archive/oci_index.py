@@ -55,7 +55,7 @@ class Index:
     _known: dict[Digest, int] = field(default_factory=dict)
     _names: list[dict[str, None]] = field(default_factory=list)
     _references: list[dict[str, None]] = field(default_factory=list)
-    _leads: list[dict[Digest, None]] = field(default_factory=list)
+    _digests: list[dict[Digest, None]] = field(default_factory=list)
     _subjects: int = 0
     _attestations: int = 0
     _attested: dict[str, list[Descriptor]] = field(default_factory=dict)
@@ -68,25 +68,25 @@ class Index:
         data = self.documents.get(where)
         self.document = manifests.parse_document(data, where)
         self._subjects += "subject" in self.document
-        pointers = manifests.parse_index(self.document, where)
-        self.tree = tuple(self._nodes(pointers, (), (), ()))
-        told = zip(self.images, self._names, self._references, self._leads, strict=True)
+        descriptors = manifests.parse_index(self.document, where)
+        self.tree = tuple(self._nodes(descriptors, (), (), ()))
+        found = zip(self.images, self._names, self._references, self._digests, strict=True)
         self.images = [
             replace(
                 image,
                 tags=tuple(tags),
                 references=tuple(references),
-                leads=tuple(leads),
-                attested=partial(self._statements, next(iter(leads))),
+                manifest_digests=tuple(digests),
+                attested=partial(self._statements, next(iter(digests))),
             )
-            for image, tags, references, leads in told
+            for image, tags, references, digests in found
         ]
 
     def _statements(self, of: Digest) -> tuple[Statement, ...]:
         """Return the provenance of the image with that manifest. Raises ArchiveError."""
         found: list[Statement] = []
-        for pointer in self._attested.get(str(of), ()):
-            found += provenance(self.documents, pointer, of)
+        for descriptor in self._attested.get(str(of), ()):
+            found += provenance(self.documents, descriptor, of)
         return tuple(found)
 
     def notices(self) -> Iterator[str]:
@@ -108,66 +108,66 @@ class Index:
 
     def _nodes(
         self,
-        pointers: Sequence[Descriptor],
+        descriptors: Sequence[Descriptor],
         tags: tuple[str, ...],
         references: tuple[str, ...],
         above: tuple[Digest, ...],
     ) -> Iterator[Node]:
-        """Yield what `pointers` lead to, below the indexes `above`, under the names of those."""
-        for pointer in pointers:
-            own = tags_of(pointer.document) or tags
-            called = (*references, *filter(None, (reference_of(pointer.document),)))
-            if pinned := _pinned(pointer.document):
+        """Yield what `descriptors` lead to, below the indexes `above`, under the names of those."""
+        for descriptor in descriptors:
+            own = tags_of(descriptor.document) or tags
+            called = (*references, *filter(None, (reference_of(descriptor.document),)))
+            if pinned := _pinned(descriptor.document):
                 self.documents.pinned[pinned] = None
             try:
-                yield from self._node(pointer, own, called, above)
+                yield from self._node(descriptor, own, called, above)
             except SquasherError as error:
-                ids = (pointer.digest, *above)
-                self.unread.append(Unread(error, (*own, *called), ids, pointer.document))
+                ids = (descriptor.digest, *above)
+                self.unread.append(Unread(error, (*own, *called), ids, descriptor.document))
 
     def _node(
         self,
-        pointer: Descriptor,
+        descriptor: Descriptor,
         own: tuple[str, ...],
         called: tuple[str, ...],
         above: tuple[Digest, ...],
     ) -> Iterator[Node]:
         """Yield what one of them leads to. Raises SquasherError for what cannot be read."""
-        annotations = pointer.document.get("annotations") or {}
-        place = pointer.document.get("platform") or {}
+        annotations = descriptor.document.get("annotations") or {}
+        place = descriptor.document.get("platform") or {}
         if annotations.get(_ATTESTATION[0]) == _ATTESTATION[1] or (
             place.get("os") == place.get("architecture") == "unknown"
         ):
             self._attestations += 1
             of = annotations.get(_ATTESTATION_OF, "")
-            self._attested.setdefault(of, []).append(pointer)
+            self._attested.setdefault(of, []).append(descriptor)
             return
-        if pointer.digest in self._known:
-            position = self._known[pointer.digest]
+        if descriptor.digest in self._known:
+            position = self._known[descriptor.digest]
             self._names[position].update(dict.fromkeys(own))
             self._references[position].update(dict.fromkeys(called))
-            self._leads[position].update(dict.fromkeys(above))
-            yield Leaf(position, pointer.document)
+            self._digests[position].update(dict.fromkeys(above))
+            yield Leaf(position, descriptor.document)
             return
-        name = manifests.blob_name(pointer.digest)
-        if pointer.media_type not in _MANIFESTS:
-            self._artifact(pointer.media_type, name)
+        name = manifests.blob_name(descriptor.digest)
+        if descriptor.media_type not in _MANIFESTS:
+            self._artifact(descriptor.media_type, name)
             return
         if name not in self.documents.store:
             self._miss(ArchiveError("is not in the archive", where=name))
             return
         data = self.documents.get(name)
-        check(pointer.digest, Digest.of(data), where=name)
-        _check_size(pointer, len(data), name)
+        check(descriptor.digest, Digest.of(data), where=name)
+        _check_size(descriptor, len(data), name)
         found = manifests.parse_document(data, name)
         if "manifests" in found:
             if len(above) == _DEPTH_MAX:
                 raise ArchiveError(f"more than {_DEPTH_MAX} indexes inside each other")
             inner = manifests.parse_index(found, name)
-            children = tuple(self._nodes(inner, own, called, (*above, pointer.digest)))
+            children = tuple(self._nodes(inner, own, called, (*above, descriptor.digest)))
             if children:
                 self._subjects += "subject" in found
-                yield Branch(children, pointer.document, found)
+                yield Branch(children, descriptor.document, found)
             return
         try:
             image = self._image(found, name)
@@ -178,13 +178,13 @@ class Index:
             self._unsupported.append(str(error))
             return
         if image is not None:
-            position = self._known[pointer.digest] = len(self.images)
-            self.images.append(replace(image, descriptor=pointer.document))
+            position = self._known[descriptor.digest] = len(self.images)
+            self.images.append(replace(image, descriptor=descriptor.document))
             self._names.append(dict.fromkeys(own))
             self._references.append(dict.fromkeys(called))
-            self._leads.append(dict.fromkeys((pointer.digest, *above)))
+            self._digests.append(dict.fromkeys((descriptor.digest, *above)))
             self._subjects += "subject" in found
-            yield Leaf(position, pointer.document)
+            yield Leaf(position, descriptor.document)
 
     def _miss(self, error: ArchiveError) -> None:
         self._incomplete += 1
@@ -201,8 +201,8 @@ class Index:
         kinds = ("", manifests.OCI_CONFIG, manifests.DOCKER_CONFIG)
         odd = next((x.media_type for x in manifest.layers if not _is_layer(x.media_type)), None)
         if manifest.config.media_type in kinds:
-            for i, pointer in enumerate(manifest.layers):
-                check_type(pointer.media_type, f"{where}.layers[{i}]")
+            for i, descriptor in enumerate(manifest.layers):
+                check_type(descriptor.media_type, f"{where}.layers[{i}]")
         if manifest.config.media_type not in kinds or odd is not None:
             self._artifact(odd or manifest.config.media_type, where)
             return None
@@ -210,7 +210,7 @@ class Index:
         if name not in self.documents.store:
             self._miss(ArchiveError("is not in the archive", where=name))
             return None
-        blobs = [manifests.blob_name(pointer.digest) for pointer in manifest.layers]
+        blobs = [manifests.blob_name(descriptor.digest) for descriptor in manifest.layers]
         try:
             contents = self.documents.layers(blobs)
         except ArchiveError as error:
@@ -224,12 +224,10 @@ class Index:
         config = self.documents.config(raw, name)
         check_count(len(manifest.layers), config, f"{where}.layers")
         layers = []
-        for i, (pointer, diff_id) in enumerate(zip(manifest.layers, config.diff_ids, strict=True)):
-            content = contents[i]
-            _check_size(pointer, content.size, blobs[i])
-            layers.append(
-                layer_of(diff_id, content, pointer.digest, pointer.document, f"{where}.layers[{i}]")
-            )
+        for i, descriptor in enumerate(manifest.layers):
+            diff_id, content, place = config.diff_ids[i], contents[i], f"{where}.layers[{i}]"
+            _check_size(descriptor, content.size, blobs[i])
+            layers.append(layer_of(diff_id, content, descriptor.digest, descriptor.document, place))
         return Image(config, tuple(layers), manifest=manifest.document)
 
     def _artifact(self, media_type: Any, where: str) -> None:
@@ -250,18 +248,18 @@ def _is_layer(media_type: str) -> bool:
     return not media_type or "tar" in media_type.split("/")[-1]
 
 
-def _check_size(pointer: Descriptor, size: int, where: str) -> None:
-    if pointer.size != size:
-        raise ArchiveError(f"expected {pointer.size} bytes, found {size}", where=where)
+def _check_size(descriptor: Descriptor, size: int, where: str) -> None:
+    if descriptor.size != size:
+        raise ArchiveError(f"expected {descriptor.size} bytes, found {size}", where=where)
 
 
-def tags_of(pointer: dict[str, Any]) -> tuple[str, ...]:
+def tags_of(descriptor: dict[str, Any]) -> tuple[str, ...]:
     """Return the image name that a descriptor carries, as docker shows it.
 
     containerd and docker write the full name and, in the other annotation, the bare tag; a bare
     word there is a reference of a layout and no image name.
     """
-    annotations = pointer.get("annotations") or {}
+    annotations = descriptor.get("annotations") or {}
     for key in (manifests.IMAGE_NAME, manifests.REF_NAME):
         name = annotations.get(key)
         if isinstance(name, str) and (":" in name or "/" in name):
@@ -271,20 +269,20 @@ def tags_of(pointer: dict[str, Any]) -> tuple[str, ...]:
     return ()
 
 
-def reference_of(pointer: dict[str, Any]) -> str:
+def reference_of(descriptor: dict[str, Any]) -> str:
     """Return the reference in the layout that a descriptor carries, as spelt; "" for none.
 
     Beside the full name docker and containerd write what is behind its colon, which is no other
     name: all images of one version have it.
     """
-    name: str = (pointer.get("annotations") or {}).get(manifests.REF_NAME, "")
-    repeats = any(name == tag.rpartition(":")[2] for tag in tags_of(pointer))
+    name: str = (descriptor.get("annotations") or {}).get(manifests.REF_NAME, "")
+    repeats = any(name == tag.rpartition(":")[2] for tag in tags_of(descriptor))
     return "" if repeats or ends_in_digest(name) else name
 
 
-def _pinned(pointer: dict[str, Any]) -> str:
+def _pinned(descriptor: dict[str, Any]) -> str:
     """Return the full name with a digest at its end that a descriptor has, "" if it has none."""
-    annotations = pointer.get("annotations") or {}
+    annotations = descriptor.get("annotations") or {}
     names = (annotations.get(key, "") for key in (manifests.IMAGE_NAME, manifests.REF_NAME))
     found = next(filter(ends_in_digest, names), "")
     return full_name(found) if is_pinned(found) else found

@@ -29,13 +29,13 @@ def select(archive: Archive, image: str = "", platform: str = "") -> Archive:
             raise unread.error.within(archive.name)
         return archive
     named = _named(archive, image) if image else range(len(archive.images))
-    pointers: dict[int, list[dict[str, Any]]] = {}
+    descriptors: dict[int, list[dict[str, Any]]] = {}
     for leaf in _leaves(archive.tree):
-        pointers.setdefault(leaf.image, []).append(leaf.pointer)
+        descriptors.setdefault(leaf.image, []).append(leaf.descriptor)
     picked = {}
     for i in sorted(named):
         found = archive.images[i]
-        others = (replace(found, descriptor=x) for x in pointers.get(i, ())[1:])
+        others = (replace(found, descriptor=x) for x in descriptors.get(i, ())[1:])
         fits = (x for x in (found, *others) if not platform or same(platform, x.platform))
         if chosen := next(fits, None):
             picked[i] = chosen
@@ -84,8 +84,10 @@ def referred(archive: Archive, reference: str, *, listed: bool = False) -> Archi
     if listed or not archive.tree:
         found.update(archive.listed[at : at + 1])
     else:
-        for pointer in archive.document["manifests"][at : at + 1]:
-            nodes = (node for node in archive.tree if node.pointer["digest"] == pointer["digest"])
+        for descriptor in archive.document["manifests"][at : at + 1]:
+            nodes = (
+                node for node in archive.tree if node.descriptor["digest"] == descriptor["digest"]
+            )
             found.update(leaf.image for leaf in _leaves(nodes))
     picked = {i: image for i, image in enumerate(archive.images) if i in found}
     if not picked:
@@ -105,7 +107,7 @@ def _with_only(
     def chosen(leaf: Leaf) -> Leaf | None:
         if leaf.image not in positions:
             return None
-        as_seen = replace(archive.images[leaf.image], descriptor=leaf.pointer)
+        as_seen = replace(archive.images[leaf.image], descriptor=leaf.descriptor)
         if platform and not same(platform, as_seen.platform):
             return None
         return replace(leaf, image=positions[leaf.image])
@@ -172,7 +174,7 @@ def _named(archive: Archive, name: str) -> set[int]:
 def _referenced(nodes: Sequence[Node], name: str) -> Iterator[int]:
     """Yield the images below the descriptors whose reference in the layout is `name`."""
     for node in nodes:
-        annotations = node.pointer.get("annotations") or {}
+        annotations = node.descriptor.get("annotations") or {}
         if annotations.get(manifests.REF_NAME) == name:
             yield from (leaf.image for leaf in _leaves((node,)))
         elif isinstance(node, Branch):

@@ -183,7 +183,11 @@ def _choice(archive: Archive, image: Image) -> tuple[str, ...]:
         return named
     found = selection.select(archive, image.name, str(image.platform)).images
     # The digest of a manifest tells apart what name and platform do not.
-    return (*named, *placed) if len(found) == 1 else ("--image", str((image.leads or image.ids)[0]))
+    return (
+        (*named, *placed)
+        if len(found) == 1
+        else ("--image", str((image.manifest_digests or image.ids)[0]))
+    )
 
 
 # ---------------------------------------------------------------- for machines

@@ -122,9 +122,9 @@ def parse_descriptor(value: Any, where: str) -> Descriptor:
     )
 
 
-def platform_of(pointer: dict[str, Any]) -> Platform | None:
+def platform_of(descriptor: dict[str, Any]) -> Platform | None:
     """Return the platform that a descriptor names; None if it does not say both halves of one."""
-    place = pointer.get("platform") or {}
+    place = descriptor.get("platform") or {}
     if not place.get("os") or not place.get("architecture"):
         return None
     return Platform(place["os"], place["architecture"], place.get("variant", ""))

@@ -57,12 +57,12 @@ def _nothing() -> tuple[Statement, ...]:
 class Image:
     """An image: config, layers (lowest first, one for each diff_id), tags.
 
-    references   what the layout calls it, as spelt there: a docker name or any other text; to give
-                 the image other names, replace these, too
-    manifest     the document of its OCI manifest, {} if it had none
-    descriptor   the document that pointed at that manifest
-    leads        digests of that manifest and of the indexes that lead to it
-    attested     reads what an index has beside it of its provenance; raises ArchiveError
+    references         its names in the layout, as they are written there: docker names or any other
+                       text; to give the image other names, replace these, too
+    manifest           the document of its OCI manifest, {} if it had none
+    descriptor         the descriptor of that manifest
+    manifest_digests   of that manifest first, then of the indexes that list it
+    attested           reads the provenance that an index has for it; raises ArchiveError
     """
 
     config: ImageConfig
@@ -71,15 +71,15 @@ class Image:
     references: tuple[str, ...] = ()
     manifest: dict[str, Any] = field(default_factory=dict)
     descriptor: dict[str, Any] = field(default_factory=dict)
-    leads: tuple[Digest, ...] = ()
+    manifest_digests: tuple[Digest, ...] = ()
     attested: Callable[[], tuple[Statement, ...]] = field(
         default=_nothing, repr=False, compare=False
     )
 
     @property
     def ids(self) -> tuple[Digest, ...]:
-        """What engines call its ID: the config's digest, in containerd's stores one of `leads`."""
-        return (self.config.image_id, *self.leads)
+        """The digests that engines show as its ID: the config's, or one of `manifest_digests`."""
+        return (self.config.image_id, *self.manifest_digests)
 
     @property
     def stored_size(self) -> int:
@@ -120,7 +120,7 @@ class Leaf:
     """A place of an index that points at an image: the position of that, and the descriptor."""
 
     image: int
-    pointer: dict[str, Any]
+    descriptor: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Branch:
     """An index inside an index: its own document, and the descriptor that leads to it."""
 
     children: tuple[Leaf | Branch, ...]
-    pointer: dict[str, Any]
+    descriptor: dict[str, Any]
     document: dict[str, Any]
 
 

@@ -107,7 +107,7 @@ def _input(step: Any, at: int | None) -> str | None:
 def _chains(value: Any) -> tuple[tuple[str, ...], ...]:
     """Return the blobs of each list of descriptors."""
     return tuple(
-        tuple(str(inside(pointer, "digest")) for pointer in chain)
+        tuple(str(inside(descriptor, "digest")) for descriptor in chain)
         for chain in (value if isinstance(value, list) else ())
         if isinstance(chain, list)
     )

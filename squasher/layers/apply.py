@@ -2,7 +2,7 @@
 
 A name leads to a Directory or to an Entry; names that lead to the same Entry are hard links of
 one file. A Tree can be forked: both sides share every directory until one of them changes it, so
-keeping the base beside the final tree costs what differs between them.
+keeping both the base and the final tree costs only what differs between them.
 
 The specification leaves much open; where it does, a rule here is what engines were seen to do.
 "Overlay" are the engines that unpack each layer alone and let the kernel merge them (docker's
@@ -47,7 +47,7 @@ def apply(tree: Tree, changes: Changeset) -> None:
     Raises ArchiveError for what engines refuse or have no common reading of.
     """
     tree.own_root()
-    tree.room += IMPLIED_FACTOR * changes.size
+    tree.implied_budget += IMPLIED_FACTOR * changes.size
     _Application(tree, changes).run()
 
 
@@ -92,12 +92,15 @@ class _Application:
         passed = mentioned(changes, trace)
         trace.warnings += disagreements(tree, changes, trace, passed)
         ghosts = [x.path for x in trace.warnings if x.kind == "ghost-whiteout"]
-        haunted = tree.haunted.keys() & passed if tree.haunted else set()
-        haunted.update(path.rpartition(b"/")[0] for path in ghosts)
-        if haunted:
-            tree.haunted = tree.haunted | dict.fromkeys(haunted, self._layer)
-        if trace.led:
-            tree.led |= trace.led
+        mentioned_ghosts = (
+            tree.ghost_directories.keys() & passed if tree.ghost_directories else set()
+        )
+        mentioned_ghosts.update(path.rpartition(b"/")[0] for path in ghosts)
+        if mentioned_ghosts:
+            latest = dict.fromkeys(mentioned_ghosts, self._layer)
+            tree.ghost_directories = tree.ghost_directories | latest
+        if trace.replaced_targets:
+            tree.replaced_targets |= trace.replaced_targets
         tree.warnings += trace.warnings
 
     # ------------------------------------------------------------ A2 to A6: entries
@@ -148,7 +151,7 @@ class _Application:
         if folder.default_acl:
             entry.flags |= INHERITS
         if folder.acl and entry.kind not in (DIR, LINK, SYM):
-            self._tree.given[entry] = folder.acl
+            self._tree.inherited_acls[entry] = folder.acl
         if folder.setgid and entry.flags & LEAVES:
             entry.owner = (*entry.owner[:2], folder.entry.owner[2])  # type: ignore[union-attr]
 

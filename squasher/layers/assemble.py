@@ -73,7 +73,7 @@ class _Assembly:
         self._first_names: dict[Entry, bytes] = {}
 
     def plan(self, items: Iterable[Item], provided: Collection[Entry]) -> MergePlan:
-        stamps = self._final.stamps
+        link_overrides = self._final.link_overrides
         left_out = 0
         source, start, stop = -1, 0, 0  # the run of bytes that is growing
         for item in items:
@@ -94,7 +94,7 @@ class _Assembly:
                         source = -1
                         self._directory(item, written)
                     continue
-                begin = own.data - own.lead
+                begin = own.data - own.headers_size
                 if own.source != source or begin != stop:
                     self._span(source, start, stop)
                     source, start = own.source, begin
@@ -110,12 +110,12 @@ class _Assembly:
                     left_out += 1
                     self._entries -= 1
                     continue
-                if entry.flags & REWRITE or (stamps and entry in stamps):
+                if entry.flags & REWRITE or (link_overrides and entry in link_overrides):
                     self._span(source, start, stop)
                     source = -1
                     self._rewrite(join(folder.path, name), entry)
                     continue
-                begin = entry.data - entry.lead
+                begin = entry.data - entry.headers_size
                 if entry.source != source or begin != stop:
                     self._span(source, start, stop)
                     source, start = entry.source, begin
@@ -136,7 +136,7 @@ class _Assembly:
             # with extensions begins with theirs, and was seen when it was read.
             path, entry = next(_entries(items, provided))
             assert entry is not None  # noqa: S101  (a header that is made here is no span)
-            looks = entry.lead == BLOCK and _looks_like_no_tar(path)
+            looks = entry.headers_size == BLOCK and _looks_like_no_tar(path)
         else:
             looks = MAGIC.match(first) is not None  # type: ignore[arg-type]
         if looks:
@@ -168,7 +168,7 @@ class _Assembly:
                 self._literal(made)
                 self._clamped += bool(entry and entry.flags & CLAMPED)
             else:
-                self._span(entry.source, entry.data - entry.lead, entry.data)
+                self._span(entry.source, entry.data - entry.headers_size, entry.data)
         for made in _whiteout_headers(folder):
             self._literal(made)
         self._whiteouts += len(folder.whiteouts)
@@ -233,7 +233,9 @@ def directory_size(folder: ChangedDirectory) -> int:
     if not folder.written:
         return 0
     entry = folder.node.entry
-    return _shield(folder.path) + (len(_directory_header(folder)) or (entry.lead if entry else 0))
+    return _shield(folder.path) + (
+        len(_directory_header(folder)) or (entry.headers_size if entry else 0)
+    )
 
 
 def whiteouts_size(folder: ChangedDirectory) -> int:
@@ -248,8 +250,8 @@ def whiteout_sizes(folder: ChangedDirectory) -> Iterator[tuple[bytes, int]]:
 
 def entry_size(path: bytes, identity: Entry, first: bytes, final: Tree) -> int:
     """Return the bytes of an entry and its data; `first` is the first name of its file."""
-    if not identity.flags & REWRITE and identity not in final.stamps:
-        return _shield(path) + identity.lead + _padded(identity)
+    if not identity.flags & REWRITE and identity not in final.link_overrides:
+        return _shield(path) + identity.headers_size + _padded(identity)
     entry = final.state(identity)
     size = _shield(path) + len(_entry_header(path, entry, first))
     return size if first != path else size + _padded(entry)

@@ -203,11 +203,17 @@ class _Walk:
         self._warnings: list[ImageWarning] = []
         # Files of the base that a squashed layer gave a name: every name is written again.
         restamped = {
-            entry for entry, state in final.stamps.items() if entry.layer < first <= state.layer
+            entry
+            for entry, state in final.link_overrides.items()
+            if entry.layer < first <= state.layer
         }
         self._carriers = self._find_carriers(restamped)
         self._whole = bool(restamped)
-        self._covers = {path for path in base.haunted if final.haunted.get(path, -1) >= first}
+        self._covers = {
+            path
+            for path in base.ghost_directories
+            if final.ghost_directories.get(path, -1) >= first
+        }
 
     def changes(self) -> Changes:
         """Visit what differs from the base, parents first, names sorted bytewise."""
@@ -253,13 +259,17 @@ class _Walk:
         if type(child) is Directory:
             return child.inherits
         assert type(child) is Entry  # noqa: S101
-        return bool(child.flags & INHERITS) or self._final.given.get(child) == folder.acl
+        return bool(child.flags & INHERITS) or self._final.inherited_acls.get(child) == folder.acl
 
     def _names(
         self, folder: ChangedDirectory, below: dict[bytes, Node], names: Iterable[bytes]
     ) -> Iterator[ChangedDirectory]:
         # Runs once for each name of every directory that changed: hence the local names.
-        children, stamps, first = folder.node.children, self._final.stamps, self._first
+        children, link_overrides, first = (
+            folder.node.children,
+            self._final.link_overrides,
+            self._first,
+        )
         whole, propose = self._whole, self._redundant.propose
         run: list[bytes] = []
         for name in names:
@@ -273,7 +283,7 @@ class _Walk:
                     yield ChangedDirectory(join(folder.path, name), node, lower, folder)
                 continue
             assert type(node) is Entry  # noqa: S101
-            state = stamps.get(node, node) if stamps else node
+            state = link_overrides.get(node, node) if link_overrides else node
             if state.layer >= first:
                 run.append(name)
                 lower = below.get(name)
@@ -285,7 +295,7 @@ class _Walk:
     def _decide(self, folder: ChangedDirectory) -> None:
         """M1, for one directory."""
         node, base, parent = folder.node, folder.base, folder.parent
-        trusted, haunted = self._redundant.trusted, self._base.haunted
+        trusted, ghost_directories = self._redundant.trusted, self._base.ghost_directories
         if node.layer >= self._first and node.entry is not None:
             folder.reason = Reason.OWN
             if type(base) is Directory and base.entry is not None:
@@ -293,13 +303,13 @@ class _Walk:
                     (parent is None or parent.solid)
                     and node.entry.same_attributes(base.entry)
                     and not (node.entry.flags ^ base.entry.flags) & ABSOLUTE
-                    and folder.path not in haunted
+                    and folder.path not in ghost_directories
                     and trusted(folder.path)
                 )
         elif parent is None:
             self._decide_root(folder)
         elif node.layer >= self._first:
-            if base is not None and node.over is base:
+            if base is not None and node.replaced_symlink is base:
                 folder.below_symlink = True
                 # What must not inherit an ACL from the directory comes before that, in its place.
                 acl = parent.node.default_acl and parent.reason is not Reason.NONE
@@ -312,7 +322,7 @@ class _Walk:
                 type(base) is Directory
                 and base.entry is None
                 and base is not node
-                and folder.path not in haunted
+                and folder.path not in ghost_directories
                 and trusted(folder.path)
             )
         elif folder.path in self._covers:

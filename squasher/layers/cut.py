@@ -228,10 +228,10 @@ class _Table:
     def _parts(self) -> list[Part]:
         """Return the parts in the order of the plan; whiteouts are the first, if there are any."""
         parts: list[Part] = []
-        gone = [folder for folder in self._all if folder.whiteouts]
-        if gone:
-            size = sum(map(whiteouts_size, gone))
-            parts.append(Part(b"", size, [self._number[folder] for folder in gone]))
+        hiding = [folder for folder in self._all if folder.whiteouts]
+        if hiding:
+            size = sum(map(whiteouts_size, hiding))
+            parts.append(Part(b"", size, [self._number[folder] for folder in hiding]))
         alone, bound = self._without_content(), self._bound()
         firsts: dict[Entry, tuple[bytes, int]] = {}
         joins: list[range] = []
@@ -244,7 +244,7 @@ class _Table:
                 continue
             for name, path, entry in self._names(item):
                 first, to = path, len(parts)
-                if entry in self._final.stamps:
+                if entry in self._final.link_overrides:
                     first, to = firsts.setdefault(entry, (path, to))
                 size = entry_size(path, entry, first, self._final)
                 if first == path or entry in bound:
@@ -296,7 +296,7 @@ class _Table:
             for item in self._items
             if type(item) is Run and minds[item.folder]
             for _, entry in item.entries
-            if entry in self._final.stamps
+            if entry in self._final.link_overrides
         }
 
     def _joined(self, parts: list[Part], joins: Sequence[range]) -> list[Part]:
@@ -335,9 +335,9 @@ class _Table:
         }
         for folder in _with_above(below):
             written = folder.written and self._not_before.get(folder, 0) < run.stop
-            gone = folder.whiteouts if run.start == 0 else []
-            if written or gone:
-                found[self._at[folder]] = folder.repeated(written=written, whiteouts=gone)
+            whiteouts = folder.whiteouts if run.start == 0 else []
+            if written or whiteouts:
+                found[self._at[folder]] = folder.repeated(written=written, whiteouts=whiteouts)
         return [found[at] for at in sorted(found)]
 
 

@@ -29,7 +29,7 @@ class DirectoryIndex:
         self.real: dict[bytes, Way] = {}
         #: Directories of hard links' targets that no entry has gone to.
         self._reached: dict[bytes, Way | None] = {}
-        #: What `by_name` holds of the bytes that the tree has for what is not spelt out.
+        #: Bytes of the tree's budget for implied directories that `by_name` holds.
         self._held = 0
 
     def forget(self) -> None:
@@ -41,8 +41,8 @@ class DirectoryIndex:
         self.give_back()
 
     def give_back(self) -> None:
-        """Give back what `by_name` held of the tree's room."""
-        self._tree.room += self._held
+        """Give back what `by_name` held of the tree's budget."""
+        self._tree.implied_budget += self._held
         self._held = 0
 
     def enter(self, path: bytes, entry: Entry) -> Directory:
@@ -55,24 +55,24 @@ class DirectoryIndex:
         while path not in self.by_name:
             path, _, name = path.rpartition(b"/")
             todo.append(name)
-        folder, led = self.by_name[path], self.real.get(path)
+        folder, way = self.by_name[path], self.real.get(path)
         while todo:
             name = todo.pop()
-            place = join(led.place if led else path, name)
+            place = join(way.place if way else path, name)
             path = join(path, name)
             self._held += BLOCK + len(path)
             self._take(BLOCK + len(path), place)
             child = folder.children.get(name)
             if type(child) is Entry and child.kind == SYM and self._is_new(child):
-                led = Way(place.rpartition(b"/")[0], folder, led.hops if led else 0)
-                self._resolver.go(led, name, partial(self._behind, entry))
-                folder = led.folder
+                way = Way(place.rpartition(b"/")[0], folder, way.hops if way else 0)
+                self._resolver.go(way, name, partial(self._behind, entry))
+                folder = way.folder
             else:
                 folder = self._step(folder, name, place, entry)
-                led = Way(place, folder, led.hops) if led else None
+                way = Way(place, folder, way.hops) if way else None
             self.by_name[path] = folder
-            if led:
-                self.real[path] = led
+            if way:
+                self.real[path] = way
         return folder
 
     def _behind(self, entry: Entry, way: Way, name: bytes) -> Directory | Entry:
@@ -106,9 +106,9 @@ class DirectoryIndex:
             if self._is_new(child):
                 raise ArchiveError("a file of the same layer is in the way", where=show(place))
             if child.kind == SYM:
-                new.over = child
+                new.replaced_symlink = child
                 trace.warn("through-lower-symlink", place)
-                trace.led.add(self._resolver.leads_to(folder, place))
+                trace.replaced_targets.add(self._resolver.leads_to(folder, place))
             else:
                 trace.warn("file-becomes-directory", place)
         folder.children[name] = new
@@ -116,9 +116,9 @@ class DirectoryIndex:
         return new
 
     def _take(self, count: int, path: bytes) -> None:
-        """Take `count` bytes of the room that the image has for what it does not spell out."""
-        self._tree.room -= count
-        if self._tree.room < 0:
+        """Take `count` bytes of the budget for directories that have no entry."""
+        self._tree.implied_budget -= count
+        if self._tree.implied_budget < 0:
             raise ArchiveError("too many folders for a layer of that size", where=show(path))
 
     def _is_new(self, entry: Entry) -> bool:

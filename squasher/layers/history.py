@@ -42,7 +42,9 @@ def new_image(
     layers = (*image.layers[:kept], *new)
     diff_ids = [*config.diff_ids[:kept], *(layer.diff_id for layer in new)]
     edited = configs.edit_config(config, diff_ids, history, created)
-    return replace(image, config=edited, layers=layers, leads=(), attested=tuple), tuple(notices)
+    return replace(image, config=edited, layers=layers, manifest_digests=(), attested=tuple), tuple(
+        notices
+    )
 
 
 def updated_image(
@@ -71,7 +73,9 @@ def updated_image(
             history += (row,) * len(new)
     layers = (*previous.layers, *new)
     edited = configs.edit_config(config, [x.diff_id for x in layers], history, created)
-    return replace(image, config=edited, layers=layers, leads=(), attested=tuple), tuple(notices)
+    return replace(image, config=edited, layers=layers, manifest_digests=(), attested=tuple), tuple(
+        notices
+    )
 
 
 def _rows_below(config: ImageConfig, kept: int) -> tuple[HistoryEntry, ...] | None:
@@ -113,6 +117,6 @@ def _history(
         if split.rows is not None:  # but never the row of a kept layer
             end = min(end, max([split.rows, *(i + 1 for i in with_layer[: split.kept][-1:])]))
         return (*table[:end], *new)
-    gone = frozenset(squashed)
-    emptied = (configs.emptied(row) if i in gone else row for i, row in enumerate(table))
+    replaced = frozenset(squashed)
+    emptied = (configs.emptied(row) if i in replaced else row for i, row in enumerate(table))
     return (*emptied, *new)

@@ -81,11 +81,11 @@ class HardLinks:
             disputed = True
         if now.kind == SYM and entry.packed:
             self._trace.warn("symlink-xattr", path)
-        if tree.shares_stamps:
-            tree.stamps, tree.shares_stamps = tree.stamps.copy(), False
+        if tree.shares_link_overrides:
+            tree.link_overrides, tree.shares_link_overrides = tree.link_overrides.copy(), False
         stamp = now.restamped(layer, owner, mtime, tuple(sorted(names.items())))
         if disputed:
             stamp.flags |= DISPUTED
         if now.kind != SYM:
             stamp.flags = (stamp.flags & ~CLAMPED) | (entry.flags & CLAMPED)
-        tree.stamps[found] = stamp
+        tree.link_overrides[found] = stamp

@@ -79,7 +79,7 @@ class Draft:
         """
         redundant = Redundant(base, final)
         found = find_changes(base, final, first, redundant)
-        changes = replace(found, items=heirs_first(found, final.given))
+        changes = replace(found, items=heirs_first(found, final.inherited_acls))
         redundant.settle(changes.names)
         return cls(final, changes, redundant)
 

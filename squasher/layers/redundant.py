@@ -26,7 +26,7 @@ class Redundant:
         self._provided: set[Entry] = set()
         self._candidates: dict[Entry, Entry] = {}
         self._questions: dict[Pair, Entry] = {}
-        self._disputed = final.led.union(warning.path for warning in base.warnings)
+        self._disputed = final.replaced_targets.union(warning.path for warning in base.warnings)
         self._doubt = Cover(
             self._disputed.union(x.path for x in final.warnings if x.kind == "default-acl")
         )
@@ -60,8 +60,8 @@ class Redundant:
     def settle(self, names: Iterable[tuple[bytes, Entry]]) -> None:
         """Settle what headers can settle; `names` are all that would be written, with entries."""
         candidates = {x: b for x, b in self._candidates.items() if b is not _NOTHING}
-        upper_groups = {x for x in candidates if x in self._final.stamps}
-        lower_groups = {b for b in candidates.values() if b in self._base.stamps}
+        upper_groups = {x for x in candidates if x in self._final.link_overrides}
+        lower_groups = {b for b in candidates.values() if b in self._base.link_overrides}
         if upper_groups or lower_groups:
             uppers = _names_of(upper_groups, names)
             lowers = _names_of(lower_groups, self._base.walk())

@@ -41,7 +41,7 @@ def compress_kept(done: Squashed, how: Compression, job: Job) -> Squashed:
         after[i] = replace(after[i], digest=blob.digest or layer.diff_id, size=blob.size)
     if not found:
         return done
-    image = replace(done.image, layers=tuple(layers), leads=(), attested=tuple)
+    image = replace(done.image, layers=tuple(layers), manifest_digests=(), attested=tuple)
     count = f"{len(found)} kept layer{'' if len(found) == 1 else 's'}"
     notice = (
         f"{count} compressed with {how.name}: who has the plain blobs fetches them again; diff_ids"

@@ -87,8 +87,8 @@ def origins(source: Image, base: Base | None, previous: Image | None) -> tuple[O
 
 
 def _origin(role: Literal["source", "base", "previous"], image: Base) -> Origin:
-    image_id, *leads = image.ids
-    return Origin(role, image_id, next(iter(leads), None), image.names, image.platform)
+    image_id, *digests = image.ids
+    return Origin(role, image_id, next(iter(digests), None), image.names, image.platform)
 
 
 @dataclass(frozen=True, slots=True)

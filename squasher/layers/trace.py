@@ -15,7 +15,7 @@ class Trace:
     implied     directories made without an entry, with the offset of the entry that they were
                 made for
     emptied     what opaque whiteouts have hidden, by the path of the directory
-    led         where the symlinks of lower layers led whose place a directory took
+    replaced_targets   targets of the lower layers' symlinks that a directory has replaced
     twice       whether a path may come twice; only then is it worth looking
     """
 
@@ -25,7 +25,7 @@ class Trace:
         self.mentioned: dict[bytes, bool] = {}
         self.implied: list[tuple[bytes, int]] = []
         self.emptied: dict[bytes, dict[bytes, Node]] = {}
-        self.led: set[bytes] = set()
+        self.replaced_targets: set[bytes] = set()
         self.twice = False
 
     def warn(self, kind: str, path: bytes) -> None:

@@ -11,14 +11,14 @@ from squasher.tar.paths import join
 class Directory:
     """A directory: its own last header (None where only a path below implied it) and its names.
 
-    acl      the default ACL that what is unpacked into it inherits: its own or a handed on one
-    layer    index of the layer that last set its attributes, or implied it
-    mtime    of the entry that implied it; engines use the time of unpacking
-    epoch    the fork of the tree that may change it
-    inherits whether a default ACL applied to it when its own layer was unpacked
-    grouped  whether it has no entry and a setgid directory of its own layer was above it
-    gives    whether what is unpacked into it takes something from it: a default ACL, a group
-    over     the symlink of a lower layer whose place it took without an entry of its own
+    acl               the default ACL for what is unpacked into it: its own or an inherited one
+    layer             index of the layer that last set its attributes, or implied it
+    mtime             of the entry that implied it; engines use the time of unpacking
+    epoch             the fork of the tree that may change it
+    inherits          whether a default ACL applied to it when its own layer was unpacked
+    grouped           whether it has no entry and a setgid directory of its own layer was above it
+    gives             whether it hands on a default ACL or a group to what is unpacked into it
+    replaced_symlink  the symlink of a lower layer that it replaced without an entry of its own
     """
 
     __slots__ = (
@@ -31,7 +31,7 @@ class Directory:
         "inherits",
         "layer",
         "mtime",
-        "over",
+        "replaced_symlink",
     )
 
     def __init__(self, entry: Entry | None, layer: int, mtime: int, epoch: int) -> None:
@@ -39,7 +39,7 @@ class Directory:
         self.mtime = mtime
         self.epoch = epoch
         self.inherits = False
-        self.over: Entry | None = None
+        self.replaced_symlink: Entry | None = None
         self.children: dict[bytes, Node] = {}
 
     def set(self, entry: Entry | None, layer: int) -> None:
@@ -64,7 +64,7 @@ class Directory:
         new.inherits = self.inherits
         new.acl, new.gives = self.acl, self.gives
         new.grouped = self.grouped
-        new.over = self.over
+        new.replaced_symlink = self.replaced_symlink
         new.children = self.children.copy()
         return new
 
@@ -89,21 +89,22 @@ class Tree:
     def __init__(self, first: int = 0) -> None:
         self.root = Directory(None, 0, 0, 0)
         self.epoch = 0
-        #: What hard links have made of an Entry: its attributes are those of the last link's
-        #: header. Keys are all entries that ever had a second name.
-        self.stamps: dict[Entry, Entry] = {}
-        #: The default ACL that files had from their directory when their layer was unpacked. What
-        #: is said of an Entry never changes, so all forks share it.
-        self.given: dict[Entry, bytes] = {}
-        self.shares_stamps = False
-        #: Bytes of headers that directories nobody spelt out may still take.
-        self.room = IMPLIED_FREE
+        #: The attributes that hard links gave an Entry: those of the last link's header. Keys are
+        #: all entries that ever had a second name.
+        self.link_overrides: dict[Entry, Entry] = {}
+        #: The default ACL that each file took from its directory when its layer was unpacked. It
+        #: never changes for an Entry, so all forks share this mapping.
+        self.inherited_acls: dict[Entry, bytes] = {}
+        self.shares_link_overrides = False
+        #: Bytes of headers that directories without an entry may still take.
+        self.implied_budget = IMPLIED_FREE
         self.warnings: list[ImageWarning] = []
-        #: Where symlinks led whose place a directory took: some engines follow them there.
-        self.led: frozenset[bytes] = frozenset()
-        #: Directories with a whiteout that hides nothing, and the last layer that mentions each:
-        #: overlay engines list the whiteout's name as long as no other layer has the directory.
-        self.haunted: dict[bytes, int] = {}
+        #: Targets of symlinks that a directory has replaced: some engines follow them.
+        self.replaced_targets: frozenset[bytes] = frozenset()
+        #: Directories with a whiteout of a name that no lower layer has, and the last layer that
+        #: mentions each directory. Overlay engines list that name until another layer has the
+        #: directory, too.
+        self.ghost_directories: dict[bytes, int] = {}
         #: Entries applied since the fork that a later one has replaced.
         self.overwritten = 0
         self.first = first
@@ -117,18 +118,18 @@ class Tree:
         new = Tree()
         new.root = self.root
         new.epoch = self.epoch + 1
-        new.stamps = self.stamps
-        new.given = self.given
-        new.shares_stamps = True
-        new.room = self.room
-        new.led = self.led
-        new.haunted = self.haunted
+        new.link_overrides = self.link_overrides
+        new.inherited_acls = self.inherited_acls
+        new.shares_link_overrides = True
+        new.implied_budget = self.implied_budget
+        new.replaced_targets = self.replaced_targets
+        new.ghost_directories = self.ghost_directories
         new.first = first
         return new
 
     def state(self, entry: Entry) -> Entry:
         """Return `entry` with the attributes that it has now."""
-        return self.stamps.get(entry, entry)
+        return self.link_overrides.get(entry, entry)
 
     def own_root(self) -> None:
         """Copy the root if another fork shares it."""

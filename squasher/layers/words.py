@@ -31,13 +31,13 @@ def describing(image: Image, result: Image) -> tuple[ImageWarning, ...]:
     The path of each is the key, as `config.Labels.KEY` or `annotations.KEY`. O(their length).
     """
     there = {*result.config.diff_ids, *result.chain_ids}
-    gone: set[str] = set()
+    removed: set[str] = set()
     lowest = None
     for i, (layer, chain_id) in enumerate(zip(image.layers, image.chain_ids, strict=True)):
         if chain_id not in there:
-            gone.add(chain_id.hex)
+            removed.add(chain_id.hex)
         if layer.diff_id not in there:
-            gone.update(x.hex for x in (layer.diff_id, layer.blob.digest) if x is not None)
+            removed.update(x.hex for x in (layer.diff_id, layer.blob.digest) if x is not None)
             lowest = i if lowest is None else lowest
     if lowest is None:
         return ()
@@ -45,7 +45,7 @@ def describing(image: Image, result: Image) -> tuple[ImageWarning, ...]:
     return tuple(
         ImageWarning(KIND, lowest, ".".join((*place, key)).encode("utf-8", "surrogateescape"))
         for place, key, value in _members(image)
-        if key in known or not gone.isdisjoint(_DIGEST.findall(dump(value)))
+        if key in known or not removed.isdisjoint(_DIGEST.findall(dump(value)))
     )
 
 

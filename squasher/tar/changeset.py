@@ -67,7 +67,7 @@ class ChangesetBuilder:
             if type(entry.target) is bytes and len(entry.target) > paths.PATH_MAX:
                 raise ArchiveError(f"the link target is longer than {paths.PATH_MAX} bytes")
         except ArchiveError as error:
-            place = entry.data - entry.lead
+            place = entry.data - entry.headers_size
             raise error.within(f"{show(name)} at byte {place}") from None
         # containerd 1.6 refuses doubled slashes; the root is written `./` or `/`. What is absolute
         # or has `..` stays inside the root only if whoever unpacks it takes care.

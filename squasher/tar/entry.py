@@ -103,17 +103,17 @@ def _unpacked(packed: bytes) -> Iterator[tuple[bytes, bytes]]:
 class Entry:
     """One record of a layer: what it puts at its path, and where its bytes lie.
 
-    kind     typeflag, NUL resolved to REG or DIR
-    layer    index of the layer whose header last set the attributes
-    source   index of the layer that holds the bytes
-    data     offset of the data in that layer (uncompressed); the header ends there
-    lead     bytes of header before `data`, extensions included
-    size     bytes of content as a reader of the file sees them
-    owner    (mode, uid, gid), mode without file type bits
-    mtime    nanoseconds since 1970
-    packed   the xattrs as one object: equal for equal ones
-    target   link name; (major, minor) of a device; the map of a sparse file; else None
-    flags    REWRITE, INHERITS, DISPUTED, ABSOLUTE, LEAVES, CLAMPED
+    kind          typeflag, NUL resolved to REG or DIR
+    layer         index of the layer whose header last set the attributes
+    source        index of the layer that holds the bytes
+    data          offset of the data in that layer (uncompressed); the header ends there
+    headers_size  bytes of header before `data`, extensions included
+    size          bytes of content as a reader of the file sees them
+    owner         (mode, uid, gid), mode without file type bits
+    mtime         nanoseconds since 1970
+    packed        the xattrs as one object: equal for equal ones
+    target        link name; (major, minor) of a device; the map of a sparse file; else None
+    flags         REWRITE, INHERITS, DISPUTED, ABSOLUTE, LEAVES, CLAMPED
 
     Slots and no dataclass: a layer can have a million of these.
     """
@@ -121,9 +121,9 @@ class Entry:
     __slots__ = (
         "data",
         "flags",
+        "headers_size",
         "kind",
         "layer",
-        "lead",
         "mtime",
         "owner",
         "packed",
@@ -137,7 +137,7 @@ class Entry:
         kind: int,
         layer: int,
         data: int,
-        lead: int,
+        headers_size: int,
         size: int,
         owner: Owner,
         mtime: int,
@@ -149,7 +149,7 @@ class Entry:
         self.layer = layer
         self.source = layer
         self.data = data
-        self.lead = lead
+        self.headers_size = headers_size
         self.size = size
         self.owner = owner
         self.mtime = mtime
@@ -181,7 +181,15 @@ class Entry:
     def restamped(self, layer: int, owner: Owner, mtime: int, xattrs: Xattrs) -> Entry:
         """Return the same content under new attributes, set by `layer`."""
         new = Entry(
-            self.kind, layer, self.data, self.lead, self.size, owner, mtime, xattrs, self.target
+            self.kind,
+            layer,
+            self.data,
+            self.headers_size,
+            self.size,
+            owner,
+            mtime,
+            xattrs,
+            self.target,
         )
         new.source = self.source
         new.flags = self.flags

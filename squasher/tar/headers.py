@@ -186,12 +186,12 @@ class HeaderParser:
             leaves = LEAVES if attributes[2] == LEFT else 0
             attributes = owner(mode, *(0 if x == LEFT else x for x in attributes[1:]))
         data = offset + BLOCK
-        lead = data - self.start if self.start >= 0 else BLOCK
+        headers_size = data - self.start if self.start >= 0 else BLOCK
         entry = Entry(
             flag,
             self.layer,
             data,
-            lead,
+            headers_size,
             0 if flag in DATALESS else size,
             attributes,
             mtime,

@@ -94,7 +94,7 @@ class MapReader:
         entry.size = pax.sparse_size(stored)
         entry.target = fragments_of(values, entry.size)
         entry.data += in_data
-        entry.lead += in_data
+        entry.headers_size += in_data
         if entry.stored != stored - in_data:
             raise ArchiveError("the sparse map does not fit the data")
         return True

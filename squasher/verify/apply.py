@@ -124,9 +124,9 @@ class _Application:
             folder.reset = not own
             folder.ghosts = frozenset()
         for path, ghosts in self._ghosts.items():
-            haunted = _find(self._root, path)
-            if type(haunted) is Folder:
-                haunted.ghosts = frozenset(ghosts - haunted.children.keys())
+            found = _find(self._root, path)
+            if type(found) is Folder:
+                found.ghosts = frozenset(ghosts - found.children.keys())
 
     def _fail(self, path: bytes, what: str) -> NoReturn:
         raise _fault(self._changes, path, what)
@@ -141,20 +141,20 @@ class _Application:
             path for path, x in zip(changes.paths, changes.entries, strict=True) if x.kind == DIR
         }
         at: list[tuple[int, _Record]] = [(record[2].data, record) for record in records]  # type: ignore[union-attr]
-        emptied = [(gone, gone.path) for gone in changes.opaques]
-        hidden = [(gone, gone.path.rpartition(b"/")[0]) for gone in changes.whiteouts]
-        for gone, parent in hidden + emptied:
+        emptied = [(mark, mark.path) for mark in changes.opaques]
+        hidden = [(mark, mark.path.rpartition(b"/")[0]) for mark in changes.whiteouts]
+        for mark, parent in hidden + emptied:
             found = self._lower(parent, own)
             if found is None:
-                at.append((gone.offset, (parent, b"", None)))
-        opaque = Cover(gone.path for gone in changes.opaques if gone.path)
-        for gone, parent in hidden:
-            if type(_find(self._root, parent)) is not Folder or opaque.below(gone.path):
-                self._ghosts.setdefault(parent, set()).add(gone.path.rpartition(b"/")[2])
-        for gone, parent in hidden:
+                at.append((mark.offset, (parent, b"", None)))
+        opaque = Cover(mark.path for mark in changes.opaques if mark.path)
+        for mark, parent in hidden:
+            if type(_find(self._root, parent)) is not Folder or opaque.below(mark.path):
+                self._ghosts.setdefault(parent, set()).add(mark.path.rpartition(b"/")[2])
+        for mark, parent in hidden:
             folder = _find(self._root, parent)
             if type(folder) is Folder:
-                folder.children.pop(gone.path.rpartition(b"/")[2], None)
+                folder.children.pop(mark.path.rpartition(b"/")[2], None)
         for _, parent in emptied:
             folder = _find(self._root, parent)
             if type(folder) is Folder:

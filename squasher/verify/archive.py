@@ -102,6 +102,6 @@ def _full(tags: Iterable[str]) -> set[str]:
 def _named(nodes: Iterable[Node]) -> Iterator[str]:
     """Yield the image names in an index."""
     for node in nodes:
-        yield from oci_index.tags_of(node.pointer)
+        yield from oci_index.tags_of(node.descriptor)
         if isinstance(node, Branch):
             yield from _named(node.children)

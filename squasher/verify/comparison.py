@@ -175,9 +175,9 @@ class _Side:
                 raise error.within(f"{name}: layer {i} of {len(scans)}") from None
         self.nodes = dict(self._tree.walk())
         self._links: dict[Node, list[bytes]] = {}
-        stamps = self._tree.stamps
-        for path, node in self.nodes.items() if stamps else ():
-            if node in stamps:
+        link_overrides = self._tree.link_overrides
+        for path, node in self.nodes.items() if link_overrides else ():
+            if node in link_overrides:
                 self._links.setdefault(node, []).append(path)
         self._names = {node: tuple(names) for node, names in self._links.items() if len(names) > 1}
 

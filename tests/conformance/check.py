@@ -148,7 +148,7 @@ def check_heirs(
     said = [model.handed_on(model.read(layer)) for layer in layers]
     now = model.handed_on(entries)
     groups = model.groups(before)
-    if now is None or before.led:
+    if now is None or before.replaced_targets:
         return
     folders, files = now
     for path, node in model.walk(before.root):

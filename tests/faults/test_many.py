@@ -40,28 +40,28 @@ def in_few(*arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
     return squash(*arguments, preexec_fn=few, timeout=250)
 
 
-def pointer(media_type: str, data: bytes, **more: Any) -> dict[str, Any]:
+def descriptor(media_type: str, data: bytes, **more: Any) -> dict[str, Any]:
     digest = f"sha256:{sha256(data)}"
     return {"mediaType": media_type, "digest": digest, "size": len(data), **more}
 
 
 def many(count: int, own: Callable[[int], tuple[bytes, ...]]) -> Iterator[tuple[str, bytes]]:
     """Yield the members of a layout of `count` images: a layer that all share, and their own."""
-    pointers = []
+    descriptors = []
     yield f"blobs/sha256/{sha256(LOWER)}", LOWER
     for i in range(count):
         tars = own(i)
         blobs = [gzip.compress(each, 1) for each in tars]
         config = json.dumps({**image_config([LOWER, *tars]), "author": f"{i}"}).encode()
-        layers = [pointer(LAYER, LOWER), *(pointer(f"{LAYER}+gzip", each) for each in blobs)]
-        document = {"schemaVersion": 2, "config": pointer(CONFIG, config), "layers": layers}
+        layers = [descriptor(LAYER, LOWER), *(descriptor(f"{LAYER}+gzip", each) for each in blobs)]
+        document = {"schemaVersion": 2, "config": descriptor(CONFIG, config), "layers": layers}
         manifest = json.dumps(document).encode()
         for blob in (*blobs, config, manifest):
             yield f"blobs/sha256/{sha256(blob)}", blob
         names = {"org.opencontainers.image.ref.name": f"n{i}"}
-        pointers.append(pointer(MANIFEST, manifest, annotations=names))
+        descriptors.append(descriptor(MANIFEST, manifest, annotations=names))
     yield "oci-layout", b'{"imageLayoutVersion": "1.0.0"}'
-    yield "index.json", json.dumps({"schemaVersion": 2, "manifests": pointers}).encode()
+    yield "index.json", json.dumps({"schemaVersion": 2, "manifests": descriptors}).encode()
 
 
 def unpack(members: Iterator[tuple[str, bytes]], folder: Path) -> Path:

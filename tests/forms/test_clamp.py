@@ -90,7 +90,7 @@ def test_every_kind_of_entry() -> None:
                 said.size,
             )
     # What only its time needed an extended header for has none any more.
-    assert {after[path].lead for path in (b"d/h1", b"d/s", b"last")} == {512}
+    assert {after[path].headers_size for path in (b"d/h1", b"d/s", b"last")} == {512}
 
 
 def test_the_kept_layer_stays_and_what_is_early_passes_through() -> None:

@@ -62,13 +62,13 @@ def test_kept_layers_are_compressed_and_nothing_else_changes(how: str, form: str
 def test_docker_types_and_annotations_stay() -> None:
     config = json.dumps(config_of()).encode()
     kind = DOCKER_LAYER
-    pointers = [
+    descriptors = [
         describe(kind, data, annotations={"n": str(n)}, urls=["https://x.example/"])
         for n, data in enumerate(LAYERS)
     ]
     manifest = manifest_of(
         config,
-        pointers,
+        descriptors,
         "application/vnd.docker.distribution.manifest.v2+json",
         "application/vnd.docker.container.image.v1+json",
     )

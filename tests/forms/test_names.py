@@ -75,7 +75,7 @@ def test_images_of_one_name_keep_their_references(tmp_path: Path) -> None:
         done(squash(source, "--keep-layers", keep, "-o", f"oci:{layout}:{ref}"))
     done(squash(layout, "-o", again, "--format", "oci", "--verify"))
     index = json.loads(plain_files(again.read_bytes())["index.json"])
-    found = [pointer["annotations"][REF_NAME] for pointer in index["manifests"]]
+    found = [descriptor["annotations"][REF_NAME] for descriptor in index["manifests"]]
     assert found == ["v1", "v2"]
     done(squash(layout, "-o", f"oci:{layout}"))
     index = json.loads((layout / "index.json").read_bytes())

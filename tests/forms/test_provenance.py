@@ -84,7 +84,7 @@ def test_it_is_about_what_was_written(image: Path, out: Path) -> None:
     }
     (source,) = dependencies(document)
     with squasher.open_archive(image) as before:
-        assert source == ("source", "manifest", before.images[0].leads[0].hex)
+        assert source == ("source", "manifest", before.images[0].manifest_digests[0].hex)
     (named,) = definition(document)["resolvedDependencies"]
     assert named["annotations"]["imageId"] == "sha256:" + sha256(SAMPLE)
 
@@ -113,10 +113,12 @@ def test_the_same_image_and_options_give_the_same_text(image: Path, out: Path) -
 def test_a_source_with_a_manifest(out: Path) -> None:
     document = stated(out, "--compress", "gzip:1", "-o", out / "x.tar", stdin=GZIPPED)
     with squasher.open_archive(out / "x.tar") as written:
-        assert document["subject"][0]["digest"]["sha256"] == written.images[0].leads[0].hex
+        assert (
+            document["subject"][0]["digest"]["sha256"] == written.images[0].manifest_digests[0].hex
+        )
     (out / "source.tar").write_bytes(GZIPPED)
     with squasher.open_archive(out / "source.tar") as source:
-        manifest = source.images[0].leads[0].hex
+        manifest = source.images[0].manifest_digests[0].hex
     assert dependencies(document) == [("source", "manifest", manifest)]
     (compressor,) = definition(document)["internalParameters"]["compressors"]
     assert compressor.startswith(("zlib ", "libdeflate "))

@@ -38,8 +38,8 @@ def one(data: bytes) -> None:
                         named(tag)
             case "index":
                 index = manifests.parse_document(text, "index.json")
-                for pointer in manifests.parse_index(index, "index.json"):
-                    documents.dump(pointer.document).encode()
+                for descriptor in manifests.parse_index(index, "index.json"):
+                    documents.dump(descriptor.document).encode()
             case "manifest":
                 manifest = manifests.parse_document(text, "manifest")
                 documents.dump(manifests.parse_manifest(manifest, "manifest").document).encode()

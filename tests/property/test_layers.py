@@ -129,7 +129,7 @@ def test_a_header_that_is_written_reads_back(
     assert list(changes.paths) == [path]
     assert (entry.kind, entry.owner, entry.mtime, entry.xattrs) == (kind, owner, mtime, pairs)
     assert entry.size == (size if kind == REG else 0)
-    assert (entry.data, entry.lead, entry.flags) == (len(block), len(block), 0)
+    assert (entry.data, entry.headers_size, entry.flags) == (len(block), len(block), 0)
     if kind in (SYM, LINK):
         assert entry.target == target
     elif kind in (CHR, BLK):
@@ -166,7 +166,7 @@ def test_a_sparse_header_that_is_written_reads_back(
     assert list(changes.paths) == [path]
     assert entry.sparse is not None
     assert (list(entry.sparse), entry.size) == (fragments, size)
-    assert (entry.data, entry.lead) == (len(block), len(block))
+    assert (entry.data, entry.headers_size) == (len(block), len(block))
 
 
 names = st.lists(

@@ -48,7 +48,9 @@ def made(
     )
     manifest = {"annotations": annotations} if annotations else {}
     config = parse_config(json.dumps(document).encode())
-    return Image(config, layers, tags, manifest=manifest, leads=ids, attested=lambda: statements)
+    return Image(
+        config, layers, tags, manifest=manifest, manifest_digests=ids, attested=lambda: statements
+    )
 
 
 def step(name: str, op: Any, *inputs: str) -> dict[str, Any]:

@@ -201,8 +201,8 @@ def test_every_dialect_says_the_same(dialect: str) -> None:
 def test_an_entry_knows_where_it_lies() -> None:
     changes = walk(layer(File(b"a", b"x" * 600), File(b"b", b"y", xattrs={b"user.k": b"v"})))
     first, second = changes.entries
-    assert (first.data, first.lead) == (512, 512)
-    assert (second.data, second.lead) == (512 + 512 + 1024 + 1024, 1536)
+    assert (first.data, first.headers_size) == (512, 512)
+    assert (second.data, second.headers_size) == (512 + 512 + 1024 + 1024, 1536)
     assert second.xattrs == ((b"user.k", b"v"),)
     assert changes.size == second.data + 512 + 1024
 
@@ -354,7 +354,7 @@ def test_the_last_of_two_extensions_counts_and_global_ones_do_not() -> None:
     _, entry = only(
         replace(File(b"f"), prefixed=pax([(b"uid", b"1")]) + pax([(b"uid", b"2")], b"g"))
     )
-    assert (entry.owner, entry.lead, entry.flags) == ((0o644, 0, 0), 512, 0)
+    assert (entry.owner, entry.headers_size, entry.flags) == ((0o644, 0, 0), 512, 0)
 
 
 def test_the_size_of_what_has_no_data_is_ignored() -> None:
