@@ -98,9 +98,9 @@ def open_archive(
     OutputError (no room for the copy).
     """
     with Job(tmp_dir, progress) as job:
-        yield opening.referred(
-            opening.opened(source, job, opening.lend_from(blobs_from, job)), source
-        )
+        lenders = opening.lenders_at(blobs_from, job)
+        archive = opening.referred(opening.opened(source, job, lenders.lend), source)
+        yield replace(archive, lenders=lenders.archives)
 
 
 def write(
@@ -235,7 +235,8 @@ def squash_archive(
         max_layer_size,
     )
     with Job(tmp_dir, progress) as job:
-        lend = opening.lend_from(blobs_from, job)
+        lenders = opening.lenders_at(blobs_from, job)
+        lend = lenders.lend
         whole = opening.opened(source, job, lend)
         archive = selection.select(opening.referred(whole, source), image, platform)
         with placed(archive.name):
@@ -255,6 +256,7 @@ def squash_archive(
         )
         of_daemon = isinstance(source, Location) and source.kind == "docker-daemon"
         ask = functools.cache(daemon.find_base) if daemon_base or of_daemon else _no_base
+        lent = lenders.archives() if base == auto_base.AUTO else ()
         done = [
             _one(
                 archive.name,
@@ -266,6 +268,7 @@ def squash_archive(
                 job,
                 fetch,
                 ask,
+                lent,
             )
             for each, lower in zip_longest(archive.images, previous)
         ]
@@ -347,6 +350,7 @@ def _one(
     job: Job,
     fetch: bases.Fetch,
     ask: auto_base.Ask,
+    lenders: Sequence[Archive],
 ) -> Squashed:
     """Squash one image of the archive `name`."""
 
@@ -368,6 +372,7 @@ def _one(
             others=others,
             fetch=fetched,
             ask=ask,
+            lenders=lenders,
             zstd=form == "oci",
         )
 
@@ -405,7 +410,7 @@ def open_previous(
     Raises what `open_archive` raises.
     """
     with Job(tmp_dir, progress) as job:
-        yield _previous(text, archive, images, job, opening.lend_from(blobs_from, job))
+        yield _previous(text, archive, images, job, opening.lenders_at(blobs_from, job).lend)
 
 
 def _previous(

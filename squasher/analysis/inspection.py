@@ -21,7 +21,7 @@ from squasher.digest import Digest
 from squasher.errors import SquasherError
 from squasher.image import auto_base
 from squasher.image.auto_base import Claim, Finding
-from squasher.image.model import Image, Statement, rows
+from squasher.image.model import Archive, Image, Statement, rows
 from squasher.image.secrets import Secret, masked, secrets
 from squasher.layers.content import Scan, same_content
 from squasher.layers.merge import Draft
@@ -228,6 +228,7 @@ def inspect(
     source: str = "IMAGE",
     choose: Sequence[str] = (),
     others: Sequence[Image] = (),
+    lenders: Sequence[Archive] = (),
     max_size: int | None = None,
     tmp_dir: str | os.PathLike[str] | None = None,
     progress: Progress = silent,
@@ -237,8 +238,8 @@ def inspect(
     Layers are read once and checked; compressed ones are unpacked to temporary files in `tmp_dir`,
     gone at the end. Content is compared where headers agree, each pair once for all bases. Time
     O(bytes), and for each base O(entries that the layers above it change); memory O(entries).
-    `source` and `choose`, words that pick the image, are for the command lines; `others` are images
-    that may be the base which it names.
+    `source` and `choose`, words that pick the image, are for the command lines; `others`, and the
+    images of `lenders`, may be the base which it names.
 
     Raises ArchiveError (also DigestMismatchError, and for more than `max_size` bytes), OutputError.
     """
@@ -263,7 +264,7 @@ def inspect(
             for path in {**shown, **lost}
         ]
         history = _history(image)
-        named = named_bases(image, others)
+        named = named_bases(image, others, lenders)
         return Inspection(
             image.name,
             image.tags,
@@ -283,7 +284,9 @@ def inspect(
         )
 
 
-def named_bases(image: Image, others: Sequence[Image]) -> tuple[Finding, ...]:
+def named_bases(
+    image: Image, others: Sequence[Image], lenders: Sequence[Archive]
+) -> tuple[Finding, ...]:
     """Return what the image says of its base; a damaged attestation is told, and no more."""
     statements: tuple[Statement, ...] = ()
     damaged: tuple[Finding, ...] = ()
@@ -291,7 +294,7 @@ def named_bases(image: Image, others: Sequence[Image]) -> tuple[Finding, ...]:
         statements = image.attested()
     except SquasherError as error:
         damaged = (Finding(Claim("provenance"), None, f"cannot be read: {error}"),)
-    return (*damaged, *auto_base.findings(image, statements, others))
+    return (*damaged, *auto_base.findings(image, statements, others, lenders=lenders))
 
 
 def known_base(named: Sequence[Finding]) -> Finding | None:

@@ -12,10 +12,12 @@ from functools import cached_property
 
 from squasher.archive.documents import Documents
 from squasher.archive.members import FolderStore, TarStore
+from squasher.archive.reader import read
 from squasher.blobs.compression import HEAD, sniff
 from squasher.blobs.content import Content
-from squasher.errors import placed
+from squasher.errors import SquasherError, placed
 from squasher.image.manifests import parse_manifest_json
+from squasher.image.model import Archive, Unread
 
 _BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 
@@ -39,6 +41,19 @@ class Lenders:
             if name in store:
                 return store.content(name)
         return self._unnamed.get(match[1])
+
+    def archives(self) -> tuple[Archive, ...]:
+        """Return what each archive holds; for one that holds no image, why.
+
+        They may lend layers to each other.
+        """
+        return tuple(self._read(store, name) for store, name in self._stores)
+
+    def _read(self, store: TarStore | FolderStore, name: str) -> Archive:
+        try:
+            return read(store, name, self.lend)
+        except SquasherError as error:
+            return Archive(name, (), unread=(Unread(error),))
 
     @cached_property
     def _unnamed(self) -> dict[str, Content]:

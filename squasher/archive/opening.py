@@ -53,8 +53,8 @@ def store_of(
     return open_store(source.path, job, hashed=hashed)
 
 
-def lend_from(places: Sequence[str], job: Job) -> Lend:
-    """Return what finds blobs in the archives that `places` name: paths and transports.
+def lenders_at(places: Sequence[str], job: Job) -> Lenders:
+    """Return the archives that `places` name, paths and transports, as what lends blobs.
 
     Raises what `store_of` raises.
     """
@@ -65,7 +65,7 @@ def lend_from(places: Sequence[str], job: Job) -> Lend:
             raise UsageError("give a path or a transport", where=f"--blobs-from {place}")
         with placed("--blobs-from"):
             stores.append(store_of(location, job))
-    return Lenders(stores).lend if stores else lend_nothing
+    return Lenders(stores)
 
 
 def referred(archive: Archive, source: Source) -> Archive:

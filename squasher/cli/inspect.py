@@ -147,6 +147,7 @@ def _inspected(
     ):
         picked = selection.select(archive, shared.image, shared.platform).images
         total = sum(image.stored_size for image in picked)
+        lenders = archive.lenders()
         lent = [word for place in shared.blobs_from for word in ("--blobs-from", place)]
         for image in picked:
             with placed(archive.name):
@@ -156,6 +157,7 @@ def _inspected(
                         source=name,
                         choose=(*_choice(archive, image), *lent),
                         others=archive.images,
+                        lenders=lenders,
                         max_size=max_size,
                         tmp_dir=shared.tmp_dir,
                         progress=lambda phase, done, _: progress(phase, done, total),

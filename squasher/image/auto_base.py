@@ -3,7 +3,8 @@
 An image can say what it was built on: in BuildKit's provenance, which lies beside it in an index,
 in annotations of its manifest and labels of its config, in the label of buildpacks. Each is a claim
 by strangers. It decides only where layers that are there bear it out: its own lowest layers, or
-those of an image that has the digest or the name which the claim gives. Nothing is guessed.
+those of an image that has the digest or the name which the claim gives: of the same archive, of one
+that lends it layers, of a daemon. Nothing is guessed.
 
 Source: BuildKit, docs/attestations/slsa-definitions.md, solver/pb/ops.proto; OCI image-spec,
 annotations.md, "org.opencontainers.image.base.*"; buildpacks platform spec,
@@ -23,7 +24,7 @@ from squasher.digest import Digest
 from squasher.errors import BaseNotFoundError, SquasherError
 from squasher.image import documents
 from squasher.image.base import Base, Split, of_image
-from squasher.image.model import Image, Statement
+from squasher.image.model import Archive, Image, Statement
 from squasher.image.references import full_name, normalise_tag, same_name
 from squasher.image.steps import Source, base_of_steps, inside
 
@@ -111,9 +112,14 @@ def findings(
     statements: Sequence[Statement],
     others: Sequence[Image] = (),
     ask: Ask = lambda name: None,
+    lenders: Sequence[Archive] = (),
 ) -> tuple[Finding, ...]:
-    """Return every claim of the image with its proof. Raises what `ask` does."""
-    return tuple(prove(image, claim, others, ask) for claim in claims(image, statements))
+    """Return every claim of the image with its proof. Raises what `ask` does.
+
+    `others` are images of the same archive, `lenders` archives that lend it layers.
+    """
+    told = claims(image, statements)
+    return tuple(prove(image, claim, others, ask, lenders) for claim in told)
 
 
 def known(found: Sequence[Finding]) -> tuple[Finding, ...]:
@@ -129,14 +135,19 @@ def known(found: Sequence[Finding]) -> tuple[Finding, ...]:
 
 
 def resolve(
-    image: Image, others: Sequence[Image] = (), ask: Ask = lambda name: None
+    image: Image,
+    others: Sequence[Image] = (),
+    ask: Ask = lambda name: None,
+    lenders: Sequence[Archive] = (),
 ) -> tuple[Split, str]:
     """Return where the base that the image names, and that is proven, splits it; and why.
+
+    The arguments are those of `findings`.
 
     Raises BaseNotFoundError, saying what was looked at; ArchiveError for a damaged attestation;
     what `ask` does.
     """
-    found = findings(image, image.attested(), others, ask)
+    found = findings(image, image.attested(), others, ask, lenders)
     hits = known(found)
     if len(hits) == 1 and hits[0].split is not None:
         return hits[0].split, hits[0].words
@@ -161,7 +172,7 @@ def resolve(
         where=f"-f {AUTO}",
         hint=advice(image, found),
         image=image,
-        there=tuple(looked_at(found)),
+        there=(*looked_at(found), *_empty(lenders)),
     )
 
 
@@ -173,6 +184,13 @@ def looked_at(found: Sequence[Finding]) -> Iterator[str]:
             yield f"{words}: none"
         for each in own:
             yield f"{words}: {each.claim.words}: {each.why}"
+
+
+def _empty(lenders: Sequence[Archive]) -> Iterator[str]:
+    """Yield a line for each archive that lends layers and holds no image that can be read."""
+    for lender in lenders:
+        if lender.unread and not lender.images:
+            yield f"--blobs-from: {lender.unread[0].error}"
 
 
 def advice(image: Image, found: Sequence[Finding]) -> str:
@@ -193,8 +211,14 @@ def advice(image: Image, found: Sequence[Finding]) -> str:
 # ---------------------------------------------------------------- proofs
 
 
-def prove(image: Image, claim: Claim, others: Sequence[Image], ask: Ask) -> Finding:
-    """Return the claim with its proof: layers of the image itself, of `others`, of the engine."""
+def prove(
+    image: Image,
+    claim: Claim,
+    others: Sequence[Image],
+    ask: Ask,
+    lenders: Sequence[Archive] = (),
+) -> Finding:
+    """Return the claim with its proof: layers of the image, of `others`, of `lenders`, of `ask`."""
     blobs = tuple(str(layer.blob.digest) for layer in image.layers)
     why = ["its layers are not the lowest of the image"] if claim.layers else []
     for layers in claim.layers:
@@ -207,7 +231,10 @@ def prove(image: Image, claim: Claim, others: Sequence[Image], ask: Ask) -> Find
         if len(places) == 1:
             return Finding(claim, Split(places[0]), f"its highest layer is layer {places[0]}")
         why.append(f"its highest layer is there {len(places)} times")
-    for where, other in _candidates(image, claim, others, ask):
+    there = [("the archive", other) for other in others]
+    there += [(lender.name, other) for lender in lenders for other in lender.images]
+    there = [x for x in there if x[1].config.diff_ids != image.config.diff_ids]
+    for where, other in _candidates(claim, there, ask):
         if not other.diff_ids or image.config.diff_ids[: len(other.diff_ids)] != other.diff_ids:
             why.append(f"{where} has other layers")
             continue
@@ -220,18 +247,20 @@ def prove(image: Image, claim: Claim, others: Sequence[Image], ask: Ask) -> Find
 
 
 def _candidates(
-    image: Image, claim: Claim, others: Sequence[Image], ask: Ask
+    claim: Claim, others: Sequence[tuple[str, Image]], ask: Ask
 ) -> Iterator[tuple[str, Base]]:
-    """Yield the images that are there and may be the claimed one; a digest before a name."""
-    others = [x for x in others if x.config.diff_ids != image.config.diff_ids]
+    """Yield the images that are there and may be the claimed one; a digest before a name.
+
+    `others` come with the name of what they are in.
+    """
     if claim.digest:
-        for other in others:
+        for place, other in others:
             if claim.digest in other.ids:
-                yield f"{other.name} of the archive", of_image(other)
+                yield f"{other.name} of {place}", of_image(other)
     if claim.name:
-        for other in others:
+        for place, other in others:
             if any(same_name(name, claim.name) for name in other.names):
-                yield f"{other.name} of the archive", of_image(other)
+                yield f"{other.name} of {place}", of_image(other)
     asked = (claim.pinned, str(claim.digest or ""), claim.name)
     for name in dict.fromkeys(filter(None, asked)):
         if (base := ask(name)) is not None:

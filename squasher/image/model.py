@@ -49,7 +49,7 @@ class Layer:
 Statement = dict[str, Any]
 
 
-def _nothing() -> tuple[Statement, ...]:
+def _nothing() -> tuple[Any, ...]:
     return ()
 
 
@@ -161,6 +161,8 @@ class Archive:
     notices   what was left out, in words
     listed    for each item of its manifest.json the image that it names, None for one left out
     unread    those that cannot be read
+    lenders   reads the archives that lend it layers; one that holds no image only says why, in
+              `unread`
     """
 
     name: str
@@ -170,6 +172,7 @@ class Archive:
     notices: tuple[str, ...] = ()
     listed: tuple[int | None, ...] = ()
     unread: tuple[Unread, ...] = ()
+    lenders: Callable[[], tuple[Archive, ...]] = field(default=_nothing, repr=False, compare=False)
 
 
 def chain_ids(diff_ids: Sequence[Digest]) -> tuple[Digest, ...]:

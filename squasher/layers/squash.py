@@ -16,7 +16,7 @@ from squasher.image import auto_base, manifests
 from squasher.image import base as bases
 from squasher.image.auto_base import Ask
 from squasher.image.base import Fetch, Split
-from squasher.image.model import Blob, Image, Layer
+from squasher.image.model import Archive, Blob, Image, Layer
 from squasher.image.references import normalise_tag
 from squasher.layers.apply import apply
 from squasher.layers.content import Scan, extract, readable, same_content
@@ -83,11 +83,12 @@ def begin(
     others: Sequence[Image] = (),
     fetch: Fetch = lambda text: None,
     ask: Ask = lambda name: None,
+    lenders: Sequence[Archive] = (),
     zstd: bool = True,
 ) -> Squashed:
     """Squash as part of `job`: the result holds only once `job.settle()` has returned.
 
-    Without `zstd`, compress="auto" takes gzip instead. `ask` is for the base "auto".
+    Without `zstd`, compress="auto" takes gzip instead. `ask` and `lenders` are for the base "auto".
     """
     if onto is not None and (options.base, options.keep_layers) != (None, None):
         raise UsageError("--onto keeps all layers of the previous image: give no other base")
@@ -95,7 +96,7 @@ def begin(
     if options.keep_layers is not None:
         split = bases.keep(image, options.keep_layers)
     elif options.base == auto_base.AUTO:
-        split, why = auto_base.resolve(image, others, ask)
+        split, why = auto_base.resolve(image, others, ask, lenders)
         told = (f"the base is {why}",)
     elif options.base is not None:
         if bases.may_be_digest(options.base):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -315,6 +316,108 @@ def test_no_daemon_is_asked_for_a_file() -> None:
     assert asked == []
 
 
+# ---------------------------------------------------------------- archives that lend layers
+
+
+def base_layout() -> dict[str, bytes]:
+    """Return an OCI layout of the base alone."""
+    top = describe(OCI_MANIFEST, BASE_MANIFEST, annotations=names(BASE, BASE))
+    return layout(index_of(top), BASE_CONFIG, BASE_MANIFEST, *BLOBS[:KEPT])
+
+
+def docker_save_of_base() -> bytes:
+    """Return what `docker save BASE` wrote before docker 25."""
+    return plain(BASE_CONFIG, LAYERS[:KEPT], tags=[BASE])
+
+
+@pytest.mark.parametrize(
+    ("image", "lender"),
+    [
+        (built(said(min_predicate())), pack(base_layout())),
+        (
+            built(
+                lambda image: [],
+                annotations={NAME: BASE, DIGEST: f"sha256:{sha256(BASE_MANIFEST)}"},
+            ),
+            pack(base_layout()),
+        ),
+        (built(lambda image: [], annotations={NAME: BASE}), docker_save_of_base()),
+        (plain(with_labels({NAME: BASE}), LAYERS), docker_save_of_base()),
+    ],
+    ids=["provenance", "annotation", "annotation-name", "label"],
+)
+def test_a_lender_proves_the_base(image: bytes, lender: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "base.tar"
+    path.write_bytes(lender)
+    failed(squash("-f", "auto", stdin=image), 4)
+    ended = done(squash("-f", "auto", "--blobs-from", path, stdin=image))
+    assert f"{BASE} of {path} has the 2 layers that are the lowest of the image" in ended.err
+    assert ended.out == done(squash("-f", path, stdin=image)).out
+    found, shown = inspected(image, "--blobs-from", path)
+    assert found["base"]["kept_layers"] == KEPT
+    assert found["base"]["why"].startswith(f"{BASE} of {path} has the 2 layers")
+    assert "base     2 layers, " in shown
+
+
+def test_a_lender_of_the_daemon_proves_the_base() -> None:
+    image = built(said(min_predicate()))
+    stream = io.BytesIO(pack(base_layout()))
+    with mock.patch.object(daemon, "export") as export:
+        export.return_value.__enter__.return_value = stream
+        words = ("-f", "auto", "--blobs-from", f"docker-daemon:{BASE}")
+        ended = done(squash(*words, stdin=image))
+    assert f"{BASE} of docker-daemon:{BASE} has the 2 layers" in ended.err
+
+
+def test_lenders_of_an_image_that_lacks_the_layers_of_its_base(tmp_path: Path) -> None:
+    """The base is in parts as well: what it leaves out, the next lender has."""
+    image = built(said(min_predicate()), without=BLOBS[:KEPT])
+    files = base_layout()
+    lowest = f"blobs/sha256/{sha256(BLOBS[0])}"
+    first, second = tmp_path / "first.tar", tmp_path / "second"
+    first.write_bytes(pack({name: data for name, data in files.items() if name != lowest}))
+    (second / lowest).parent.mkdir(parents=True)
+    (second / lowest).write_bytes(files[lowest])
+    lenders = ("--blobs-from", first, "--blobs-from", second)
+    ended = done(squash("-f", "auto", "--verify", *lenders, stdin=image))
+    assert f"{BASE} of {first} has the 2 layers" in ended.err
+
+
+def test_a_lender_that_holds_no_image_still_lends(tmp_path: Path) -> None:
+    """It proves nothing; where nothing else does, the error says why."""
+    folder, damaged = tmp_path / "blobs", tmp_path / "damaged.tar"
+    (folder / "blobs/sha256").mkdir(parents=True)
+    damaged.write_bytes(pack({"manifest.json": b"[", "x": b"y"}))
+    lenders = ("--blobs-from", folder, "--blobs-from", damaged)
+    for data in BLOBS[:KEPT]:
+        (folder / f"blobs/sha256/{sha256(data)}").write_bytes(data)
+    image = built(said(max_predicate()), without=BLOBS[:KEPT])
+    done(squash("-f", "auto", *lenders[:2], stdin=image))
+    ended = squash("-f", "auto", *lenders, stdin=built(said(min_predicate())))
+    assert "there are no layers to prove it" in failed(ended, 4)
+    assert f"  --blobs-from: {folder}: holds no image: neither manifest.json nor" in ended.err
+    assert f"  --blobs-from: {damaged}: manifest.json: " in ended.err
+
+
+def test_a_lender_with_other_layers_proves_nothing(tmp_path: Path) -> None:
+    other = tmp_path / "other.tar"
+    other.write_bytes(plain(dump(config_of(LAYERS[1:3])), LAYERS[1:3], tags=[BASE]))
+    image = plain(with_labels({NAME: BASE}), LAYERS)
+    ended = squash("-f", "auto", "--blobs-from", other, stdin=image)
+    assert "there are no layers to prove it" in failed(ended, 4)
+    assert f"{BASE} of {other} has other layers" in ended.err
+    found, _ = inspected(image, "--blobs-from", other)
+    assert found["base"] is None
+
+
+def test_the_archive_itself_comes_before_its_lenders(tmp_path: Path) -> None:
+    lender = tmp_path / "base.tar"
+    lender.write_bytes(pack(base_layout()))
+    image = built(said(min_predicate()), base=True)
+    ended = done(squash("-f", "auto", "--image", TAG, "--blobs-from", lender, stdin=image))
+    assert f"{BASE} of the archive has the 2 layers" in ended.err
+
+
 # ---------------------------------------------------------------- the library, names, inspect
 
 
@@ -326,6 +429,25 @@ def test_the_library_takes_it(tmp_path: Path) -> None:
     assert report.images[0].image.attested() == ()
     with squasher.open_archive(path) as archive:
         assert archive.images[0].attested()
+        assert archive.lenders() == ()
+
+
+def test_the_library_has_the_images_of_lenders(tmp_path: Path) -> None:
+    path, lender = tmp_path / "app.tar", tmp_path / "base.tar"
+    path.write_bytes(built(said(min_predicate())))
+    lender.write_bytes(pack(base_layout()))
+    lent = [str(lender)]
+    report = squasher.squash_archive(path, tmp_path / "out.tar", base="auto", blobs_from=lent)
+    assert report.images[0].kept == KEPT
+    with squasher.open_archive(path, blobs_from=lent) as archive:
+        (base,) = archive.lenders()
+        assert (base.name, base.images[0].tags) == (str(lender), (BASE,))
+        image = archive.images[0]
+        assert squasher.inspect(image).base is None
+        found = squasher.inspect(image, lenders=archive.lenders()).base
+        assert found is not None
+        assert found.split is not None
+        assert found.split.kept == KEPT
 
 
 def test_an_image_called_so_is_named_with_its_tag() -> None:
@@ -334,7 +456,7 @@ def test_an_image_called_so_is_named_with_its_tag() -> None:
     assert done(squash("-f", "auto:latest", "--image", "app:1", stdin=both)).code == 0
 
 
-def inspected(image: bytes, *words: str) -> tuple[Document, str]:
+def inspected(image: bytes, *words: str | Path) -> tuple[Document, str]:
     found = json.loads(done(squash("inspect", "--json", *words, stdin=image)).out)["images"][0]
     return found, done(squash("inspect", *words, stdin=image)).out.decode()
 
