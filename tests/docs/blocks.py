@@ -9,9 +9,10 @@ console   commands after `$ `, each followed by what it prints. What fails must 
 python    a program; it must succeed
 
 The second word of the fence says what the block needs: nothing, "engines", "packages" (a new
-environment, where tests/packaging runs it), "registry" (where tests/engines/test_push.py does) or
-"image" (where tests/engines/test_container.py does). A page is one folder, and its blocks run there
-from the first to the last. Other languages only show something: LISTED.
+environment, where tests/packaging runs it), "registry" (where tests/engines/test_push.py does),
+"image" (where tests/engines/test_container.py does) or "slurm" (where tests/docs/test_slurm.py
+does). A page is one folder, and its blocks run there from the first to the last. Other languages
+only show something: LISTED.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from markdown_it.token import Token
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RUN = ("sh", "console", "python")
-NEEDS = ("", "engines", "packages", "registry", "image")
+NEEDS = ("", "engines", "packages", "registry", "image", "slurm")
 LISTED = ("dockerfile", "json", "markdown", "text", "yaml")
 _END = "--- end of command:"
 

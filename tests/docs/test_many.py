@@ -129,6 +129,43 @@ def test_the_exit_code_says_whether_to_try_again(volume: Workshop) -> None:
     assert pod(volume, 0).returncode not in (0, *final)
 
 
+# ---------------------------------------------------------------- Slurm
+
+
+def task(workshop: Workshop, number: int) -> subprocess.CompletedProcess[str]:
+    """Run the script as a task of a job array; tests/docs/test_slurm.py has a real one."""
+    return subprocess.run(
+        [MANY / "slurm-array.sh"],
+        cwd=workshop.folder,
+        env={**workshop.env, "SLURM_ARRAY_TASK_ID": str(number)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_each_task_squashes_its_line(volume: Workshop) -> None:
+    (volume.folder / "images.txt").write_text("app.tar base.tar\nsub/demo.tar 1f76799647c7\n")
+    (volume.folder / "sub").mkdir()
+    shutil.copy(volume.folder / "demo.tar", volume.folder / "sub")
+    for number, archive in enumerate(("app.tar", "sub/demo.tar"), 1):
+        done = task(volume, number)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        result = volume.folder / "squashed" / archive
+        report = json.loads(Path(f"{result}.json").read_text())
+        assert report["images"][0]["kept_layers"] == 1
+        result.write_bytes(b"")
+        assert task(volume, number).returncode == 0
+        assert result.read_bytes() == b""
+
+
+def test_the_exit_code_of_a_task(volume: Workshop) -> None:
+    (volume.folder / "images.txt").write_text("app.tar no-such-base\nmissing.tar base.tar\n")
+    assert [task(volume, number).returncode for number in (1, 2, 3)] == [4, 3, 2]
+    assert not list(volume.folder.glob("squashed/*"))
+
+
 # ---------------------------------------------------------------- GitHub, GitLab
 
 
