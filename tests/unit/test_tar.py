@@ -379,6 +379,69 @@ def test_names_that_have_to_be_written_anew() -> None:
         assert only(File(name))[1].flags == 0, name
 
 
+#: What lies beside what, spelt in every way.
+NEIGHBOURS = (
+    File(b"f"),
+    File(b"./f"),
+    File(b"/f"),
+    File(b"//f"),
+    File(b".f"),
+    File(b".wh.f"),
+    replace(File(b"x"), path=b"f/"),
+    Symlink(b"f", b"t"),
+    Hardlink(b"f", b"t"),
+    Dir(b"f"),
+    File(b"d/f"),
+    File(b"d/.f"),
+    File(b"d/.wh.f"),
+    File(b"d/..f"),
+    File(b"./d/f"),
+    File(b"/d/f"),
+    File(b"d//f"),
+    File(b"d/./f"),
+    File(b"d/f", patches=((345, b"d"),)),
+    File(b"f", patches=((345, b"d"),)),
+    replace(File(b"x"), path=b"d/f/"),
+    Symlink(b"d/f", b"t"),
+    Hardlink(b"d/f", b"t"),
+    Dir(b"d/f"),
+    File(b"e/d/f"),
+    Dir(b"e/d"),
+    File(b"d/f", patches=((257, b"ustar  \0"),)),
+    File(b"d/f", patches=((257, b"\0" * 8),)),
+)
+
+
+def said(*members: Member) -> tuple[list[object], list[object]]:
+    """Return what a layer says, but for where it says it."""
+    changes = walk(layer(*members))
+    fields = (
+        "kind",
+        "layer",
+        "source",
+        "headers_size",
+        "size",
+        "owner",
+        "mtime",
+        "xattrs",
+        "target",
+    )
+    entries: list[object] = [
+        (path, entry.flags, *(getattr(entry, field) for field in fields))
+        for path, entry in zip(changes.paths, changes.entries, strict=True)
+    ]
+    return entries, [replace(mark, offset=0) for mark in changes.whiteouts]
+
+
+@pytest.mark.parametrize("before", range(len(NEIGHBOURS)))
+def test_a_header_says_the_same_behind_any_other(before: int) -> None:
+    first = NEIGHBOURS[before]
+    for second in NEIGHBOURS:
+        alone = [said(first), said(second)] * 2
+        expected = [x for one in alone for x in one[0]], [x for one in alone for x in one[1]]
+        assert said(first, second, first, second) == expected, (first, second)
+
+
 def test_what_aufs_left_behind_is_dropped() -> None:
     changes = walk(layer(File(b".wh..wh.plnk"), File(b"d/.wh..wh.aufs"), File(b"f.wh.g")))
     assert list(changes.paths) == [b"f.wh.g"]
