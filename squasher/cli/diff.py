@@ -109,7 +109,9 @@ def _compared(
     from squasher.layers.options import parse_clamp_mtime
     from squasher.verify.comparison import compare, config_differences
 
-    parse_clamp_mtime(clamp_mtime)  # what is not a valid time is told before anything is read
+    latest = parse_clamp_mtime(
+        clamp_mtime
+    )  # what is not a valid time is told before anything is read
     with (
         shared.watching("read", "compare") as progress,
         contextlib.ExitStack() as stack,
@@ -136,9 +138,8 @@ def _compared(
             error.where = names.get(side, side) + colon + place
             raise
         config = config_differences(one.config, two.config, history=history)
-    return Result(
-        sides[0], sides[1], tuple(_wanted(files, skipped)), _kept(config, skipped), skipped
-    )
+    kept = _kept(config, skipped)
+    return Result(sides[0], sides[1], tuple(_wanted(files, skipped)), kept, skipped, latest)
 
 
 def _fields(ignored: Sequence[str]) -> tuple[str, ...]:

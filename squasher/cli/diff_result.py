@@ -26,13 +26,17 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Where two images differ, apart from what was ignored."""
+    """Where two images differ, apart from what was ignored.
+
+    latest   nanoseconds since 1970: later times counted as this one; None without --clamp-mtime
+    """
 
     before: Side
     after: Side
     files: tuple[Difference, ...]
     config: tuple[ConfigDifference, ...]
     ignored: tuple[str, ...]
+    latest: int | None = None
 
     @property
     def same(self) -> bool:
@@ -71,6 +75,7 @@ def to_json(result: Result) -> dict[str, Any]:
     return encoder.document(
         same=result.same,
         ignored=result.ignored,
+        clamped=None if result.latest is None else {"latest": result.latest},
         before=_side(result.before),
         after=_side(result.after),
         counts=counts(result.files),

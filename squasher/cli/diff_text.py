@@ -146,6 +146,8 @@ _SHOWN: dict[str, Callable[[Facts], str]] = {
 def _end(result: Result) -> Iterator[str]:
     """Yield the sum of it all."""
     ignored = f" ({', '.join(map(texts.text, result.ignored))} ignored)" if result.ignored else ""
+    if result.latest is not None:
+        ignored += f" (times later than {texts.time_text(result.latest)} UTC count as that)"
     if result.same:
         yield click.style("the same", fg="green", bold=True) + f" files and config{ignored}"
         return

@@ -20,6 +20,8 @@ from squasher.layers.result import LayerReport, Squashed, Update
 
 #: Rows of a table that are shown when nobody asked for all.
 _ROWS_MAX = 40
+#: Who squashes every release anew is told, once, that there is a cheaper way.
+_PREVIOUS = "its cost onto the last release: squash inspect --onto PREVIOUS IMAGE"
 
 
 def summary(
@@ -40,6 +42,10 @@ def summary(
         count = len(report.partial.layers)
         left = f"{count} layer{'s' * (count != 1)}, {size(report.partial.size)}, left out"
         lines.append(labelled("partial", f"{left}: only hosts that have them take the archive"))
+    if any(each.merged for each in report.images) and not any(
+        each.update for each in report.images
+    ):
+        lines.append(labelled("update", _PREVIOUS))
     lines += [labelled("loaded", text(line)) for line in report.loaded]
     unwritten = "" if written else ", not written"
     lines.append(labelled("archive", f"{size(report.size)} in {report.seconds:.1f} s{unwritten}"))

@@ -58,6 +58,18 @@ def _entries(
                     yield join(item.folder.path, name), entry
 
 
+def left_out(items: Iterable[Item], provided: Collection[Entry]) -> int:
+    """Return how many entries are not written because the base has them: O(entries)."""
+    number = 0
+    for item in items:
+        if type(item) is Run:
+            number += sum(entry in provided for _, entry in item.entries)
+        else:
+            assert type(item) is ChangedDirectory  # noqa: S101
+            number += not item.written and item.reason is Reason.OWN
+    return number
+
+
 class _Assembly:
     """Turns what is to be written into pieces; neighbours in one layer become one span."""
 

@@ -19,11 +19,17 @@ from __future__ import annotations
 import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 
 from squasher.errors import UsageError
-from squasher.layers.assemble import assemble, directory_size, entry_size, whiteouts_size
+from squasher.layers.assemble import (
+    assemble,
+    directory_size,
+    entry_size,
+    left_out,
+    whiteouts_size,
+)
 from squasher.layers.changes import ChangedDirectory as Folder
 from squasher.layers.changes import Item, Run
 from squasher.layers.plan import TRAILER, MergePlan
@@ -188,6 +194,8 @@ def plans(
             hint=f"the smallest size that fits is {fits}" if fits else f"{kept} are kept",
         )
     found = tuple(assemble(table.items(run), provided, final, sizes) for run in runs)
+    # What is left out has no layer: the first one counts it.
+    found = (replace(found[0], provided=left_out(items, provided)), *found[1:])
     large = [
         (plan.size, table.parts[run.start].path)
         for run, plan in zip(runs, found, strict=True)

@@ -38,9 +38,8 @@ from tests.forms.command import done, failed, squash
 T = 1_600_000_000
 EARLY, LATE, LATER = (T - 1) * SECOND, T * SECOND + 1, 1_700_000_000 * SECOND + 7
 LIMIT = f"--clamp-mtime={T}"
-SCHEMA = json.loads(
-    (Path(squasher.__file__).parent.parent / "docs/schema/report-1.json").read_text()
-)
+SCHEMAS = Path(squasher.__file__).parent.parent / "docs/schema"
+SCHEMA = json.loads((SCHEMAS / "report-1.json").read_text())
 #: One of each kind, all too late, in every way to say a time.
 ALL = layer(
     Dir(b"./", mtime=LATE, mode=0o700),
@@ -163,6 +162,27 @@ def test_an_update_costs_what_changed(packed: tuple[int, ...], tmp_path: Path) -
     source.write_bytes(image)
     assert squash("diff", source, out).code == 1
     done(squash("diff", LIMIT, source, out))
+
+
+def test_diff_says_how_times_were_compared(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.tar", tmp_path / "two.tar"
+    one.write_bytes(archive([layer(File(b"a", mtime=EARLY), File(b"b", mtime=LATE))]))
+    two.write_bytes(archive([layer(File(b"a", mtime=LATER), File(b"b", mtime=LATER))]))
+    schema = json.loads((SCHEMAS / "diff-1.json").read_text())
+    for words, clamped, paths in (
+        ((), None, ["a", "b"]),
+        ((LIMIT,), {"latest": T * SECOND}, ["a"]),
+    ):
+        ended = squash("diff", *words, one, two, "--json")
+        document = json.loads(ended.out)
+        jsonschema.validate(document, schema)
+        assert document["clamped"] == clamped
+        assert [each["path"] for each in document["paths"]] == paths
+    assert document["paths"][0]["after"]["mtime"] == T * SECOND
+    says = " (times later than 2020-09-13 12:26:40 UTC count as that)"
+    assert says in squash("diff", LIMIT, one, two).out.decode()
+    assert says in done(squash("diff", LIMIT, two, two)).out.decode()
+    assert says not in squash("diff", one, two).out.decode()
 
 
 def test_hard_links_whose_headers_differ_are_counted_by_what_they_end_with(

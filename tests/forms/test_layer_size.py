@@ -102,6 +102,22 @@ def test_an_update_in_several_layers(tmp_path: Path) -> None:
     assert new_layers(out, 2) == []
 
 
+@pytest.mark.parametrize("onto", [False, True])
+def test_what_the_base_has_is_counted_once(tmp_path: Path, onto: bool) -> None:
+    """Files and directories, as without the option."""
+    again = layer(Dir(b"etc"), File(b"etc/release", b"12"), Dir(b"app", mode=0o750), *FILES)
+    counts = []
+    previous = tmp_path / "previous.tar"
+    previous.write_bytes(archive([BASE, layer(Dir(b"app"), *FILES[:4])]))
+    for size in ((), SIZE):
+        report = tmp_path / "report.json"
+        options = ("--onto", previous) if onto else ("--keep-layers=1",)
+        ended = done(squash(*options, *size, "--report", report, stdin=archive([BASE, ONE, again])))
+        counts.append(json.loads(report.read_text())["images"][0]["provided_by_base"])
+        assert f"{counts[0]} already in the base" in ended.err
+    assert counts == ([7, 7] if onto else [2, 2])
+
+
 def test_a_single_layer_is_cut_too() -> None:
     """Squashed before, and now too large for one stream: that is something to do."""
     image = archive([BASE, ONE])

@@ -54,6 +54,18 @@ def test_the_summary() -> None:
     assert re.fullmatch(r"archive  .* kB in \d+\.\d s", lines[-1])
 
 
+def test_who_squashes_every_release_anew_hears_of_updates(tmp_path: Path) -> None:
+    """Once, whatever the number of images; not where there is nothing to save, or it is known."""
+    line = "update   its cost onto the last release: squash inspect --onto PREVIOUS IMAGE"
+    assert shown(squashed(LAYERS), 80).count(line) == 1
+    assert line not in shown(squashed(LAYERS[:1]), 80)
+    previous = tmp_path / "previous.tar"
+    previous.write_bytes(archive(LAYERS[:2]))
+    done = squasher.squash_archive(io.BytesIO(archive(LAYERS)), None, onto=str(previous))
+    assert line not in shown(done, 80)
+    assert "update   a host with the previous image fetches" in "\n".join(shown(done, 80))
+
+
 def test_the_summary_fits_its_terminal() -> None:
     long = "x" * 300 + "\u65e5\u672c" * 50
     rows = [{"created_by": f"{n}{long}"} for n in range(3)]
