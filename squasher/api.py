@@ -16,12 +16,12 @@ from squasher.archive.documents import Lend
 from squasher.archive.lay_out import Form, Written
 from squasher.archive.location import Location, parse_location
 from squasher.archive.members import FolderStore, TarStore
+from squasher.archive.saved import SavedFile, require_new, saved
 from squasher.archive.target import Destination, Target
 from squasher.digest import Digest
 from squasher.errors import (
     ArchiveError,
     BaseNotFoundError,
-    PolicyError,
     SquasherError,
     UsageError,
     placed,
@@ -31,14 +31,13 @@ from squasher.image import base as bases
 from squasher.image.manifests import blob_name
 from squasher.image.model import Archive, Image
 from squasher.layers.options import Options
+from squasher.layers.policies import check_dead, check_strict
 from squasher.layers.read import name_blobs
 from squasher.layers.repack import plain_notice
 from squasher.layers.result import Squashed
 from squasher.layers.squash import begin
-from squasher.layers.words import KIND as DESCRIBES
 from squasher.run import Job, Progress, silent
 from squasher.tar.entry import ImageWarning
-from squasher.tar.paths import show
 from squasher.verify.archive import verify_result
 
 #: A path, a binary file object, or what `parse_location` returns.
@@ -63,6 +62,7 @@ class SquashReport:
     seconds     wall time
     loaded      what the daemon said, if it took the result
     partial     what was left out, if that was asked for
+    attestations   the files of what lay beside the images, if these were asked for
     profile     seconds spent in each phase; threads that work side by side add up
     """
 
@@ -75,6 +75,7 @@ class SquashReport:
     loaded: tuple[str, ...] = ()
     profile: tuple[tuple[str, float], ...] = ()
     partial: Partial | None = None
+    attestations: tuple[SavedFile, ...] | None = None
 
     @property
     def warnings(self) -> tuple[ImageWarning, ...]:
@@ -189,6 +190,7 @@ def squash_archive(
     dry_run: bool = False,
     iidfile: str | os.PathLike[str] | None = None,
     digestfile: str | os.PathLike[str] | None = None,
+    export_attestations: str | os.PathLike[str] | None = None,
     tmp_dir: str | os.PathLike[str] | None = None,
     progress: Progress = silent,
 ) -> SquashReport:
@@ -203,9 +205,11 @@ def squash_archive(
     share of its files, 0 to 1, that may be replaced or deleted. `partial` leaves out the blobs of
     kept layers, which the daemon must have with `load`; `blobs_from` are paths and transports of
     archives that have what the source, `onto` and the base leave out. `iidfile` and `digestfile`
-    get image ID and manifest digest of the only image, once the result is in its place. Source and
-    destination may be the same file. Raises every SquasherError that `open_archive`, `squash` and
-    `write` raise, and PolicyError for `strict`, `verify` and `max_dead`.
+    get image ID and manifest digest of the only image, once the result is in its place.
+    `export_attestations` is a folder, empty or not there, that gets what lies beside the images and
+    is left out of the result. Source and destination may be the same file. Raises every
+    SquasherError that `open_archive`, `squash` and `write` raise, and PolicyError for `strict`,
+    `verify` and `max_dead`.
     """
     started = time.monotonic()
     target = Target.of(destination, form)
@@ -213,6 +217,8 @@ def squash_archive(
         target = target.and_load()
     if target.destination is not None:
         output_file.require_open(target.destination)
+    if export_attestations is not None:
+        require_new(os.fspath(export_attestations))
     if dry_run:
         target = replace(target, destination=None, folder="", load=False)
     if target.tags and tags is not None:
@@ -273,9 +279,9 @@ def squash_archive(
             for each, lower in zip_longest(archive.images, previous)
         ]
         if max_dead is not None:
-            _check_dead(archive.name, done, max_dead)
+            check_dead(archive.name, done, max_dead)
         if strict is not None:
-            _check_strict(archive.name, done, strict)
+            check_strict(archive.name, done, strict)
         done = _with_plain_notices(done, target)
         result = replace(archive, images=tuple(squashed.image for squashed in done))
         written = lay_out.lay_out(
@@ -295,8 +301,10 @@ def squash_archive(
             absent={blob_name(digest): x for digest, x in written.absent.items()},
             limit=options.max_layer_size,
         )
-        with job.explained(archive.name):
-            loaded = _put(written, target, job, archive.name, check if verify else None)
+        with saved(None if dry_run else export_attestations, archive) as beside:
+            with job.explained(archive.name):
+                loaded = _put(written, target, job, archive.name, check if verify else None)
+            beside.commit()
         ids = (done[0].image.config.image_id, written.manifests[0])
         for (_, file), digest in zip(idfiles, ids, strict=True):
             if file is not None:  # no line end, as docker build and podman push write them
@@ -304,7 +312,7 @@ def squash_archive(
         return SquashReport(
             tuple(done),
             written.manifests,
-            archive.notices + target.notices + target.podman_notice(written),
+            archive.notices + target.notices + target.podman_notice(written) + beside.notices,
             target.form,
             written.size,
             time.monotonic() - started,
@@ -313,6 +321,7 @@ def squash_archive(
             Partial(tuple(written.absent), sum(x.size for x in written.absent.values()))
             if partial
             else None,
+            beside.files,
         )
 
 
@@ -452,17 +461,6 @@ def _previous(
     return previous
 
 
-def _check_dead(name: str, done: Iterable[Squashed], most: float) -> None:
-    for squashed in done:
-        if squashed.update is not None and squashed.update.dead > most:
-            raise PolicyError(
-                f"{squashed.update.dead:.0%} of the previous image is replaced or deleted, more"
-                f" than {most:.0%}",
-                where=f"{name}: --max-dead",
-                hint="time for a fresh release: squash without --onto",
-            )
-
-
 def _fetch(text: str, job: Job, lend: Lend, daemon_base: bool) -> Sequence[bases.Base] | None:
     """Return the images of the archive or transport `text` as bases; None if it is neither.
 
@@ -483,16 +481,3 @@ def _fetch(text: str, job: Job, lend: Lend, daemon_base: bool) -> Sequence[bases
     except ArchiveError as error:
         raise error.within(text) from None
     return [bases.of_image(image) for image in images]
-
-
-def _check_strict(name: str, done: Iterable[Squashed], kinds: Collection[str]) -> None:
-    for squashed in done:
-        for warning in squashed.warnings:
-            if not kinds or warning.kind in kinds:
-                what = f"engines disagree about layer {warning.layer + 1}"
-                if warning.kind == DESCRIBES:
-                    what = "it describes layers that are squashed"
-                raise PolicyError(
-                    f"{what}: {warning.kind}: {show(warning.path)}",
-                    where=f"{name}: --strict",
-                )

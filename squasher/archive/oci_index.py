@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from squasher.archive.attestations import provenance
+from squasher.archive.attestations import Beside, beside, digest_or_none, provenance
 from squasher.archive.documents import INCOMPLETE, Documents, check_count, layer_of
 from squasher.archive.layer_kinds import check_type
 from squasher.digest import Digest, check
@@ -51,6 +51,7 @@ class Index:
     document: dict[str, Any] = field(default_factory=dict)
     problems: list[SquasherError] = field(default_factory=list)
     unread: list[Unread] = field(default_factory=list)
+    beside: list[Beside] = field(default_factory=list)
     _unsupported: list[str] = field(default_factory=list)
     _known: dict[Digest, int] = field(default_factory=dict)
     _names: list[dict[str, None]] = field(default_factory=list)
@@ -133,14 +134,11 @@ class Index:
         above: tuple[Digest, ...],
     ) -> Iterator[Node]:
         """Yield what one of them leads to. Raises SquasherError for what cannot be read."""
-        annotations = descriptor.document.get("annotations") or {}
-        place = descriptor.document.get("platform") or {}
-        if annotations.get(_ATTESTATION[0]) == _ATTESTATION[1] or (
-            place.get("os") == place.get("architecture") == "unknown"
-        ):
+        if _is_attestation(descriptor.document):
             self._attestations += 1
-            of = annotations.get(_ATTESTATION_OF, "")
+            of = (descriptor.document.get("annotations") or {}).get(_ATTESTATION_OF, "")
             self._attested.setdefault(of, []).append(descriptor)
+            self.beside.append(Beside(descriptor, digest_or_none(of)))
             return
         if descriptor.digest in self._known:
             position = self._known[descriptor.digest]
@@ -152,6 +150,7 @@ class Index:
         name = manifests.blob_name(descriptor.digest)
         if descriptor.media_type not in _MANIFESTS:
             self._artifact(descriptor.media_type, name)
+            self.beside.append(beside(descriptor, {}, (*own, *called)))
             return
         if name not in self.documents.store:
             self._miss(ArchiveError("is not in the archive", where=name))
@@ -177,14 +176,16 @@ class Index:
             self.problems.append(error)
             self._unsupported.append(str(error))
             return
-        if image is not None:
-            position = self._known[descriptor.digest] = len(self.images)
-            self.images.append(replace(image, descriptor=descriptor.document))
-            self._names.append(dict.fromkeys(own))
-            self._references.append(dict.fromkeys(called))
-            self._digests.append(dict.fromkeys((descriptor.digest, *above)))
-            self._subjects += "subject" in found
-            yield Leaf(position, descriptor.document)
+        if image is None:
+            self.beside.append(beside(descriptor, found, (*own, *called)))
+            return
+        position = self._known[descriptor.digest] = len(self.images)
+        self.images.append(replace(image, descriptor=descriptor.document))
+        self._names.append(dict.fromkeys(own))
+        self._references.append(dict.fromkeys(called))
+        self._digests.append(dict.fromkeys((descriptor.digest, *above)))
+        self._subjects += "subject" in found
+        yield Leaf(position, descriptor.document)
 
     def _miss(self, error: ArchiveError) -> None:
         self._incomplete += 1
@@ -238,6 +239,14 @@ class Index:
         self.problems.append(
             UnsupportedImageError(f"an artifact that is not an image{kind}", where=where)
         )
+
+
+def _is_attestation(descriptor: dict[str, Any]) -> bool:
+    """Tell whether a descriptor leads to what BuildKit says of an image."""
+    annotations, place = (descriptor.get(key) or {} for key in ("annotations", "platform"))
+    return annotations.get(_ATTESTATION[0]) == _ATTESTATION[1] or (
+        place.get("os") == place.get("architecture") == "unknown"
+    )
 
 
 def _is_layer(media_type: str) -> bool:

@@ -114,7 +114,7 @@ class StagedFile:
                 if error.errno == errno.EBUSY:
                     what += " (a file that is mounted there cannot be replaced)"
                 raise OutputError(what, where=self.name) from None
-            _sync_folder(os.path.dirname(self.target))
+            sync_folder(os.path.dirname(self.target))
 
 
 @contextlib.contextmanager
@@ -159,7 +159,7 @@ def staged_beside(
             os.unlink(temporary)
 
 
-def _sync_folder(folder: str) -> None:
+def sync_folder(folder: str) -> None:
     """Make a rename last, where the system lets a folder be opened."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)

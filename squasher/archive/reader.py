@@ -6,8 +6,10 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
+from squasher.archive.attestations import attachments
 from squasher.archive.docker_archive import Listed, docker_images
 from squasher.archive.documents import Documents, Lend, blob_digests, lend_nothing
 from squasher.archive.members import FolderStore, TarStore, names
@@ -72,15 +74,17 @@ def _archive(name: str, documents: Documents) -> Archive:
         index = Index(documents)
     unread = (*docker.unread, *index.unread)
     notices = [_BROKEN.format(error) for error in broken]
+    beside = partial(attachments, documents, tuple(index.beside))
     if unread:
         notices.append(_UNREAD.format(len(unread), unread[0].error))
     if docker.images:
         whole = replace(docker, notices=(*docker.notices, *notices))
-        return replace(_settle(name, whole, index), unread=unread)
+        return replace(_settle(name, whole, index), unread=unread, attachments=beside)
     if index.images:
         left_out = (*index.notices(), *notices)
         images = tuple(index.images)
-        return Archive(name, images, index.tree, index.document, left_out, unread=unread)
+        archive = Archive(name, images, index.tree, index.document, left_out, unread=unread)
+        return replace(archive, attachments=beside)
     first, last = ([x.error for x in half.unread] for half in (docker, index))
     for problem in (*first, *broken, *last, *index.problems):
         raise problem

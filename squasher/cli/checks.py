@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, BinaryIO
 
 from squasher.cli.console import give
-from squasher.errors import ArchiveError, OutputError, UsageError
+from squasher.errors import ArchiveError, OutputError, UsageError, placed
 
 if TYPE_CHECKING:
     from squasher.archive.location import Location
@@ -66,6 +66,28 @@ def check_place(
     if not os.path.isdir(folder) or os.path.isdir(path):
         what = "is a folder" if os.path.isdir(path) else "no such folder"
         raise OutputError(what, where=where)
+
+
+def check_folder(option: str, path: str | None, inputs: Iterable[object], output: object) -> None:
+    """Require that `option` can fill the folder `path`, if there is one, before anything is read.
+
+    `inputs` and `output` are paths, streams and Locations: it is none of these. Raises UsageError,
+    OutputError.
+    """
+    require((option, path))
+    if path is None:
+        return
+    from squasher.archive.saved import require_new
+
+    where = f"{option} {path}"
+    if path == "-":
+        raise UsageError("a folder is needed", where=where)
+    if any(_same(path, place) for place in inputs):
+        raise UsageError("the image is read from there", where=where)
+    if _same(path, output):
+        raise UsageError("the archive goes there", where=where)
+    with placed(option):
+        require_new(path)
 
 
 def _same(path: str, place: object) -> bool:

@@ -6,7 +6,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
@@ -295,6 +295,13 @@ or image not found, 5 not supported, 6 output not written, 7 engine.
     " provenance, to be signed.",
 )
 @click.option(
+    "--export-attestations",
+    type=completion.Place(),
+    metavar="DIR",
+    help="Save what the result cannot have there, a file each: attestations (SBOM, provenance) and"
+    " signatures of the image as it was. DIR is empty, or not there yet.",
+)
+@click.option(
     "--strict",
     metavar="[=KIND,...]",
     help="Fail for images on which engines disagree, of any or of some kinds.",
@@ -323,7 +330,7 @@ def command(
 ) -> None:
     """Squash, report, and clean up; `own` are options that `squash_archive` takes as they are."""
     checks.exclude(("--tag", tags), ("--no-tag", no_tag))
-    _check_dry_run(dry_run, load, provenance)
+    _check_dry_run(dry_run, load, provenance, own["export_attestations"])
     _check_base(own["base"], own["keep_layers"], own["onto"], max_dead)
     source = checks.source(image)
     daemon_name = _daemon_name(image)
@@ -331,8 +338,7 @@ def command(
         raise UsageError("needs a docker-daemon: input and --load", where="--cleanup")
     destination = _destination(output, load or dry_run)
     inputs = source, *map(_place_of, (own["base"], own["onto"], *shared.blobs_from))
-    files = (("--iidfile", own["iidfile"]), ("--digestfile", own["digestfile"]))
-    _check_files(reports, (("--provenance", provenance), *files), inputs, destination)
+    _check_files({**own, "provenance": provenance}, reports, inputs, destination)
     from squasher import api
     from squasher.archive import daemon
     from squasher.cli import report, warnings
@@ -377,9 +383,10 @@ def _write_beside(done: SquashReport, reports: Iterable[str], provenance: str | 
         checks.write_file(provenance, encoder.text(statement(done, parameters)) + "\n")
 
 
-def _check_dry_run(dry_run: bool, load: bool, provenance: str | None) -> None:
+def _check_dry_run(dry_run: bool, load: bool, provenance: str | None, exported: str | None) -> None:
     """Require that nothing is asked for that needs a result. Raises UsageError."""
-    for option in (("--load", load), ("--provenance", provenance)):
+    files = (("--provenance", provenance), ("--export-attestations", exported))
+    for option in (("--load", load), *files):
         checks.exclude(("--dry-run", dry_run), option)
 
 
@@ -397,13 +404,17 @@ def _check_base(
 
 
 def _check_files(
+    asked: Mapping[str, Any],
     reports: Sequence[str],
-    files: Sequence[tuple[str, str | None]],
     inputs: Sequence[object],
     destination: object,
 ) -> None:
-    """Require that each file, given with its option, can be written without harm to another."""
+    """Require that each file and folder can be written without harm to another.
+
+    `asked` are the values of options.
+    """
     to_stdout = destination is not None and hasattr(destination, "write")
+    files = [(f"--{name}", asked[name]) for name in ("provenance", "iidfile", "digestfile")]
     for option, path in (*(("--report", path) for path in reports), *files):
         if path is not None:
             checks.check_place(
@@ -413,6 +424,7 @@ def _check_files(
                 output=destination,
                 stdout_takes="the archive" if to_stdout else "",
             )
+    checks.check_folder("--export-attestations", asked["export_attestations"], inputs, destination)
 
 
 def _daemon_name(image: str | None) -> str:

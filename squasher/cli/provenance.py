@@ -28,7 +28,10 @@ BUILDER = "pkg:pypi/image-squasher"
 BUILD_TYPE = f"{BUILDER}#squash/v1"
 #: Options that say what is shown, what is written beside the result, and where copies go.
 _BESIDE = frozenset(
-    ("quiet", "verbose", "no_progress", "tmp_dir", "reports", "iidfile", "digestfile", "provenance")
+    (
+        *("quiet", "verbose", "no_progress", "tmp_dir", "reports", "iidfile", "digestfile"),
+        *("provenance", "export_attestations"),
+    )
 )
 _EPOCH = "SOURCE_DATE_EPOCH"
 

@@ -46,6 +46,9 @@ def summary(
         each.update for each in report.images
     ):
         lines.append(labelled("update", _PREVIOUS))
+    if report.attestations is not None:
+        count, held = len(report.attestations), sum(x.size for x in report.attestations)
+        lines.append(labelled("saved", f"{count} file{'s' * (count != 1)}, {size(held)}"))
     lines += [labelled("loaded", text(line)) for line in report.loaded]
     unwritten = "" if written else ", not written"
     lines.append(labelled("archive", f"{size(report.size)} in {report.seconds:.1f} s{unwritten}"))
@@ -156,6 +159,7 @@ def to_json(report: SquashReport) -> dict[str, Any]:
         notices=report.notices,
         loaded=report.loaded,
         partial=report.partial,
+        attestations=report.attestations,
         images=[_image(squashed, manifest) for squashed, manifest in images],
     )
 

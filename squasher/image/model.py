@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -151,6 +151,35 @@ class Unread:
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """A blob of something that is no image but about one: an attestation, a signature.
+
+    kind      its predicate type, where it is an attestation, else its media type; "manifest" for
+              the manifest itself, in which signatures keep what makes them valid
+    about     digest of the manifest or the index that it is about; None if nothing says
+    content   its bytes, which nobody has checked yet
+    """
+
+    digest: Digest
+    media_type: str
+    kind: str
+    about: Digest | None
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class Attachments:
+    """What an archive has beside certain images, and of how many manifests it lacks a blob."""
+
+    found: tuple[Attachment, ...] = ()
+    missing: int = 0
+
+
+def _no_attachments(images: Collection[Digest]) -> Attachments:
+    return Attachments()
+
+
+@dataclass(frozen=True, slots=True)
 class Archive:
     """What an archive holds.
 
@@ -163,6 +192,8 @@ class Archive:
     unread    those that cannot be read
     lenders   reads the archives that lend it layers; one that holds no image only says why, in
               `unread`
+    attachments   returns what it has beside the images that these digests lead to; raises
+                  ArchiveError
     """
 
     name: str
@@ -173,6 +204,9 @@ class Archive:
     listed: tuple[int | None, ...] = ()
     unread: tuple[Unread, ...] = ()
     lenders: Callable[[], tuple[Archive, ...]] = field(default=_nothing, repr=False, compare=False)
+    attachments: Callable[[Collection[Digest]], Attachments] = field(
+        default=_no_attachments, repr=False, compare=False
+    )
 
 
 def chain_ids(diff_ids: Sequence[Digest]) -> tuple[Digest, ...]:

@@ -80,6 +80,16 @@ def extension_size(block: bytes) -> int | None:
     return length
 
 
+def _check_numbers(block: bytes) -> None:
+    """Raise ArchiveError for a header with a field that is no number, also where nobody needs it.
+
+    Source: Go reader.go readHeader, which reads them before it looks at the type.
+    """
+    for begin, end in ((100, 108), (108, 116), (116, 124), (136, 148)):
+        number(block[begin:end])
+    raw_name(block)
+
+
 class HeaderParser:
     """Parses headers one by one; holds the extensions that wait for their header."""
 
@@ -118,6 +128,7 @@ class HeaderParser:
         """Take a PAX or GNU long-name header that begins at `start`, with its body."""
         flag = block[156]
         if flag == PAX_GLOBAL:
+            _check_numbers(block)
             parse_pax(body)  # its values are never applied: no engine does
             self.reset()
             return
@@ -125,6 +136,7 @@ class HeaderParser:
             self.odd = True
         if MAGIC.match(block) or not self.is_plain(block):
             self.odd = True
+            _check_numbers(block)
         self.seen |= {flag}
         if self.start < 0:
             self.start = start

@@ -39,6 +39,13 @@ def walk() -> Iterator[bytes]:
         yield b"\0\0\1\1" + shorten(image)
 
 
+def tars() -> Iterator[bytes]:
+    """Yield the same as they are."""
+    yield from _layers()
+    yield from archives()
+    yield from _hostile()
+
+
 def documents() -> Iterator[bytes]:
     """Yield the documents of every shape, and names."""
     for image in (*archives(), *_hostile()):

@@ -111,6 +111,24 @@ EITHER = {
         encode(Char(b"x", patches=((329, b"nonsense"),))),
         "'x' at byte 1024: 'nonsense' is not an octal number",
     ),
+    "owner of a PAX header that is no number": (
+        header(name=b"pax", type=b"x", patches=((108, b"root\0\0\0\0"),)) + encode(X),
+        "'pax' at byte 1024: 'root\\x00",
+    ),
+    "owner of a global header that is no number": (
+        header(name=b"pax", type=b"g", patches=((108, b"root\0\0\0\0"),)) + encode(X),
+        "'pax' at byte 1024: 'root\\x00",
+    ),
+    "time of a GNU long name that is no number": (
+        header(name=b"l", type=b"L", size=2, patches=((136, b"yesterday\0\0\0"),))
+        + b"a".ljust(BLOCK, b"\0")
+        + encode(X),
+        "'l' at byte 1024: 'yesterday",
+    ),
+    "device number of a PAX header that is no number": (
+        header(name=b"pax", type=b"x", patches=((329, b"nonsense"),)) + encode(X),
+        "'pax' at byte 1024: 'nonsense' is not an octal number",
+    ),
     "PAX record longer than its header": (
         _extended(b"99 path=x\n"),
         "'PaxHeaders/x' at byte 1024: a PAX record has a wrong length",
