@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 from squasher.errors import SquasherError
@@ -26,38 +26,51 @@ class Task(Generic[T]):
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work
         self._claim = threading.Lock()
-        self._future: Future[T] = Future()
+        self._over = threading.Event()
+        self._result: T
+        self._failure: BaseException | None = None
 
     @property
     def done(self) -> bool:
         """Tell whether the result, or the failure, is there."""
-        return self._future.done()
+        return self._over.is_set()
 
     def run(self) -> None:
         """Do the work, unless some thread has begun it."""
         if not self._claim.acquire(blocking=False):
             return
         try:
-            self._future.set_result(self._work())
+            self._result = self._work()
         except Exception as error:
-            self._future.set_exception(error)
+            self._failure = error
         except BaseException as error:  # a signal, in the main thread
-            self._future.set_exception(error)
+            self._failure = error
             raise
+        finally:
+            self._over.set()
 
     def result(self) -> T:
         """Return the result; do the work or wait for it. Raises what the work raises."""
         self.run()
-        return self._future.result()
+        self._over.wait()
+        if self._failure is not None:
+            raise self._failure
+        return self._result
 
 
 class Work:
-    """What is done in other threads, and whether any of it has failed."""
+    """What is done in other threads, and whether any of it has failed.
+
+    A thread ends where nothing waits: who forgets to close this does not wait at his end. (What
+    concurrent.futures has for that takes 3 ms to import.)
+    """
 
     def __init__(self) -> None:
         self.failed = False
         self.tasks: list[Task[object]] = []
-        self._pool: ThreadPoolExecutor | None = None
+        self._waiting: deque[Task[object]] = deque()
+        self._threads: set[threading.Thread] = set()
+        self._lock = threading.Lock()
 
     def start(self, work: Callable[[], T]) -> Task[T]:
         """Have `work` done in another thread, sooner or later."""
@@ -71,10 +84,29 @@ class Work:
 
         task = Task(watched)
         self.tasks.append(task)  # type: ignore[arg-type]
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="squasher")
-        self._pool.submit(task.run)
+        with self._lock:
+            self._waiting.append(task)  # type: ignore[arg-type]
+            if len(self._threads) < _THREADS:
+                thread = threading.Thread(target=self._serve, name="squasher")
+                thread.start()
+                self._threads.add(thread)
         return task
+
+    def _serve(self) -> None:
+        """Do what waits, in a thread that ends when nothing does."""
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._threads.discard(threading.current_thread())
+                    return
+                task = self._waiting.popleft()
+            task.run()
+
+    def _join(self) -> None:
+        """Wait until all threads have ended."""
+        while threads := tuple(self._threads):
+            for thread in threads:
+                thread.join()
 
     def result(self, task: Task[T]) -> T:
         """Return the result of `task`; meanwhile do other tasks. Raises what it raises."""
@@ -99,13 +131,13 @@ class Work:
                     failures.append(error)
                 except Cancelled:
                     pass
-        if self._pool is not None and not failures:
-            self._pool.shutdown()
-            self._pool = None
+        if not failures:
+            self._join()
         return failures
 
     def close(self) -> None:
         """End the threads; what has not begun is not done."""
         self.failed = True
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        with self._lock:
+            self._waiting.clear()
+        self._join()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from squasher.blobs.content import widen_pipe, write_all
+from squasher.blobs.streams import widen_pipe, write_all
 from squasher.errors import OutputError
 
 Destination = str | os.PathLike[str] | BinaryIO

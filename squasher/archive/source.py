@@ -18,8 +18,9 @@ from typing import BinaryIO
 
 from squasher.archive.members import FolderStore, TarStore, names
 from squasher.blobs.compression import HEAD, decompress, sniff
-from squasher.blobs.content import Content, ContentReader, Extent, open_file, read_some, widen_pipe
+from squasher.blobs.content import Content, ContentReader, Extent, open_file
 from squasher.blobs.spool import OwnFile
+from squasher.blobs.streams import read_some, widen_pipe
 from squasher.errors import ArchiveError, SquasherError
 from squasher.run import Job
 from squasher.tar.entry import REG

@@ -7,8 +7,6 @@ has it.
 
 from __future__ import annotations
 
-import bz2
-import lzma
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -106,13 +104,20 @@ def _streams(name: str, raw: BinaryIO) -> Iterator[bytes]:
     """Yield what the members or frames hold; each may hold a byte."""
     # The libraries' file objects read a few kilobytes at a time: with two threads side by side that
     # takes twice as long as these large steps, which leave the interpreter alone.
-    failures: tuple[type[Exception], ...] = (EOFError, OSError, lzma.LZMAError)
+    failures: tuple[type[Exception], ...] = (EOFError, OSError)
     new: Callable[[], Any]
     if name == "gzip":
         new, failure = gzipped.decompressor()
         failures += (failure,)
-    elif name != "zstd":
-        new = {"xz": _unxz, "bzip2": bz2.BZ2Decompressor}[name]
+    elif name == "bzip2":
+        import bz2  # only here: start-up is quicker without
+
+        new = bz2.BZ2Decompressor
+    elif name == "xz":
+        import lzma
+
+        new = partial(lzma.LZMADecompressor, lzma.FORMAT_XZ, (1 << _WINDOW_BITS) + _XZ_MORE)
+        failures += (lzma.LZMAError,)
     else:
         zstd = _zstd()
         failures += (zstd.ZstdError,)
@@ -176,10 +181,6 @@ def _greedy(name: str) -> UnsupportedImageError:
         f"{name} data that takes more than {most} MiB of memory to unpack, or more than there is",
         hint="unpack it first (`xz -d`, `zstd -d --long=31`), or let an engine load and save it",
     )
-
-
-def _unxz() -> Any:
-    return lzma.LZMADecompressor(lzma.FORMAT_XZ, (1 << _WINDOW_BITS) + _XZ_MORE)
 
 
 @dataclass(frozen=True, slots=True)

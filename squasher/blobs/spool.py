@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import io
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, Protocol
 
-from squasher.blobs.content import Content, DescriptorFile, Extent, File, open_file, wait_for
+from squasher.blobs.content import Content, DescriptorFile, Extent, File, open_file
+from squasher.blobs.streams import wait_for
 from squasher.errors import OutputError
 
 _CHUNK = 1 << 20
@@ -47,6 +47,8 @@ class Spool:
 
     def create(self) -> BinaryIO:
         """Return a new file. Raises OutputError."""
+        import tempfile  # few need it, and it takes as long as a tenth of a small image
+
         try:
             # Unbuffered: what cannot be written fails here and not when the file is closed.
             new = tempfile.TemporaryFile(dir=self.folder, buffering=0)  # noqa: SIM115
@@ -139,4 +141,8 @@ def _file(stream: BinaryIO) -> File:
 def _default_folder() -> str:
     if os.environ.get("TMPDIR"):
         return os.environ["TMPDIR"]
-    return "/var/tmp" if os.path.isdir("/var/tmp") else tempfile.gettempdir()  # noqa: S108
+    if os.path.isdir("/var/tmp"):  # noqa: S108
+        return "/var/tmp"  # noqa: S108
+    import tempfile
+
+    return tempfile.gettempdir()

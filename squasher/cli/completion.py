@@ -6,7 +6,6 @@ The shell asks by running the command with an environment variable that says how
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -56,6 +55,8 @@ class PlaceOrWord(Place):
         words = [word for word in self._words if incomplete and word.startswith(incomplete)]
         if not words:
             return super().shell_complete(ctx, param, incomplete)
+        import glob
+
         files = sorted(glob.glob(f"{glob.escape(incomplete)}*"))
         return [CompletionItem(text) for text in words + files]
 

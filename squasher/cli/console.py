@@ -16,7 +16,7 @@ from typing import IO
 
 import click
 
-from squasher.blobs.content import write_all
+from squasher.blobs.streams import write_all
 from squasher.cli.texts import fold, text
 from squasher.errors import OutputError
 

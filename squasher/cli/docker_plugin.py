@@ -18,7 +18,6 @@ from contextlib import suppress
 from typing import Any
 
 from squasher._version import __version__
-from squasher.archive.location import parse_location
 from squasher.errors import UsageError
 
 METADATA = "docker-cli-plugin-metadata"
@@ -168,6 +167,8 @@ def fill_in(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_daemon(text: str) -> str:
+    from squasher.archive.location import parse_location  # start-up is quicker without it
+
     location = parse_location(text)
     bare = location.kind == "path" and not os.path.exists(text)
     return f"docker-daemon:{text}" if bare and text and os.path.basename(text) else text

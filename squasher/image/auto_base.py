@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
-from urllib.parse import unquote
 
 from squasher.digest import Digest
 from squasher.errors import BaseNotFoundError, SquasherError
@@ -308,6 +307,8 @@ def _of_material(material: Any) -> Iterator[Claim]:
     if not isinstance(uri, str) or not uri.startswith(("pkg:docker/", "pkg:oci/")) or not digest:
         return
     name, _, version = uri.partition("?")[0].partition("/")[2].partition("@")
+    from urllib.parse import unquote  # start-up is quicker without it
+
     name, version = unquote(name), unquote(version)
     if name in _FRONTENDS:
         return

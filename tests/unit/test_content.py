@@ -23,8 +23,8 @@ from squasher.blobs.content import (
     Part,
     StreamFile,
     open_file,
-    widen_pipe,
 )
+from squasher.blobs.streams import widen_pipe
 from squasher.errors import ArchiveError
 
 DATA = bytes(range(256)) * 8
