@@ -151,11 +151,13 @@ def _put(
     return loaded
 
 
-def _check_one(images: Sequence[Image], where: str, why: str = "a name fits one") -> None:
+def _check_one(
+    images: Sequence[Image], where: str, why: str = "but a name is for one image"
+) -> None:
     """Raise UsageError if what fits one image, `why` says what, is asked for more."""
     if len(images) > 1:
         raise UsageError(
-            f"the archive holds {len(images)} images, {why}",
+            f"the archive has {len(images)} images, {why}",
             where=where,
             hint="choose one with --image or --platform",
         )
@@ -222,7 +224,7 @@ def squash_archive(
     if dry_run:
         target = replace(target, destination=None, folder="", load=False)
     if target.tags and tags is not None:
-        raise UsageError("the output names the image, and so do the tags", where="--tag")
+        raise UsageError("the output has a name for the image, too", where="--tag")
     if target.tags:
         tags = target.tags
     if partial and (base, keep_layers, onto) == (None, None, None):
@@ -256,7 +258,7 @@ def squash_archive(
         idfiles = (("--iidfile", iidfile), ("--digestfile", digestfile))
         for option, file in idfiles:
             if file is not None:
-                _check_one(archive.images, option, "a file has one ID")
+                _check_one(archive.images, option, "but the file takes one ID")
         fetch = functools.cache(  # a pipe comes once
             functools.partial(_fetch, job=job, lend=lend, daemon_base=daemon_base)
         )
@@ -431,7 +433,7 @@ def _previous(
     """
     where = f"--onto {text}"
     if not text.strip():
-        raise UsageError("the previous image is empty", where="--onto")
+        raise UsageError("the name is empty", where="--onto")
     location = parse_location(text)
     if location.kind == "stream":
         raise UsageError("give a path or a transport", where=where)

@@ -90,8 +90,8 @@ class DigestMismatchError(ArchiveError):
 class BaseNotFoundError(SquasherError, LookupError):
     """The base, image or platform asked for is not there, or is ambiguous.
 
-    `image` is the image that was searched, so that its layers can be shown; `there` are lines, one
-    for each image that can be asked for.
+    `image` is the image that was searched, so that its layers can be shown. `there` are lines, one
+    for each name that can be asked for, or for each place that was searched.
     """
 
     exit_code = 4

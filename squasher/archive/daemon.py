@@ -165,7 +165,7 @@ def _inspect(client: Any, name: str) -> tuple[str, dict[str, Any]]:
         where=f"docker-daemon:{name}",
         hint=""
         if identity or name.startswith("sha256:")
-        else f"`docker pull {shlex.quote(name)}` first?",
+        else f"run `docker pull {shlex.quote(name)}` first",
     )
 
 
@@ -250,9 +250,9 @@ def require_layers(diff_ids: Sequence[Digest]) -> None:
         places = range(had + 1, len(diff_ids) + 1)
         lacking = (f"layer {i} of {len(diff_ids)}, {diff_ids[i - 1]}" for i in places)
         raise EngineError(
-            f"the daemon lacks kept layers: {'; '.join(lacking)}",
+            f"the daemon does not have these kept layers: {'; '.join(lacking)}",
             where=f"{_WHERE}: --partial",
-            hint="load a whole archive",
+            hint="load an archive with all layers",
         )
 
 

@@ -24,7 +24,7 @@ DOCUMENTS_MEMORY = 256 << 20
 LAYERS_MAX = 1000
 #: Bytes of a descriptor in an index, its annotations and names apart.
 _DESCRIPTOR_SIZE = 300
-INCOMPLETE = "left out images whose blobs are not all in the archive ({})"
+INCOMPLETE = "left out incomplete images ({}): some of their blobs are not in the archive"
 #: Gives the blob of the member `blobs/sha256/DIGEST` that an archive leaves out, None for nothing.
 Lend = Callable[[str], Content | None]
 
@@ -78,7 +78,7 @@ class Documents:
             raise ArchiveError(
                 "is not in the archive",
                 where=name,
-                hint=f"--blobs-from ARCHIVE says where layer {number} of {count} lies",
+                hint=f"name an archive that has layer {number} of {count}: --blobs-from ARCHIVE",
             )
         return lent
 
@@ -116,7 +116,7 @@ def check_names(images: Iterable[Image]) -> None:
         descriptor = len(dump(image.descriptor)) + _DESCRIPTOR_SIZE
         size += descriptor * max(1, len(image.tags)) + 2 * sum(map(len, image.tags))
     if size > DOCUMENT_MAX:
-        raise ArchiveError("the names of its images make an index that is too large to read")
+        raise ArchiveError("the image names make the index too large: readers would refuse it")
 
 
 def check_count(count: int, config: configs.ImageConfig, where: str) -> None:
@@ -126,9 +126,9 @@ def check_count(count: int, config: configs.ImageConfig, where: str) -> None:
             f"{count} layers, but the config has {len(config.diff_ids)}", where=where
         )
     if count > LAYERS_MAX:
-        raise ArchiveError(f"{count} layers, engines take fewer than {LAYERS_MAX}", where=where)
+        raise ArchiveError(f"{count} layers, but engines take fewer than {LAYERS_MAX}", where=where)
     if config.os == "windows":
-        raise UnsupportedImageError("a Windows image", where=where)
+        raise UnsupportedImageError("Windows images are not supported", where=where)
 
 
 def layer_of(

@@ -155,8 +155,8 @@ def _check_names(images: Sequence[Image]) -> None:
                 ids = " or ".join(x.config.image_id.hex[:12] for x in images if tag in x.tags)
                 ways = "with --platform" if len({*platforms}) > 1 else f"with --image {ids}"
                 raise UsageError(
-                    f"{tag} names several images ({', '.join(platforms)}), a docker-archive takes"
-                    " one",
+                    f"{tag} names several images ({', '.join(platforms)}), but in a docker-archive"
+                    " a name is for one image",
                     hint=f"choose one {ways}, or write them all with --format oci",
                 )
 

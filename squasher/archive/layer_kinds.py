@@ -13,13 +13,16 @@ from squasher.tar.members import is_header
 
 _FROM_TAR = "squash the image with tar layers that it was made from"
 _HINTS = {
-    "an encrypted layer": "`skopeo copy --decryption-key KEY` stores the image decrypted",
-    "a foreign layer": "",
-    "an EROFS layer": _FROM_TAR,
-    "a squashfs layer": _FROM_TAR,
+    "encrypted layers": "`skopeo copy --decryption-key KEY` stores the image decrypted",
+    "foreign layers": "",
+    "EROFS layers": _FROM_TAR,
+    "squashfs layers": _FROM_TAR,
 }
 #: The magic number of each file system, and where it lies.
-_MAGIC = {"a squashfs layer": (0, b"hsqs"), "an EROFS layer": (1024, b"\xe2\xe1\xf5\xe0")}
+_MAGIC = {
+    "squashfs layers": (0, b"hsqs"),
+    "EROFS layers": (1024, b"\xe2\xe1\xf5\xe0"),
+}
 
 
 def check_type(media_type: str, where: str) -> None:
@@ -29,13 +32,13 @@ def check_type(media_type: str, where: str) -> None:
     """
     base = media_type.partition("+")[0]
     if media_type.endswith("+encrypted"):
-        _refuse("an encrypted layer", where)
+        _refuse("encrypted layers", where)
     if "foreign" in media_type or "nondistributable" in media_type:
-        _refuse("a foreign layer", where)
+        _refuse("foreign layers", where)
     if base.startswith("application/vnd.erofs") or base.endswith(".erofs"):
-        _refuse("an EROFS layer", where)
+        _refuse("EROFS layers", where)
     if base.endswith(".squashfs"):
-        _refuse("a squashfs layer", where)
+        _refuse("squashfs layers", where)
 
 
 def check_content(head: bytes, content: Content, where: str) -> None:
@@ -51,4 +54,4 @@ def check_content(head: bytes, content: Content, where: str) -> None:
 
 
 def _refuse(kind: str, where: str) -> None:
-    raise UnsupportedImageError(kind, where=where, hint=_HINTS[kind])
+    raise UnsupportedImageError(f"{kind} are not supported", where=where, hint=_HINTS[kind])

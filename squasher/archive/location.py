@@ -47,7 +47,7 @@ def parse_location(text: str, *, output: bool = False) -> Location:
         if text.startswith(prefix):
             name = shlex.quote(text[len(prefix) :])
             line = instead[output].format(shlex.quote(text), name=name)
-            hint = f"write image.tar, then `{line}`" if output else f"`{line}` first"
+            hint = f"write image.tar, then run `{line}`" if output else f"run `{line}` first"
             raise UsageError(f"the transport {prefix} is not supported", where=text, hint=hint)
     match = _TRANSPORT.fullmatch(text)
     if match is None:
@@ -55,11 +55,11 @@ def parse_location(text: str, *, output: bool = False) -> Location:
     kind, rest = match.groups()
     if kind == "docker-daemon":
         if not rest:
-            raise UsageError("names no image", where=text)
+            raise UsageError("the name of the image is missing", where=text)
         return Location("docker-daemon", rest)
     start = 2 if _DRIVE.match(rest) else 0
     path, _, ref = rest[start:].partition(":")
     path = rest[:start] + path
     if not path:
-        raise UsageError("names no path", where=text)
+        raise UsageError("the path is missing", where=text)
     return Location(kind, path, ref)  # type: ignore[arg-type]

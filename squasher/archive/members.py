@@ -45,9 +45,9 @@ def document(store: Store, name: str) -> bytes:
     content = store.content(name)
     if content.size > DOCUMENT_MAX:
         raise UnsupportedImageError(
-            f"a document of {content.size} bytes, more than {DOCUMENT_MAX >> 20} MiB",
+            f"the document has {content.size} bytes, more than {DOCUMENT_MAX >> 20} MiB",
             where=name,
-            hint="only docker reads more than half of that: shorten its labels and its history",
+            hint="engines other than docker read at most half of that: shorten labels and history",
         )
     return content.read_at(0, content.size)
 

@@ -93,12 +93,15 @@ class Index:
     def notices(self) -> Iterator[str]:
         """Yield what was left out."""
         for count, what in (
-            (self._attestations, "left out attestations ({}): they describe the image as it was"),
+            (
+                self._attestations,
+                "left out attestations ({}): they describe the image before squashing",
+            ),
             (self._artifacts, "left out artifacts that are not images, such as signatures ({})"),
             (self._incomplete, INCOMPLETE),
             (
                 self._subjects,
-                "left out what a subject leads to ({}): it belongs to the image as it was",
+                "left out links to a subject ({}): they belong to the image before squashing",
             ),
         ):
             if count:
@@ -161,7 +164,7 @@ class Index:
         found = manifests.parse_document(data, name)
         if "manifests" in found:
             if len(above) == _DEPTH_MAX:
-                raise ArchiveError(f"more than {_DEPTH_MAX} indexes inside each other")
+                raise ArchiveError(f"more than {_DEPTH_MAX} nested indexes")
             inner = manifests.parse_index(found, name)
             children = tuple(self._nodes(inner, own, called, (*above, descriptor.digest)))
             if children:
@@ -194,7 +197,7 @@ class Index:
     def _image(self, found: dict[str, Any], where: str) -> Image | None:
         """Return the image of a manifest; None if it is none or its blobs are not all there."""
         if found.get("schemaVersion") == 1:
-            raise UnsupportedImageError("manifest schema 1", where=where)
+            raise UnsupportedImageError("manifest schema 1 is not supported", where=where)
         if "config" not in found:
             self._artifact(found.get("mediaType"), where)
             return None

@@ -26,10 +26,10 @@ from squasher.tar.paths import show
 #: Manifests of one config that are compared with an image that does not name its blobs; real
 #: archives have one for each compression.
 _MATCHES_MAX = 16
-_BROKEN = "one half of the archive is damaged and not used, the other one is complete: {}"
+_BROKEN = "only one of manifest.json and index.json can be read, and it is used: {}"
 _UNREAD = "left out images that cannot be read ({}): {}"
-_NAMES = "manifest.json and index.json name the images differently: both kinds of names stay"
-_PINNED = "left out names that end in a digest ({}): {} is the image as it was"
+_NAMES = "manifest.json and index.json give the images different names: all of them are kept"
+_PINNED = "left out names that end in a digest ({}): {} names the image before squashing"
 
 
 def read(store: TarStore | FolderStore, name: str, lend: Lend = lend_nothing) -> Archive:
@@ -94,9 +94,9 @@ def _archive(name: str, documents: Documents) -> Archive:
 def _no_image(store: TarStore | FolderStore) -> ArchiveError:
     """Return what to say of something that holds no image."""
     if "manifest.json" in store:
-        return ArchiveError("manifest.json names no image")
+        return ArchiveError("manifest.json lists no image")
     if "index.json" in store:
-        return ArchiveError("index.json names no image that is there")
+        return ArchiveError("no image that index.json lists is in the archive")
     if "repositories" in store:
         return ArchiveError(
             "is an archive of docker before 1.10, without manifest.json",
@@ -107,10 +107,10 @@ def _no_image(store: TarStore | FolderStore) -> ArchiveError:
             "is a root filesystem, not an image", hint="use `docker save`, not `docker export`"
         )
     if below := folder_below(store):
-        what = f"holds an image one folder down, in {show(os.fsencode(below))}"
-        return ArchiveError(what, hint="give that folder, or what is in it, as it is")
+        what = f"the image is in a folder of it, {show(os.fsencode(below))}"
+        return ArchiveError(what, hint="give that folder, or an archive of its content")
     return ArchiveError(
-        "holds no image: neither manifest.json nor index.json",
+        "holds no image: it has neither manifest.json nor index.json",
         hint="give what `docker save` writes, or an OCI layout",
     )
 

@@ -14,7 +14,7 @@ from squasher.image.model import Archive, Branch, Image, Leaf, Node, Unread
 from squasher.image.platforms import same
 from squasher.image.references import same_name
 
-_SEVERAL = "{} fits {} images, and all of them are taken"
+_SEVERAL = "{} fits {} images: all of them are squashed"
 
 
 def select(archive: Archive, image: str = "", platform: str = "") -> Archive:
@@ -47,7 +47,7 @@ def select(archive: Archive, image: str = "", platform: str = "") -> Archive:
         raise BaseNotFoundError(
             f"no image {wanted}",
             where=archive.name,
-            hint="the archive holds those below",
+            hint="choose one of the images below",
             there=listing(archive.images),
         )
     notices = (_SEVERAL.format(wanted, len(picked)),) if len(picked) > 1 else ()
@@ -165,7 +165,10 @@ def _named(archive: Archive, name: str) -> set[int]:
                     fits.setdefault(str(digest), set()).add(i)
         if len({frozenset(images) for images in fits.values()}) > 1:
             raise BaseNotFoundError(
-                f"{len(fits)} images fit {name}: {', '.join(sorted(fits))}", where=archive.name
+                f"{len(fits)} images fit {name}",
+                where=archive.name,
+                hint="choose one of the digests below",
+                there=tuple(sorted(fits)),
             )
         found = next(iter(fits.values()), set())
     return found

@@ -70,11 +70,11 @@ def open_store(
 
 #: What people give in place of an archive: its first bytes, what it is, what to do.
 _OTHERS = (
-    (b"PK\x03\x04", "is a zip file", "unzip it first: CI systems wrap what they keep in one"),
+    (b"PK\x03\x04", "is a zip file", "unzip it first: CI systems zip their artifacts"),
     (b"\xff\xfe", "is text in UTF-16, as PowerShell's > writes it", "use `docker save -o FILE`"),
     (b"<!doctype html", "is a web page (HTML)", "does the download need a login?"),
     (b"<html", "is a web page (HTML)", "does the download need a login?"),
-    (b"version https://git-lfs", "is a pointer of Git LFS", "`git lfs pull` first"),
+    (b"version https://git-lfs", "is a Git LFS pointer, not the file", "run `git lfs pull` first"),
 )
 _SIF = slice(32, 41)  # Source: sylabs/sif, the global header: a line for the shell, then the magic
 
@@ -86,7 +86,8 @@ def _no_tar(head: bytes) -> ArchiveError:
         return ArchiveError(what, hint="decompress it once first")
     if head[_SIF] == b"SIF_MAGIC":
         return ArchiveError(
-            "is an image of Singularity or Apptainer (SIF)", hint="give the image it was made from"
+            "is an image of Singularity or Apptainer (SIF)",
+            hint="give the image that it was made from",
         )
     start = head.lstrip().lower()
     for magic, what, hint in _OTHERS:

@@ -57,21 +57,21 @@ class Target:
         if kind == "stream":
             raise UsageError("give a file object", where=destination.path)
         if form not in (None, implied):
-            raise UsageError(f"{kind}: is not --format {form}", where="--format")
+            raise UsageError(f"{kind}: cannot be written as --format {form}", where="--format")
         notices = _suffix_notice(destination.path)
         if kind == "docker-daemon":
             if destination.path.startswith("sha256:"):
                 where = f"docker-daemon:{destination.path}"
-                raise UsageError("the result's ID follows from its content", where=where)
+                raise UsageError("an ID cannot be chosen: it follows from the content", where=where)
             return cls(None, implied, load=True, tags=(destination.path,))
         if kind == "docker-archive":
             tags = (destination.ref,) if destination.ref else ()
             return cls(destination.path, implied, tags=tags, notices=notices)
         if re.fullmatch("@[0-9]+", destination.ref):
-            raise UsageError("@N counts images that are there", where=f"{kind}:{destination.path}")
+            raise UsageError("@N is for reading only", where=f"{kind}:{destination.path}")
         if references.ends_in_digest(destination.ref):
             where = f"{kind}:{destination.path}:{destination.ref}"
-            raise UsageError("the result's digest follows from its content", where=where)
+            raise UsageError("a digest cannot be chosen: it follows from the content", where=where)
         if kind == "oci":
             return cls(None, implied, folder=destination.path, ref=destination.ref)
         return cls(destination.path, implied, ref=destination.ref, notices=notices)
@@ -90,8 +90,8 @@ class Target:
         if self.form == "docker" or self.destination is None or len(written.index["manifests"]) < 2:
             return ()
         return (
-            "podman loads no OCI archive of several images: choose one with --image, or leave out"
-            " --format oci",
+            "podman cannot load an OCI archive of several images: choose one with --image, or leave"
+            " out --format oci",
         )
 
     @contextmanager

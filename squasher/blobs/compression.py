@@ -178,7 +178,7 @@ _TOO_MUCH = ("Memory usage limit", "too much memory", "not enough memory")
 def _greedy(name: str) -> UnsupportedImageError:
     most = 1 << _WINDOW_BITS - 20
     return UnsupportedImageError(
-        f"{name} data that takes more than {most} MiB of memory to unpack, or more than there is",
+        f"unpacking the {name} data takes more than {most} MiB of memory, or more than is free",
         hint="unpack it first (`xz -d`, `zstd -d --long=31`), or let an engine load and save it",
     )
 

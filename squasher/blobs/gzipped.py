@@ -189,8 +189,10 @@ def advice(seconds: float) -> str:
         return ""
     if sys.implementation.name != "cpython" or _machine() not in _MACHINES:
         return ""
-    saved = f"compressing took {seconds:.1f} s, with the extra `fast` about {seconds * _SAVED:.0f}"
-    return f"{saved} s less; {extras.hint('fast')}"
+    saved = (
+        f"compressing took {seconds:.1f} s; the extra `fast` saves about {seconds * _SAVED:.0f} s"
+    )
+    return f"{saved}: {extras.hint('fast')}"
 
 
 def _machine() -> str:

@@ -1,4 +1,4 @@
-"""What all commands share of their arguments: places, options that exclude each other."""
+"""What all commands share of their arguments: places, options that cannot be used together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def exclude(*options: tuple[str, object]) -> None:
     """Raise UsageError if more than one of the options, given with their values, is used."""
     used = [name for name, value in options if value]
     if len(used) > 1:
-        raise UsageError(f"{' and '.join(used)} exclude each other")
+        raise UsageError(f"{' and '.join(used)} cannot be used together")
 
 
 _STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
@@ -53,15 +53,15 @@ def check_place(
     where = f"{option} {path}"
     if path in _STDOUT or (sys.stdout is not None and _same(path, sys.stdout)):
         if stdout_takes:
-            raise UsageError(f"stdout takes {stdout_takes} already", where=where)
+            raise UsageError(f"stdout already takes {stdout_takes}", where=where)
         if sys.stdout is None:
             raise OutputError("is closed", where="stdout")
         return
     for place in inputs:
         if _same(path, place):
-            raise UsageError("the image is read from there", where=where)
+            raise UsageError("squash reads the image from this file", where=where)
     if _same(path, output):
-        raise UsageError("the archive goes there", where=where)
+        raise UsageError("squash writes the archive to this file", where=where)
     folder = os.path.dirname(os.path.realpath(path))
     if not os.path.isdir(folder) or os.path.isdir(path):
         what = "is a folder" if os.path.isdir(path) else "no such folder"
@@ -131,7 +131,7 @@ def source(name: str | None) -> str | BinaryIO | Location:
         return location
     if sys.stdin is None or sys.stdin.isatty():
         what = "closed" if sys.stdin is None else "a terminal"
-        raise UsageError(f"stdin is {what}", where="IMAGE", hint="name an archive, or pipe one")
+        raise UsageError(f"stdin is {what}", where="IMAGE", hint="give an archive, or pipe one in")
     return getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
 
 

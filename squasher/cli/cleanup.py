@@ -19,8 +19,10 @@ def clean_up(name: str, before: str, after: Sequence[str]) -> None:
     try:
         known = [identity for identity in after if daemon.has(identity)]
         if not known:
-            console.say("warning: the source image stays: the daemon does not show the new one")
+            console.say(
+                "warning: the source image is not removed: the daemon does not show the new one"
+            )
         elif before not in known and (used := daemon.remove_unused(before, name)):
-            console.say(f"warning: the source image stays: {'; '.join(used)}")
+            console.say(f"warning: the source image is not removed: {'; '.join(used)}")
     except SquasherError as error:
-        console.say(f"warning: the source image stays: {error}")
+        console.say(f"warning: the source image is not removed: {error}")

@@ -18,7 +18,9 @@ import click
 
 from squasher.blobs.streams import write_all
 from squasher.cli.texts import fold, text
-from squasher.errors import OutputError
+from squasher.errors import OutputError, SquasherError
+
+_SQUASH = "squash: "
 
 
 def labelled(label: str, value: str, colour: str | None = None) -> str:
@@ -40,7 +42,18 @@ def width(stream: IO[str] | None = None) -> int:
 
 def say(message: str) -> None:
     """Print one line of the command's own to stderr: an error, a warning, a step."""
-    tell(f"{click.style('squash:', bold=True)} {text(message)}")
+    tell(f"{click.style(_SQUASH.rstrip(), bold=True)} {text(message)}")
+
+
+def fail(error: SquasherError) -> None:
+    """Print an error to stderr: one line; if a terminal is too narrow, its hint on further ones."""
+    message = str(error)
+    narrow = sys.stderr is not None and sys.stderr.isatty() and len(_SQUASH + message) > width()
+    if not narrow or not error.hint:
+        say(message)
+        return
+    say(message.removesuffix(f"; {error.hint}"))
+    tell(f"{'hint:'.ljust(len(_SQUASH))}{text(error.hint)}")
 
 
 def tell(message: str) -> None:

@@ -81,7 +81,11 @@ def command(
     supported, 6 output not written, 7 engine.
     """  # noqa: D301  (click looks for the character)
     if before == after == "-":
-        raise UsageError("stdin is one image", where="AFTER", hint="name a file for the other one")
+        raise UsageError(
+            "stdin can give one of the images only",
+            where="AFTER",
+            hint="give a file for the other one",
+        )
     skipped = _fields(ignored)
     sources = checks.source(before), checks.source(after)
     result = _compared(sources, skipped, history, clamp_mtime, shared)
@@ -165,7 +169,7 @@ def _only(archive: Archive, shared: options.Shared) -> Image:
         raise BaseNotFoundError(
             f"holds {len(picked.images)} images",
             where=archive.name,
-            hint="choose one of those below with --image or --platform",
+            hint="choose one of the images below with --image or --platform",
             there=selection.listing(picked.images),
         )
     return picked.images[0]

@@ -137,7 +137,7 @@ def _environment(options: Mapping[str, str]) -> dict[str, str | None]:
         raise UsageError(
             "the certificates must be ca.pem, cert.pem and key.pem of one folder",
             where=f"docker --{next(iter(files))}",
-            hint="or make a context of them: docker context create",
+            hint="or make a context with them: docker context create",
         )
     if files or "tls" in options or "tlsverify" in options:
         config = options.get("config") or os.environ.get("DOCKER_CONFIG")

@@ -88,7 +88,7 @@ def secrets_in_words(inspection: Inspection, every: bool = False) -> Iterator[st
             where, remedy = "the environment", "it stays: build again without it"
         else:
             where = f"row {secret.row + 1} of the history"
-            remedy = "it stays, whatever is squashed: build again without it"
+            remedy = "squashing does not remove it: build again without it"
             if secret.most is not None:
                 remedy = f"--history drop removes it, with --keep-layers {secret.most} or less"
         yield f"{text(secret.shown)} in {where}: {remedy}"
@@ -228,7 +228,7 @@ def _bases(inspection: Inspection, width: int, every: bool) -> Iterator[str]:
     given_up = ""
     if inspection.base and without:
         given_up = (
-            f"Giving up the base, which others share, would save {size(without.saved)}"
+            f"To squash the base too, which other images share, would save {size(without.saved)}"
             f" (--keep-layers {without.kept_layers})."
         )
     if best is None:

@@ -82,7 +82,7 @@ def _run(arguments: Sequence[str], docker: bool) -> int:
         console.say(f"{error.format_message().rstrip('.')}; see {path} --help")
         return UsageError.exit_code
     except BaseNotFoundError as error:
-        console.say(str(error))
+        console.fail(error)
         if error.there:
             console.tell("\n".join(f"  {texts.text(line)}" for line in error.there))
         if error.image is not None:
@@ -91,7 +91,7 @@ def _run(arguments: Sequence[str], docker: bool) -> int:
             console.tell(report.choices(error.image, console.width()))
         return error.exit_code
     except SquasherError as error:
-        console.say(str(error))
+        console.fail(error)
         return error.exit_code
     except MemoryError:
         console.say("not enough memory for the entries of this image")

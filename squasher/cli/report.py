@@ -41,7 +41,7 @@ def summary(
     if report.partial is not None:
         count = len(report.partial.layers)
         left = f"{count} layer{'s' * (count != 1)}, {size(report.partial.size)}, left out"
-        lines.append(labelled("partial", f"{left}: only hosts that have them take the archive"))
+        lines.append(labelled("partial", f"{left}: only hosts that have them can load the archive"))
     if any(each.merged for each in report.images) and not any(
         each.update for each in report.images
     ):

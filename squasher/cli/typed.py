@@ -52,14 +52,14 @@ def check_meant(
         if word in _MEANT:
             raise UsageError("there is no such option", where=word, hint=_MEANT[word])
         if word in commands:
-            hint = f"`squash {word} ...`; an archive so named is ./{word}"
-            raise UsageError("a command comes first", where=word, hint=hint)
+            hint = f"run `squash {word} ...`; for an archive with that name, write ./{word}"
+            raise UsageError("the command must be the first word", where=word, hint=hint)
 
 
 #: What other squashers, and habits, have; among them jwilder/docker-squash.
 _MEANT = {
-    "-from": "-f BASE keeps the base; for all that `-from root` squashes, leave it out",
-    "-i": "name the archive itself: squash image.tar",
+    "-from": "use -f BASE to keep a base; leave it out to squash all layers, as `-from root` does",
+    "-i": "give the archive without an option: squash image.tar",
     **{
         f"-{name}": f"--{name}"
         for name in ("verbose", "quiet", "output", "tag", "load", "help", "version", "verify")

@@ -151,21 +151,19 @@ def resolve(
     if len(hits) == 1 and hits[0].split is not None:
         return hits[0].split, hits[0].words
     if hits:
-        choices = ", ".join(
-            f"{x.claim.words} (--keep-layers {x.split.kept})" for x in hits if x.split
-        )
         raise BaseNotFoundError(
-            f"{PLACES[hits[0].claim.place]} names several images that {image.name} begins with",
+            f"{PLACES[hits[0].claim.place]} names several images that {image.name} is built on",
             where=f"-f {AUTO}",
-            hint=f"choose one: {choices}",
+            hint="choose one of those below",
             image=image,
+            there=tuple(f"{x.claim.words} (--keep-layers {x.split.kept})" for x in hits if x.split),
         )
     told = dict.fromkeys(x.claim.words for x in found if x.claim.name or x.claim.digest)
     what = "names no base"
     if told:
         more = [f"{len(told) - _NAMED_MAX} more"] if len(told) > _NAMED_MAX else []
         names = " and ".join([*islice(told, _NAMED_MAX), *more])
-        what = f"names {names}, and there are no layers to prove it"
+        what = f"names {names}, but nothing proves that it is the base"
     raise BaseNotFoundError(
         f"{image.name} {what}",
         where=f"-f {AUTO}",
@@ -202,8 +200,8 @@ def advice(image: Image, found: Sequence[Finding]) -> str:
         )
     remote = claim.pinned or full_name(normalise_tag(claim.name) or "")
     return (
-        f"give it: -f docker-daemon:{claim.name}, or `skopeo copy docker://{remote}"
-        " oci-archive:base.tar` and -f base.tar"
+        f"give it with -f docker-daemon:{claim.name}, or run `skopeo copy docker://{remote}"
+        " oci-archive:base.tar` and give -f base.tar"
     )
 
 
@@ -229,7 +227,7 @@ def prove(
         places = [i for i, diff_id in diff_ids if str(diff_id) == claim.top]
         if len(places) == 1:
             return Finding(claim, Split(places[0]), f"its highest layer is layer {places[0]}")
-        why.append(f"its highest layer is there {len(places)} times")
+        why.append(f"the image has its highest layer {len(places)} times")
     there = [("the archive", other) for other in others]
     there += [(lender.name, other) for lender in lenders for other in lender.images]
     there = [x for x in there if x[1].config.diff_ids != image.config.diff_ids]
@@ -240,9 +238,9 @@ def prove(
         own = tuple(row.text for row in image.config.history or ())
         fits = other.history and own[: len(other.history)] == other.history
         rows = len(other.history) if fits else None
-        proof = f"{where} has the {_count(len(other.diff_ids))} that are the lowest of the image"
+        proof = f"the {_count(len(other.diff_ids))} of {where} are the lowest of the image"
         return Finding(claim, Split(len(other.diff_ids), rows, other), proof)
-    return Finding(claim, None, "; ".join(why) or "no such image is there to compare")
+    return Finding(claim, None, "; ".join(why) or "there is no such image to compare with")
 
 
 def _candidates(

@@ -98,9 +98,11 @@ def resolve(
         named = [x for x in others if any(digest.hex.startswith(prefix) for digest in x.ids)]
         if len(ids := dict.fromkeys(str(x.config.image_id) for x in named)) > 1:
             raise BaseNotFoundError(
-                f"{len(ids)} images of the archive fit: {', '.join(ids)}",
+                f"{len(ids)} images of the archive fit",
                 where=f"-f {base}",
+                hint="choose one of the images below",
                 image=image,
+                there=tuple(ids),
             )
         if named:
             return _on_top_of(image, [of_image(x) for x in named], base)
@@ -123,12 +125,12 @@ def _on_top_of(image: Image, bases: Sequence[Base], base: str) -> Split:
     own = of_image(image)
     hits = [each for each in bases if own.diff_ids[: len(each.diff_ids)] == each.diff_ids]
     if len({len(each.diff_ids) for each in hits}) > 1:
-        choices = ", ".join(f"{each.name} (layer {len(each.diff_ids)})" for each in hits)
         raise BaseNotFoundError(
-            f"{image.name} is built on several of its images: {choices}",
+            f"{image.name} is built on several of its images",
             where=f"-f {base}",
             hint="name one as docker-archive:PATH:REF or oci:DIR:REF, or count with --keep-layers",
             image=image,
+            there=tuple(f"{each.name} (--keep-layers {len(each.diff_ids)})" for each in hits),
         )
     for each in hits:
         rows_known = each.history and own.history[: len(each.history)] == each.history
@@ -139,7 +141,7 @@ def _on_top_of(image: Image, bases: Sequence[Base], base: str) -> Split:
     if differs is None:
         what = f"it has {len(other)} layers, {image.name} has {len(own.diff_ids)}"
     else:
-        what = f"layer {differs + 1} is {own.diff_ids[differs]} here and {other[differs]} there"
+        what = f"its layer {differs + 1} is {other[differs]}, the image has {own.diff_ids[differs]}"
     raise BaseNotFoundError(
         f"is not the base of {image.name}: {what}", where=f"-f {base}", image=image
     )
@@ -191,12 +193,12 @@ def _keep_up_to(image: Image, prefix: str, base: str) -> int | None:
     if len(hits) == 1:
         return next(iter(hits))
     chain = image.chain_ids
-    choices = ", ".join(f"{chain[k - 1]} (layer {k}, {kind})" for k, kind in sorted(hits.items()))
     raise BaseNotFoundError(
         f"{len(hits)} layers of {image.name} fit",
         where=f"-f {base}",
-        hint=f"name one by its chain ID: {choices}",
+        hint="give one of the chain IDs below",
         image=image,
+        there=tuple(f"{chain[k - 1]} (layer {k}, {kind})" for k, kind in sorted(hits.items())),
     )
 
 

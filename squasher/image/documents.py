@@ -140,7 +140,7 @@ def _inside(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
 
 
 def _too_deep(where: str, most: int) -> DocumentError:
-    return DocumentError(f"nested more than {most} times", where=where)
+    return DocumentError(f"nested more than {most} levels deep", where=where)
 
 
 def _no_constant(name: str) -> None:

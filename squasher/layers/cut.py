@@ -188,10 +188,10 @@ def plans(
     if len(runs) > most:
         fits = smallest_limit(table.parts, table.folders, limit, most) if most > 0 else 0
         raise UsageError(
-            f"{limit} bytes a layer make more than {LAYERS_MAX} layers in all: docker mounts no"
-            " more",
+            f"layers of {limit} bytes would be more than {LAYERS_MAX} in all, and docker mounts no"
+            " more than that",
             where="--max-layer-size",
-            hint=f"the smallest size that fits is {fits}" if fits else f"{kept} are kept",
+            hint=f"the smallest size that fits is {fits}" if fits else f"{kept} layers are kept",
         )
     found = tuple(assemble(table.items(run), provided, final, sizes) for run in runs)
     # What is left out has no layer: the first one counts it.
@@ -209,7 +209,7 @@ def _notices(large: Sequence[tuple[int, bytes]], limit: int) -> Iterator[str]:
     if not large:
         return
     size, path = max(large)
-    what = show(path) if path else "what is deleted"
+    what = show(path) if path else "the list of deleted paths"
     more = f" (and {len(large) - 1} more like it)" if len(large) > 1 else ""
     yield (
         f"--max-layer-size {limit}: {what} cannot be split and has a layer of its own of"

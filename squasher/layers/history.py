@@ -32,8 +32,8 @@ def new_image(
             notices.append("history has fewer layer rows than kept layers: it gets no new row")
         elif rows_with_layer(config) > len(config.diff_ids):
             notices.append(
-                f"history has rows for {rows_with_layer(config)} layers, the image has"
-                f" {len(config.diff_ids)}: the newest rows lose theirs"
+                f"history has rows for {rows_with_layer(config)} layers, but the image has"
+                f" {len(config.diff_ids)} layers: the newest rows become rows without a layer"
             )
     if f'"{configs.BUILDKIT_CACHE}"'.encode() in config.raw:
         notices.append(
@@ -54,7 +54,7 @@ def updated_image(
     config, kept = image.config, len(previous.layers)
     notices = []
     if not shared:
-        notices.append("shares no layer with the previous image, not even the base")
+        notices.append("the image shares no layer with the previous one, not even the base")
     if not new:
         notices.append("nothing differs from the previous image: no new layer is written")
     created = options.time

@@ -55,12 +55,12 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.base is not None and self.keep_layers is not None:
-            raise UsageError("-f and --keep-layers exclude each other")
+            raise UsageError("-f and --keep-layers cannot be used together")
         for tag in self.tags or ():
             if normalise_tag(tag) is None:
                 raise UsageError(f"{tag!r} is not a valid image name", where="--tag")
         if self.compress_kept and self.compress == "none":
-            raise UsageError("--compress none and --compress-kept exclude each other")
+            raise UsageError("--compress none and --compress-kept cannot be used together")
         if self.max_size is not None and self.max_size < 0:
             raise UsageError(f"{self.max_size} is not a valid size", where="--max-size")
         if self.max_layer_size is not None and self.max_layer_size < 1:

@@ -44,8 +44,8 @@ def compress_kept(done: Squashed, how: Compression, job: Job) -> Squashed:
     image = replace(done.image, layers=tuple(layers), manifest_digests=(), attested=tuple)
     count = f"{len(found)} kept layer{'' if len(found) == 1 else 's'}"
     notice = (
-        f"{count} compressed with {how.name}: who has the plain blobs fetches them again; diff_ids"
-        " and the image ID are the same"
+        f"{count} compressed with {how.name}: hosts that have the uncompressed blobs fetch them"
+        " again; diff_ids and the image ID are the same"
     )
     return replace(
         done,
@@ -107,8 +107,8 @@ def plain_notice(image: Image, new: int | None) -> str:
     ]
     layers = f"{len(plain)} layer{' is' if len(plain) == 1 else 's are'}"
     return (
-        f"{layers} stored plain, {size / 1e6:.0f} MB; gzip would save about {saved / 1e6:.0f} MB:"
-        f" {' '.join(options)}"
+        f"{layers} stored uncompressed, {size / 1e6:.0f} MB; gzip would save about"
+        f" {saved / 1e6:.0f} MB: {' '.join(options)}"
     )
 
 

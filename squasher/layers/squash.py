@@ -368,7 +368,7 @@ def _idle(options: Options) -> str:
         for name in ("message", "history", "created", "compress", "clamp_mtime", "max_layer_size")
         if getattr(options, name) != getattr(defaults, name)
     ]
-    text = "nothing to squash: at most one layer lies above the base; the image is passed through"
+    text = "nothing to squash: at most one layer lies above the base; the image is written as it is"
     return f"{text} ({', '.join(idle)} have no effect)" if idle else text
 
 

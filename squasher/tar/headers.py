@@ -182,7 +182,7 @@ class HeaderParser:
         if flag == 0:
             flag = DIR if name.endswith(b"/") else REG
         if not REG <= flag <= FIFO:  # also where the name alone says what is meant
-            raise ArchiveError(f"unhandled tar header type {show(bytes([flag]))}")
+            raise ArchiveError(f"the tar header type {show(bytes([flag]))} is not supported")
         if size < 0 and flag not in DATALESS:
             raise ArchiveError("negative size")
         target: Target = link if flag in (LINK, SYM) else None

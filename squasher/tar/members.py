@@ -47,7 +47,7 @@ def members(read_at: Callable[[int, int], bytes], size: int) -> Iterator[Member]
                 raise ArchiveError("truncated header")
             if block == ZERO_BLOCK:
                 if read_at(at + BLOCK, BLOCK) not in (b"", ZERO_BLOCK):
-                    raise ArchiveError("a lone zero block in mid-archive")
+                    raise ArchiveError("a single zero block inside the archive")
                 return
             headers.check(block)
             length = extension_size(block)
@@ -60,7 +60,7 @@ def members(read_at: Callable[[int, int], bytes], size: int) -> Iterator[Member]
                 continue
             name, entry = headers.parse(block, at)
             if entry.data + entry.size > size:
-                raise ArchiveError(f"truncated: {entry.size} bytes announced")
+                raise ArchiveError(f"truncated: its header says {entry.size} bytes")
             if headers.pax.sparse_version():
                 raise ArchiveError("a sparse member; write the archive without --sparse")
         except ArchiveError as error:

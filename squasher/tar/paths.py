@@ -81,7 +81,7 @@ def clean(name: bytes) -> bytes:
             continue
         limit = NAME_MAX + len(WHITEOUT_PREFIX) if part.startswith(WHITEOUT_PREFIX) else NAME_MAX
         if len(part) > limit:
-            raise ArchiveError(f"a component is longer than {NAME_MAX} bytes")
+            raise ArchiveError(f"a part of the name is longer than {NAME_MAX} bytes")
         parts.append(part)
     return b"/".join(parts)
 
@@ -104,7 +104,7 @@ def classify(path: bytes) -> tuple[Meaning, bytes]:
         return Meaning.IGNORED, path
     hidden = name[len(WHITEOUT_PREFIX) :]
     if hidden in (b"", b".", b".."):
-        raise ArchiveError("a whiteout that names nothing")
+        raise ArchiveError("a whiteout without a name")
     return Meaning.WHITEOUT, join(parent, hidden)
 
 

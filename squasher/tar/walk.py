@@ -189,7 +189,7 @@ class LayerWalk:
                 if len(second) < BLOCK:
                     return at
                 if second != ZERO_BLOCK:
-                    raise ArchiveError("a lone zero block in mid-archive")
+                    raise ArchiveError("a single zero block inside the archive")
                 self._ended = True
                 return at + 2 * BLOCK
             headers.check(block)

@@ -56,7 +56,7 @@ def apply(root: Folder, changes: Changeset, *, strict: bool) -> None:
 def _require_each_once(root: Folder, changes: Changeset) -> None:
     for path, entry in zip(changes.paths, changes.entries, strict=True):
         if entry.flags & REWRITE:
-            raise _fault(changes, path, "readers read this header differently")
+            raise _fault(changes, path, "not all readers read this header alike")
     seen: set[bytes] = set()
     for path in (*changes.paths, *(mark.path for mark in changes.whiteouts)):
         if path in seen:
@@ -66,7 +66,7 @@ def _require_each_once(root: Folder, changes: Changeset) -> None:
         raise _fault(changes, mark.path, "is emptied by an opaque whiteout")
     for mark in changes.whiteouts:
         if _find(root, mark.path) is None:
-            raise _fault(changes, mark.path, "a whiteout hides nothing")
+            raise _fault(changes, mark.path, "a whiteout of a path that no lower layer has")
 
 
 def _fault(changes: Changeset, path: bytes, what: str) -> PolicyError:

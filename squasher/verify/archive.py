@@ -53,7 +53,7 @@ def _prove(
     from squasher.verify.proof import prove
 
     if isinstance(found, TarStore) and any(name in found for name in absent):
-        raise PolicyError("a layer is in the archive that a partial one leaves out")
+        raise PolicyError("the archive has a layer that a partial archive leaves out")
     result = reader.read(found, "the result", absent.get)
     for notice in result.notices:  # of what is missing, or what contradicts itself
         raise PolicyError(notice)
@@ -64,7 +64,7 @@ def _prove(
     for before, squashed in zip(source.images, done, strict=True):
         after = images.get(squashed.image.config.image_id)
         if after is None or not after.manifest:
-            raise PolicyError("an image is missing, or the index does not lead to it")
+            raise PolicyError("an image is missing, or the index does not list it")
         if target.form == "docker" and after.tags != squashed.image.tags:
             raise PolicyError("the tags differ")
         previous = squashed.update.previous if squashed.update else None
@@ -87,7 +87,7 @@ def _check_form(found: TarStore | FolderStore, images: Sequence[Image], form: Fo
     if "oci-layout" not in found:
         raise PolicyError("oci-layout is missing")
     if ("manifest.json" in found) != (form == "docker"):
-        raise PolicyError("manifest.json is missing, or there and not expected")
+        raise PolicyError("manifest.json is missing, or is in an archive that must not have it")
     if form == "docker":
         items = parse_manifest_json(members.document(found, "manifest.json"))
         listed = {item.config for item in items}

@@ -71,7 +71,7 @@ def _prove(
     if new is None:
         new = NewLayers(int(len(after.layers if previous else before.layers[1:]) > kept))
     if len(after.layers) != (kept + new.count if new.count else len((previous or before).layers)):
-        raise PolicyError(f"{len(after.layers)} layers where {kept} were kept")
+        raise PolicyError(f"the result has {len(after.layers)} layers, and {kept} were kept")
     ours, left = _read(before, None, job, latest)
     theirs, right = _read(after, kept if new.count else None, job, latest, new)
     lower = ours if previous is None else [done for done, _ in scan(previous, kept, job)]
@@ -163,4 +163,4 @@ def _compare_folders(path: bytes, one: Folder, two: Folder) -> None:
     if what:
         _differ(path, *what)
     if ghosts := two.ghosts - one.ghosts:
-        _differ(join(path, min(ghosts)), "overlay engines list a whiteout")
+        _differ(join(path, min(ghosts)), "overlay engines show a whiteout")

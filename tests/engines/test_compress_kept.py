@@ -46,5 +46,5 @@ def test_the_notice_knows_the_store(
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", docker.host)
     report = squasher.squash_archive(plain, None, keep_layers=1, tags=(TAG,), load=True)
-    told = any("stored plain" in notice for notice in report.images[0].notices)
+    told = any("stored uncompressed" in notice for notice in report.images[0].notices)
     assert told == isinstance(docker, DockerOnContainerd)

@@ -123,7 +123,10 @@ def test_cleanup_leaves_an_image_in_use(loaded: Docker) -> None:
     container = subprocess.run(create, capture_output=True, text=True, check=True).stdout.strip()
     try:
         said = done(squash(loaded, f"docker-daemon:{TAG}", "--load", "--cleanup"))
-        assert "squash: warning: the source image stays: it is still used by the container " in said
+        assert (
+            "squash: warning: the source image is not removed: it is still used by the container "
+            in said
+        )
         assert exists(loaded, before)
     finally:
         subprocess.run(loaded.command("rm", container), check=True, capture_output=True)
@@ -138,7 +141,9 @@ def test_cleanup_leaves_an_image_with_other_names(
     for name in names:
         subprocess.run(loaded.command("tag", TAG, name), check=True)
     said = done(squash(loaded, *words, f"docker-daemon:{TAG}", "--load", "--cleanup"))
-    assert f"warning: the source image stays: it is still named {', '.join(names)}\n" in said
+    assert (
+        f"warning: the source image is not removed: it is still named {', '.join(names)}\n" in said
+    )
     for name in names:
         assert loaded.identity(name) == before
 
@@ -155,7 +160,7 @@ def test_cleanup_takes_the_name_that_was_given(loaded: Docker) -> None:
 def test_cleanup_by_id_leaves_an_image_its_only_name(loaded: Docker) -> None:
     before = loaded.identity(TAG)
     said = done(squash(loaded, f"docker-daemon:{before}", "--load", "--cleanup"))
-    assert f"warning: the source image stays: it is still named {TAG}\n" in said
+    assert f"warning: the source image is not removed: it is still named {TAG}\n" in said
     assert loaded.identity(TAG) == before
 
 

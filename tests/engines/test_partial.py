@@ -104,7 +104,9 @@ def test_load_asks_the_daemon_first(
             release.image, None, onto=str(release.old), partial=True, load=True
         )
 
-    with pytest.raises(squasher.EngineError, match=r"lacks kept layers: layer 1 of 2, sha256:"):
+    with pytest.raises(
+        squasher.EngineError, match=r"does not have these kept layers: layer 1 of 2, sha256:"
+    ):
         load()
     docker.load(release.old)
     report = load()

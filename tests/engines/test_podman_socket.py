@@ -75,7 +75,7 @@ def test_out_of_podman_and_into_it(service: Service) -> None:
 def test_cleanup_removes_the_source(service: Service) -> None:
     before = service.image_id(TAG)
     said = done(squash(service, f"docker-daemon:{TAG}", "--load", "--cleanup"))
-    assert "warning: the source image stays" not in said
+    assert "warning: the source image is not removed" not in said
     assert exists(service, TAG)
     assert not exists(service, before)
     assert exists(service, BASE)

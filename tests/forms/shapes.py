@@ -385,7 +385,7 @@ def docker_29() -> Shape:
     top = describe(OCI_INDEX, nested, annotations=names(TAG, TAG))
     files = layout(index_of(top), *image.blobs, image.config, manifest, nested, *statement)
     files["manifest.json"] = dump([item(blob(image.config), [*map(blob, image.blobs)], image.tags)])
-    notices = ("attestations (2)", "images whose blobs are not all in the archive (1)")
+    notices = ("attestations (2)", "incomplete images (1)")
     return Shape(pack(files), (image,), notices, (*statement, nested))
 
 
@@ -572,7 +572,7 @@ def ctr_export() -> Shape:
     return Shape(
         pack(files),
         (image,),
-        ("images whose blobs are not all in the archive (1)",),
+        ("incomplete images (1)",),
         (nested, far, manifest),
     )
 

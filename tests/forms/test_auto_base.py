@@ -151,7 +151,7 @@ def test_min_provenance_wants_the_base_beside_it() -> None:
     ended = squash("-f", "auto", stdin=built(said(min_predicate())))
     line = failed(ended, 4)
     digest = sha256(BASE_MANIFEST)
-    assert f"names {BASE}@sha256:{digest}, and there are no layers to prove it" in line
+    assert f"names {BASE}@sha256:{digest}, but nothing proves that it is the base" in line
     assert f"`skopeo copy docker://example.com/base@sha256:{digest} oci-archive:base.tar`" in line
     assert "  BuildKit's provenance: " in ended.err
     assert "  -f N  -f ID  " in ended.err
@@ -160,7 +160,7 @@ def test_min_provenance_wants_the_base_beside_it() -> None:
 def test_layers_that_are_not_the_lowest_prove_nothing() -> None:
     image = built(said(max_predicate(BLOBS[1:3])))
     ended = squash("-f", "auto", stdin=image)
-    assert "there are no layers to prove it" in failed(ended, 4)
+    assert "nothing proves that it is the base" in failed(ended, 4)
     assert "its layers are not the lowest of the image" in ended.err
 
 
@@ -479,7 +479,7 @@ def test_inspect_shows_the_base_and_keeps_it() -> None:
     assert f"base     2 layers, {BASE}@sha256:" in shown
     assert "BuildKit's provenance: its 2 layers are the lowest of the image" in shown
     assert "* best trade: " in shown
-    assert "Giving up the base, which others share, would save " in shown
+    assert "To squash the base too, which other images share, would save " in shown
 
 
 def test_inspect_where_squashing_above_the_base_saves_nothing() -> None:
@@ -487,7 +487,7 @@ def test_inspect_where_squashing_above_the_base_saves_nothing() -> None:
     assert found["base"]["kept_layers"] == 4
     assert found["best_kept_layers"] is None
     assert "Squashing saves nothing, above the base." in shown
-    assert "Giving up the base, which others share, would save " in shown
+    assert "To squash the base too, which other images share, would save " in shown
 
 
 def test_inspect_shows_what_is_not_proven() -> None:
@@ -495,7 +495,7 @@ def test_inspect_shows_what_is_not_proven() -> None:
     assert found["base"] is None
     assert [each["kept_layers"] for each in found["named_bases"]] == [None]
     assert f"base     named: not proven, {BASE}@sha256:" in shown
-    assert "BuildKit's provenance: no such image is there to compare" in shown
+    assert "BuildKit's provenance: there is no such image to compare with" in shown
 
 
 def test_inspect_shows_what_else_is_named() -> None:

@@ -123,7 +123,8 @@ def test_rows_that_say_more_than_the_layers_lose_theirs(how: str) -> None:
     image = plain(config_of(history=rows), LAYERS)
     ended = done(squash("--keep-layers", "2", "--history", how, stdin=image))
     assert (
-        "history has rows for 6 layers, the image has 5: the newest rows lose theirs" in ended.err
+        "history has rows for 6 layers, but the image has 5 layers: the newest rows become"
+        in ended.err
     )
     written = result.read(ended.out).one
     assert len(written.layers) == 3
@@ -174,10 +175,10 @@ def test_the_same_layer_twice_is_ambiguous_and_chain_ids_are_offered() -> None:
     chain = chain_ids([squasher.Digest(sha256(data)) for data in layers])
     image = plain(config_of(layers), layers)
     outcome = squash("-f", HEX[0], stdin=image)
-    table(outcome, "2 layers of example.com/team/app:1.0 fit")
-    line = outcome.err.splitlines()[0]
-    assert f"{chain[0]} (layer 1" in line
-    assert f"{chain[2]} (layer 3" in line
+    assert "2 layers of example.com/team/app:1.0 fit; give one of the" in failed(outcome, 4)
+    lines = [f"  {chain[i]} (layer {i + 1}, diff_id)" for i in (0, 2)]
+    assert outcome.err.splitlines()[1:3] == lines
+    assert outcome.err.splitlines()[3].startswith("  -f N  -f ID ")
     found = result.read(done(squash("-f", str(chain[2]), stdin=image)).out)
     assert len(found.one.layers) == 4
     found = result.read(done(squash("-f", str(chain[1]), stdin=image)).out)
@@ -243,8 +244,8 @@ def test_a_base_must_be_found_in_every_image() -> None:
 def test_another_image_that_is_no_base() -> None:
     archive = several((LAYERS[0], LAYERS[2]))[0]
     outcome = squash("-f", "debian:12", "--image", "app:1", stdin=archive)
-    table(outcome, "is not the base of app:1: layer 2 is sha256:")
-    assert f"layer 2 is sha256:{HEX[1]} here and sha256:{HEX[2]} there" in outcome.err
+    table(outcome, "is not the base of app:1: its layer 2 is sha256:")
+    assert f"layer 2 is sha256:{HEX[2]}, the image has sha256:{HEX[1]}" in outcome.err
 
 
 def test_another_image_that_has_more_layers() -> None:
@@ -359,8 +360,10 @@ def test_an_archive_that_holds_several_bases(tmp_path: Path) -> None:
     path = tmp_path / "bases.tar"
     for count in (1, 3):
         path.write_bytes(several(LAYERS[:count])[0])
-        line = failed(squash("-f", path, stdin=IMAGE), 4)
-        assert f"app:1 (layer 5), debian:12 (layer {count})" in line
+        outcome = squash("-f", path, stdin=IMAGE)
+        assert "is built on several of its images; name one as" in failed(outcome, 4)
+        lines = ["  app:1 (--keep-layers 5)", f"  debian:12 (--keep-layers {count})"]
+        assert outcome.err.splitlines()[1:3] == lines
         assert kept("-f", f"docker-archive:{path}:debian:12") == count
 
 
@@ -398,14 +401,18 @@ def test_a_prefix_of_several_image_ids() -> None:
     items.append(item("app.json", [f"{h}.tar" for h in HEX], ["app:1"]))
     image = pack({**files, "app.json": SAMPLE, "manifest.json": dump(items)})
     prefix = sha256(config)[:6]
-    line = failed(squash("--image", "app:1", "-f", prefix, stdin=image), 4)
-    assert f"-f {prefix}: 2 images of the archive fit: sha256:" in line
-    assert f"2 images fit {prefix}" in failed(squash("--image", prefix, stdin=image), 4)
+    for outcome, says in (
+        (squash("--image", "app:1", "-f", prefix, stdin=image), "2 images of the archive fit; "),
+        (squash("--image", prefix, stdin=image), f"2 images fit {prefix}; "),
+    ):
+        assert says in failed(outcome, 4)
+        lines = outcome.err.splitlines()[1:3]
+        assert sorted(lines) == sorted(f"  sha256:{sha256(x)}" for x in (twin, config))
 
 
 def test_a_base_that_other_tools_have() -> None:
     line = failed(squash("-f", "docker://debian", stdin=IMAGE), 2)
-    assert "the transport docker:// is not supported; `skopeo copy docker://debian" in line
+    assert "the transport docker:// is not supported; run `skopeo copy docker://debian" in line
 
 
 def test_stdin_is_no_base() -> None:

@@ -53,7 +53,7 @@ def test_an_image_of_several(name: str, layers: int) -> None:
 @pytest.mark.parametrize("name", ["debian", "none:1", sha256(SAMPLE)[:5], "sha256:ffffff"])
 def test_an_image_that_is_not_there(name: str) -> None:
     ended = squash("--image", name, stdin=TWO)
-    assert f"no image {name}; the archive holds those below" in failed(ended, 4)
+    assert f"no image {name}; choose one of the images below" in failed(ended, 4)
     _, *table = ended.err.splitlines()
     assert table == [f"  {TAG} (linux/amd64)", "  debian:12 (linux/amd64)"]
 
@@ -120,7 +120,7 @@ def test_an_image_that_is_not_all_there_beside_others(tmp_path: Path) -> None:
     gone = {**item, "RepoTags": ["gone:1"], "Layers": [*item["Layers"][:1], "gone/layer.tar"]}
     files["manifest.json"] = dump([gone, item])
     outcome = done(squash(stdin=pack(files)))
-    assert "left out images whose blobs are not all in the archive (1)" in outcome.err
+    assert "left out incomplete images (1)" in outcome.err
     files["manifest.json"] = dump([gone])
     assert "manifest.json[0].Layers[1]" in failed(squash(stdin=pack(files)), 3)
 

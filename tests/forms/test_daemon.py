@@ -78,7 +78,7 @@ def test_from_the_daemon_by_id_and_by_name(daemon: Daemon, name: str) -> None:
 def test_a_name_without_a_tag_is_latest(daemon: Daemon) -> None:
     """A bare repository would mean all of its tags."""
     line = failed(squash("docker-daemon:app"), 4)
-    assert line == "docker-daemon:app: the daemon has no such image; `docker pull app` first?"
+    assert line == "docker-daemon:app: the daemon has no such image; run `docker pull app` first"
     assert daemon.asked == ["GET /images/app:latest/json"]
 
 
@@ -159,7 +159,7 @@ def test_cleanup_removes_the_source_by_its_id(daemon: Daemon) -> None:
     assert daemon.asked[-1] == f"DELETE /images/{ID}"
     assert ID not in daemon.images
     assert daemon.images[NAME][0] == new_id(daemon)
-    assert "warning: the source image stays" not in outcome.err
+    assert "warning: the source image is not removed" not in outcome.err
     assert f"GET /images/{new_id(daemon)}/json" in daemon.asked, "the new image was not confirmed"
 
 
@@ -190,7 +190,7 @@ def test_cleanup_takes_no_name_from_an_image(
         daemon.put(name, ID, DIFF_IDS, ARCHIVE)
     before = set(daemon.images)
     outcome = done(squash(*words, *CLEAN))
-    assert f"squash: warning: the source image stays: {stays}\n" in outcome.err
+    assert f"squash: warning: the source image is not removed: {stays}\n" in outcome.err
     assert before <= set(daemon.images)
     assert not removals(daemon)
 
@@ -198,20 +198,20 @@ def test_cleanup_takes_no_name_from_an_image(
 @pytest.mark.parametrize("words", [("--tag", "app:small"), ("--no-tag",)])
 def test_cleanup_takes_the_name_that_was_given(daemon: Daemon, words: tuple[str, ...]) -> None:
     outcome = done(squash(*words, *CLEAN))
-    assert "warning: the source image stays" not in outcome.err
+    assert "warning: the source image is not removed" not in outcome.err
     assert not {NAME, ID} & set(daemon.images)
 
 
 def test_cleanup_counts_no_name_that_is_the_id(daemon: Daemon) -> None:
     """Containerd's store gives one to every image."""
     daemon.digests[ID] = [f"example.com/team/app@{ID}"]
-    assert "warning: the source image stays" not in done(squash(*CLEAN)).err
+    assert "warning: the source image is not removed" not in done(squash(*CLEAN)).err
     assert removals(daemon)
 
 
 def test_cleanup_by_id_does_not_take_the_only_name(daemon: Daemon) -> None:
     outcome = done(squash("--no-tag", "--cleanup", "--load", f"docker-daemon:{ID}"))
-    assert f"the source image stays: it is still named {NAME}\n" in outcome.err
+    assert f"the source image is not removed: it is still named {NAME}\n" in outcome.err
     assert daemon.images[NAME][0] == ID
 
 
@@ -219,18 +219,18 @@ def test_cleanup_takes_no_name_with_a_digest_and_nothing_from_a_container(daemon
     other = f"example.com/team/app@sha256:{'1' * 64}"
     daemon.digests[ID] = [other, f"example.com/team/app@{ID}"]
     said = f"it is still named {other}"
-    assert f"the source image stays: {said}\n" in done(squash(*CLEAN)).err
+    assert f"the source image is not removed: {said}\n" in done(squash(*CLEAN)).err
     daemon.put(NAME, ID, DIFF_IDS, ARCHIVE)
     daemon.containers[ID] = ["sad_turing"]
     both = f"{said}; it is still used by the container sad_turing"
-    assert f"the source image stays: {both}\n" in done(squash(*CLEAN)).err
+    assert f"the source image is not removed: {both}\n" in done(squash(*CLEAN)).err
     assert not removals(daemon)
 
 
 def test_cleanup_that_the_daemon_refuses_is_a_warning(daemon: Daemon) -> None:
     daemon.answers[f"DELETE /images/{ID}"] = (409, "image has dependent child images")
     outcome = done(squash(*CLEAN))
-    assert "squash: warning: the source image stays: " in outcome.err
+    assert "squash: warning: the source image is not removed: " in outcome.err
     assert "image has dependent child images" in outcome.err
 
 
@@ -239,7 +239,10 @@ def test_cleanup_needs_the_new_image(daemon: Daemon) -> None:
     daemon.id_is = "nothing"
     outcome = done(squash(*CLEAN))
     assert not removals(daemon)
-    assert "warning: the source image stays: the daemon does not show the new one" in outcome.err
+    assert (
+        "warning: the source image is not removed: the daemon does not show the new one"
+        in outcome.err
+    )
 
 
 def test_cleanup_in_a_store_that_calls_images_by_their_manifest(daemon: Daemon) -> None:

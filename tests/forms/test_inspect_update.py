@@ -110,7 +110,7 @@ def test_several_images_each_onto_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("word", "code", "says"),
     [
-        ("", 2, "--onto: the previous image is empty"),
+        ("", 2, "--onto: the name is empty"),
         ("-", 2, "--onto -: give a path or a transport"),
         ("nothing.tar", 4, "--onto nothing.tar: there is no such file"),
     ],
@@ -122,4 +122,4 @@ def test_what_is_no_previous_image(word: str, code: int, says: str) -> None:
 def test_the_page_does_not_overwrite_the_previous_image(old: Path) -> None:
     pytest.importorskip("jinja2")
     line = failed(squash("inspect", "--onto", old, "--html", old, stdin=NEW), 2)
-    assert "the image is read from there" in line
+    assert "squash reads the image from this file" in line

@@ -141,7 +141,7 @@ def test_too_many_layers_name_the_size_that_fits(tmp_path: Path) -> None:
     image = archive([BASE, layer(*(File(b"f%03d" % i) for i in range(300)))])
     out = tmp_path / "out.tar"
     line = failed(squash("--keep-layers=1", "--max-layer-size=1", "-o", out, stdin=image), 2)
-    assert "--max-layer-size: 1 bytes a layer make more than 125 layers in all" in line
+    assert "--max-layer-size: layers of 1 bytes would be more than 125 in all" in line
     size = line.rpartition(" ")[2]
     assert not out.exists()
     ended = done(squash("--keep-layers=1", f"--max-layer-size={size}", stdin=image))

@@ -54,7 +54,7 @@ def test_writing_and_comparing_images(image: Path, out: Path) -> None:
 
 
 def test_a_base_is_named_in_one_way() -> None:
-    with pytest.raises(squasher.UsageError, match="-f and --keep-layers exclude each other"):
+    with pytest.raises(squasher.UsageError, match="-f and --keep-layers cannot be used together"):
         squasher.squash_archive(io.BytesIO(IMAGE), None, base="4", keep_layers=1)
 
 

@@ -96,7 +96,7 @@ def test_writing_under_the_name_of_the_destination(image: Path, out: Path) -> No
         assert result.read((out / "x.tar").read_bytes()).tags == [["new:1"]]
         for name in ("docker-archive", "oci-archive"):
             destination = parse_location(f"{name}:{out}/two.tar:new:1")
-            with pytest.raises(squasher.UsageError, match="a name fits one"):
+            with pytest.raises(squasher.UsageError, match="a name is for one image"):
                 squasher.write(found.images * 2, destination)
 
 
@@ -117,7 +117,7 @@ def test_podman_takes_one_image_of_an_oci_archive(out: Path, tmp_path: Path) -> 
         images.append(path)
     with squasher.open_archive(images[0]) as one, squasher.open_archive(images[1]) as two:
         squasher.write([one.images[0], two.images[0]], several)
-    says = "notice   podman loads no OCI archive of several images"
+    says = "notice   podman cannot load an OCI archive of several images"
     assert says in done(squash(several, "--format", "oci", "-o", out / "x")).err
     assert says in done(squash(several, "-o", f"oci-archive:{out}/x")).err
     for words in (("-o", out / "x"), ("-o", f"oci:{out}/folder")):

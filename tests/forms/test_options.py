@@ -24,44 +24,50 @@ from tests.forms.shapes import (
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ("-f 1 --keep-layers 1", "-f and --keep-layers exclude each other"),
-        ("-t a --no-tag", "--tag and --no-tag exclude each other"),
-        ("-q -v", "--quiet and --verbose exclude each other"),
-        ("--dry-run --load", "--dry-run and --load exclude each other"),
+        ("-f 1 --keep-layers 1", "-f and --keep-layers cannot be used together"),
+        ("-t a --no-tag", "--tag and --no-tag cannot be used together"),
+        ("-q -v", "--quiet and --verbose cannot be used together"),
+        ("--dry-run --load", "--dry-run and --load cannot be used together"),
         ("--keep-layers -1", "-1 is not a valid number of layers"),
         ("-f 0", "0 rows leave nothing to squash"),
         ("--format tar", "tar"),
         ("--history half", "half"),
-        ("--format docker -o oci:OUT/x", "oci: is not --format docker"),
-        ("--format docker -o oci-archive:OUT/x", "oci-archive: is not --format docker"),
-        ("--format oci -o docker-archive:OUT/x", "docker-archive: is not --format oci"),
-        ("--format oci -o docker-daemon:app", "docker-daemon: is not --format oci"),
+        ("--format docker -o oci:OUT/x", "oci: cannot be written as --format docker"),
+        (
+            "--format docker -o oci-archive:OUT/x",
+            "oci-archive: cannot be written as --format docker",
+        ),
+        (
+            "--format oci -o docker-archive:OUT/x",
+            "docker-archive: cannot be written as --format oci",
+        ),
+        ("--format oci -o docker-daemon:app", "docker-daemon: cannot be written as --format oci"),
         ("--format oci --load", "the daemon takes --format docker"),
         ("--load -o oci:OUT/x", "the daemon takes --format docker"),
         ("--load -o oci-archive:OUT/x", "the daemon takes --format docker"),
         ("--load --format oci -o OUT/x", "the daemon takes --format docker"),
-        ("-t a -o docker-archive:OUT/x:b", "the output names the image, and so do the tags"),
-        ("--no-tag -o docker-archive:OUT/x:b", "the output names the image, and so do the tags"),
-        ("-t a -o docker-daemon:b", "the output names the image, and so do the tags"),
+        ("-t a -o docker-archive:OUT/x:b", "the output has a name for the image, too"),
+        ("--no-tag -o docker-archive:OUT/x:b", "the output has a name for the image, too"),
+        ("-t a -o docker-daemon:b", "the output has a name for the image, too"),
         ("-o docker-archive:OUT/x:Bad", "is not a valid image name"),
         ("-t Bad", "'Bad' is not a valid image name"),
         ("-t a:b:c", "is not a valid image name"),
         ("--cleanup", "--cleanup: needs a docker-daemon: input and --load"),
         ("--cleanup --load", "--cleanup: needs a docker-daemon: input and --load"),
-        ("-from root", "-from: there is no such option; -f BASE keeps the base"),
-        ("-i", "-i: there is no such option; name the archive itself"),
+        ("-from root", "-from: there is no such option; use -f BASE to keep a base"),
+        ("-i", "-i: there is no such option; give the archive without"),
         ("-verbose", "-verbose: there is no such option; --verbose"),
         ("-tag a", "-tag: there is no such option; --tag"),
         (
             "-q inspect",
-            "inspect: a command comes first; `squash inspect ...`; an archive so named is",
+            "inspect: the command must be the first word; run `squash inspect ...`; for",
         ),
-        ("-t a diff", "diff: a command comes first; `squash diff ...`"),
-        ("--report - -o -", "stdout takes the archive already"),
-        ("--report -", "stdout takes the archive already"),
-        ("--iidfile -", "--iidfile /dev/stdout: stdout takes the archive already"),
-        ("--digestfile -", "--digestfile /dev/stdout: stdout takes the archive already"),
-        ("--iidfile OUT/x -o OUT/x", "--iidfile OUT/x: the archive goes there"),
+        ("-t a diff", "diff: the command must be the first word; run `squash diff ...`"),
+        ("--report - -o -", "stdout already takes the archive"),
+        ("--report -", "stdout already takes the archive"),
+        ("--iidfile -", "--iidfile /dev/stdout: stdout already takes the archive"),
+        ("--digestfile -", "--digestfile /dev/stdout: stdout already takes the archive"),
+        ("--iidfile OUT/x -o OUT/x", "--iidfile OUT/x: squash writes the archive to this file"),
         ("--strict=nonsense", "'nonsense' is not a kind of warning; give some of default-acl, "),
         ("--compress lz4", "'lz4' is not known; auto, none, gzip or zstd[:LEVEL]"),
         ("--compress gzip:10", "'10' is not a level of gzip; 0 to 9"),
@@ -76,7 +82,7 @@ from tests.forms.shapes import (
         ("--created 99999999999999999999", "is not a valid time"),
         ("-o docker://registry/app", "the transport docker:// is not supported"),
         ("-o containers-storage:app", "the transport containers-storage: is not supported"),
-        ("-o oci:", "names no path"),
+        ("-o oci:", "the path is missing"),
     ],
 )
 def test_options_in_conflict(options: str, says: str, image: Path, out: Path) -> None:
@@ -104,7 +110,7 @@ def test_a_size_that_is_none(value: str, image: Path) -> None:
 def test_one_name_for_several_images(options: list[str], out: Path) -> None:
     words = [word.format(out) for word in options]
     line = failed(squash(*words, stdin=TWO), 2)
-    assert "2 images, a name fits one; choose one with --image or --platform" in line
+    assert "2 images, but a name is for one image; choose one with --image or --platform" in line
     assert os.listdir(out) == []
     words += ["--image", TAG]
     done(squash(*words, stdin=TWO))
@@ -114,7 +120,7 @@ def test_one_name_for_several_images(options: list[str], out: Path) -> None:
 def test_one_id_for_several_images(option: str, out: Path) -> None:
     words = (option, out / "id", "-o", out / "x.tar")
     line = failed(squash(*words, stdin=TWO), 2)
-    assert f"{option}: the archive holds 2 images, a file has one ID; choose one with" in line
+    assert f"{option}: the archive has 2 images, but the file takes one ID; choose one with" in line
     assert os.listdir(out) == []
     done(squash(*words, "--image", TAG, stdin=TWO))
 
@@ -163,7 +169,7 @@ def test_outputs_of_other_tools_are_refused_with_the_line_that_writes_them(image
     line = failed(squash(image, "-o", "containers-storage:app"), 2)
     assert "`podman load -i image.tar`" in line
     line = failed(squash(image, "-o", "docker-daemon:sha256:123456789012"), 2)
-    assert "ID follows from its content" in line
+    assert "an ID cannot be chosen: it follows from the content" in line
 
 
 def test_the_base_and_options_together() -> None:

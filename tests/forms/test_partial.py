@@ -133,7 +133,7 @@ def test_into_a_layout(release: Path, tmp_path: Path) -> None:
     done(squash(*words, stdin=archive(SECOND)))
     assert not (layout / blob(BASE)).exists()
     line = failed(squash("inspect", layout), 3)
-    assert f"{blob(BASE)}: is not in the archive; --blobs-from ARCHIVE says where" in line
+    assert f"{blob(BASE)}: is not in the archive; name an archive that has layer" in line
     done(squash("inspect", f"oci:{layout}:1.1", "--blobs-from", release))
 
 
@@ -156,8 +156,8 @@ def test_without_the_layers_it_is_refused(update: Path, tmp_path: Path) -> None:
         line = failed(squash(*words), 3)
         assert f"{update}: manifest.json[0].Layers[0]: " in line
         assert line.endswith(
-            f"{blob(BASE)}: is not in the archive; --blobs-from ARCHIVE says where layer 1 of 3"
-            " lies"
+            f"{blob(BASE)}: is not in the archive; name an archive that has layer 1 of 3:"
+            " --blobs-from ARCHIVE"
         )
 
 
@@ -165,7 +165,7 @@ def test_a_layer_of_several_that_is_nowhere(update: Path, tmp_path: Path) -> Non
     base = tmp_path / "base.tar"
     base.write_bytes(archive([BASE]))
     line = failed(squash("inspect", update, "--blobs-from", base), 3)
-    assert f"{blob(OLD)}: is not in the archive; --blobs-from ARCHIVE says where layer 2 of" in line
+    assert f"{blob(OLD)}: is not in the archive; name an archive that has layer 2 of" in line
 
 
 @pytest.fixture
@@ -316,7 +316,7 @@ def test_nobody_lends_what_is_not_named_by_its_digest(release: Path, tmp_path: P
         (["--blobs-from", "oci:{}"], 3, "is a file"),
         (["--blobs-from", "/dev/null"], 3, "--blobs-from: /dev/null: "),
         (["--blobs-from", "docker://x"], 2, "the transport docker:// is not supported"),
-        (["--blobs-from", "{}", "--report", "{}"], 2, "the image is read from there"),
+        (["--blobs-from", "{}", "--report", "{}"], 2, "squash reads the image from this file"),
     ],
 )
 def test_refusals(words: list[str], code: int, says: str, release: Path) -> None:
@@ -347,7 +347,9 @@ def test_load_into_a_daemon_that_has_the_layers(
             daemon.images.pop("x:1", None)
             daemon.images.pop("sha256:1" + "0" * 63, None)
         line = failed(squash(*words, "-o", out, stdin=image), 7)
-        assert line.startswith("docker-daemon: --partial: the daemon lacks kept layers: layer ")
+        assert line.startswith(
+            "docker-daemon: --partial: the daemon does not have these kept layers: layer "
+        )
         assert [f"layer {i} of 2, {ids[i - 1]}" in line for i in (1, 2)] == [
             i in lacks for i in (1, 2)
         ]
@@ -389,7 +391,7 @@ def test_verify_wants_kept_layers_absent_and_all_others_there(
 
     words = ("--onto", release, "--partial", "--verify")
     for wrong, says in (
-        (too_much, "a layer is in the archive that a partial one leaves out"),
+        (too_much, "the archive has a layer that a partial archive leaves out"),
         (too_little, "is not in the archive"),
     ):
         monkeypatch.setattr(Written, "without", wrong)

@@ -225,9 +225,13 @@ def test_on_stdout(image: Path, out: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        ("--dry-run --provenance OUT/p", 2, "--dry-run and --provenance exclude each other"),
-        ("--provenance -", 2, "--provenance -: stdout takes the archive already"),
-        ("--provenance OUT/x -o OUT/x", 2, "--provenance OUT/x: the archive goes there"),
+        ("--dry-run --provenance OUT/p", 2, "--dry-run and --provenance cannot be used together"),
+        ("--provenance -", 2, "--provenance -: stdout already takes the archive"),
+        (
+            "--provenance OUT/x -o OUT/x",
+            2,
+            "--provenance OUT/x: squash writes the archive to this file",
+        ),
         ("--provenance OUT/no/p -o OUT/x", 6, "--provenance OUT/no/p: no such folder"),
         ("--provenance= -o OUT/x", 2, "--provenance: the name is empty"),
     ],

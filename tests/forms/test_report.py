@@ -106,7 +106,7 @@ def test_what_the_extra_would_have_saved(
     monkeypatch.setitem(sys.modules, "deflate", None)
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     monkeypatch.setattr(gzipped, "_LONG", 0.0)
-    says = "with the extra `fast` about 0 s less; pip install 'image-squasher[fast]'"
+    says = "the extra `fast` saves about 0 s: pip install 'image-squasher[fast]'"
     told = done(squash("--compress", "gzip", image, "-o", out / "x.tar.gz"))
     assert told.err.count(says) == 1
     assert done(squash("-q", "--compress", "gzip", image, "-o", out / "x.tar")).err == ""
@@ -185,7 +185,7 @@ def test_a_report_never_takes_the_place_of_a_base_or_of_a_part_of_a_layout(
     base.write_bytes(archive(LAYERS[:1]))
     for text in (base, f"docker-archive:{base}"):
         line = failed(squash("-f", text, image, "-o", tmp_path / "o", "--report", base), 2)
-        assert line == f"--report {base}: the image is read from there"
+        assert line == f"--report {base}: squash reads the image from this file"
     layout = tmp_path / "layout"
     done(squash(image, "-o", f"oci:{layout}"))
     index = layout / "index.json"
@@ -197,7 +197,7 @@ def test_a_report_never_takes_the_place_of_a_base_or_of_a_part_of_a_layout(
 @pytest.mark.parametrize("path", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
 def test_a_report_to_the_stdout_that_the_archive_has(path: str, image: Path) -> None:
     line = failed(squash(image, "-o", "-", "--report", path), 2)
-    assert line == f"--report {path}: stdout takes the archive already"
+    assert line == f"--report {path}: stdout already takes the archive"
 
 
 def test_the_summary_names_sizes_and_ids(image: Path) -> None:
@@ -234,4 +234,4 @@ def test_the_report_does_not_go_where_the_archive_goes(image: Path, out: Path) -
     (out / "link").symlink_to("x.tar")
     for report in ("x.tar", "./x.tar", "link"):
         line = failed(squash(image, "-o", out / "x.tar", "--report", f"{out}/{report}"), 2)
-        assert "the archive goes there" in line
+        assert "squash writes the archive to this file" in line

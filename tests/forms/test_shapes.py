@@ -299,7 +299,7 @@ def test_a_reference_with_a_digest_can_be_chosen_and_goes(tmp_path: Path) -> Non
     shape, digest = named_layout(ref="app@{}")
     report, found = squash(shape, tmp_path, 0, form="oci", image=f"app@{digest}")
     assert "annotations" not in found.index["manifests"][0]
-    assert f"'docker.io/library/app@{digest}' is the image as it was" in report.notices[0]
+    assert f"'docker.io/library/app@{digest}' names the image before squashing" in report.notices[0]
     place = squasher.parse_location(f"oci:{tmp_path / 'layout'}:app@{digest}")
     with squasher.open_archive(place) as archive:
         assert len(archive.images) == 1
@@ -327,7 +327,9 @@ def test_no_output_is_called_by_a_digest(tmp_path: Path) -> None:
     shape, digest = named_layout(ref="latest")
     for kind in ("oci", "oci-archive"):
         destination = squasher.parse_location(f"{kind}:{tmp_path}/out:app@{digest}", output=True)
-        with pytest.raises(squasher.UsageError, match="digest follows from its content"):
+        with pytest.raises(
+            squasher.UsageError, match="a digest cannot be chosen: it follows from the content"
+        ):
             squasher.squash_archive(io.BytesIO(shape.archive), destination)
 
 

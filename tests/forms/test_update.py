@@ -66,7 +66,7 @@ def test_nothing_differs(previous: Path) -> None:
 
 def test_the_base_of_the_previous_image_is_given_up(previous: Path) -> None:
     ended = done(squash("--onto", previous, stdin=archive([NEW])))
-    assert "shares no layer with the previous image" in ended.err
+    assert "shares no layer with the previous one" in ended.err
 
 
 def test_what_is_gone_gets_a_whiteout(previous: Path) -> None:
@@ -144,8 +144,12 @@ def test_a_transport(previous: Path) -> None:
             "--onto no-such.tar: there is no such file, and no image of",
         ),
         (["--onto", "/dev/null"], 3, "--onto: /dev/null: "),
-        (["--onto", "{}", "-f", "1"], 2, "--onto and -f exclude each other"),
-        (["--onto", "{}", "--keep-layers", "1"], 2, "--onto and --keep-layers exclude each other"),
+        (["--onto", "{}", "-f", "1"], 2, "--onto and -f cannot be used together"),
+        (
+            ["--onto", "{}", "--keep-layers", "1"],
+            2,
+            "--onto and --keep-layers cannot be used together",
+        ),
         (["--max-dead", "0.5"], 2, "--max-dead: needs --onto"),
         (["--onto", "{}", "--max-dead", "2"], 2, "--max-dead: '2' is not a valid share"),
         (["--onto", "{}", "--max-dead", "30%"], 1, "50% of the previous image is replaced"),

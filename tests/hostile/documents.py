@@ -34,13 +34,13 @@ TEXTS: dict[str, tuple[bytes, str]] = {
     "a number beyond all": (b"[1e999]", "not valid JSON: 1e999 is not a number that can be kept"),
     "a number of 5000 digits": (b"[" + b"9" * 5000 + b"]", "not valid JSON: "),
     "a number of a million digits": (b"[" + b"9" * MIB + b"]", "not valid JSON: "),
-    "nested 101 times": (_nested(101), "nested more than 100 times"),
-    "nested 950 times": (_nested(950), "nested more than 100 times"),
-    "nested 100,000 times": (_nested(100_000), "nested more than 100 times"),
-    "nested a million times and never closed": (b"[" * MIB, "nested more than 100 times"),
+    "nested 101 times": (_nested(101), "nested more than 100 levels deep"),
+    "nested 950 times": (_nested(950), "nested more than 100 levels deep"),
+    "nested 100,000 times": (_nested(100_000), "nested more than 100 levels deep"),
+    "nested a million times and never closed": (b"[" * MIB, "nested more than 100 levels deep"),
     "objects nested 1,000 times": (
         _nested(1000, b'{"a":', b"}").replace(b":}", b":1}"),
-        "nested more than 100 times",
+        "nested more than 100 levels deep",
     ),
 }
 
@@ -57,8 +57,8 @@ ITEMS: dict[str, tuple[Any, str]] = {
     "a number": (1, "manifest.json: a list is expected"),
     "of a string": (["x"], "manifest.json[0]: an object is expected"),
     "of nothing": ([None], "manifest.json[0]: an object is expected"),
-    "without images": ([], "manifest.json names no image"),
-    "null": (None, "manifest.json names no image"),
+    "without images": ([], "manifest.json lists no image"),
+    "null": (None, "manifest.json lists no image"),
     "without Config": ([{"Layers": []}], "manifest.json[0].Config: a string is expected"),
     "Config is a list": (item(Config=[]), "manifest.json[0].Config: a string is expected"),
     "Config is empty": (item(Config=""), "manifest.json[0].Config: '': is not in the archive"),
@@ -196,7 +196,7 @@ def _layouts() -> Iterator[Case]:
         ("a list", [], "index.json: an object is expected"),
         ("manifests is an object", {"manifests": {}}, "index.json.manifests: a list is expected"),
         ("manifests has null", {"manifests": [None]}, "index.json.manifests[0]: an object is"),
-        ("no manifests", {"manifests": []}, "index.json names no image that is there"),
+        ("no manifests", {"manifests": []}, "no image that index.json lists is in the archive"),
         (
             "annotations is a list",
             {"manifests": [{**descriptor(GOOD), "annotations": [1]}]},

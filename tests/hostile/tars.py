@@ -80,7 +80,7 @@ EITHER = {
     ),
     "lone zero block": (
         bytes(BLOCK) + encode(X),
-        "'' at byte 1024: a lone zero block in mid-archive",
+        "'' at byte 1024: a single zero block inside the archive",
     ),
     "size that is no octal": (_sized(b"00000000009\0"), "'x' at byte 1024: '00000000009\\x00' is"),
     "size of letters": (_sized(b"abcdefghijk\0"), "'x' at byte 1024: 'abcdefghijk\\x00' is no"),
@@ -240,19 +240,19 @@ EITHER = {
     ),
     "sparse as GNU tar wrote it once": (
         encode(Sparse(b"x", 10, [(0, b"a")], "old")),
-        "'x' at byte 1024: unhandled tar header type 'S'",
+        "'x' at byte 1024: the tar header type 'S' is not supported",
     ),
     "continuation of another volume": (
         encode(File(b"x", type=b"M")),
-        "'x' at byte 1024: unhandled tar header type 'M'",
+        "'x' at byte 1024: the tar header type 'M' is not supported",
     ),
     "contiguous file": (
         encode(File(b"x", type=b"7")),
-        "'x' at byte 1024: unhandled tar header type '7'",
+        "'x' at byte 1024: the tar header type '7' is not supported",
     ),
     "type that is no character": (
         encode(File(b"x", type=b"\xff")),
-        "'x' at byte 1024: unhandled tar header type '\\xff'",
+        "'x' at byte 1024: the tar header type '\\xff' is not supported",
     ),
 }
 
@@ -260,15 +260,15 @@ EITHER = {
 OUTER = {
     "size of 8 GiB and no data": (
         _sized(b"77777777777\0"),
-        "'x' at byte 1024: truncated: 8589934591 bytes announced",
+        "'x' at byte 1024: truncated: its header says 8589934591 bytes",
     ),
     "size of 2^63 - 1": (
         _sized(_base256(2**63 - 1, 12)),
-        "'x' at byte 1024: truncated: 9223372036854775807 bytes announced",
+        "'x' at byte 1024: truncated: its header says 9223372036854775807 bytes",
     ),
     "PAX size of 2^62": (
         pax([(b"size", b"%d" % 2**62)]) + encode(X),
-        "'x' at byte 2048: truncated: 4611686018427387904 bytes announced",
+        "'x' at byte 2048: truncated: its header says 4611686018427387904 bytes",
     ),
     "sparse member": (
         encode(Sparse(b"x", 10, [(0, b"a")], "1.0")),

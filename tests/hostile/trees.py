@@ -42,9 +42,9 @@ def _names() -> Iterator[Case]:
         ("a component of 256 bytes", b"d/" + LONG, "'d/nnn"),
         ("a name of 4096 bytes", b"/".join([b"d" * 63] * 65), "'ddd"),
         ("a name of 1 MiB", b"d/" * 500_000 + b"x", "'d/d/d"),
-        ("a whiteout of nothing", b".wh.", "'.wh.' at byte 0: a whiteout that names nothing"),
-        ("a whiteout of a dot", b"d/.wh..", "'d/.wh..' at byte 0: a whiteout that names nothing"),
-        ("a whiteout of two dots", b".wh...", "'.wh...' at byte 0: a whiteout that names nothing"),
+        ("a whiteout of nothing", b".wh.", "'.wh.' at byte 0: a whiteout without a name"),
+        ("a whiteout of a dot", b"d/.wh..", "'d/.wh..' at byte 0: a whiteout without a name"),
+        ("a whiteout of two dots", b".wh...", "'.wh...' at byte 0: a whiteout without a name"),
         ("an entry below a whiteout", b".wh.d/x", "'.wh.d/x' at byte 0: an entry below a whiteout"),
         ("an entry below an opaque whiteout", b"d/.wh..wh..opq/x", "'d/.wh..wh..opq/x' at byte 0"),
         (

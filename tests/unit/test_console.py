@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from squasher.cli import checks, console, progress_bar, texts
-from squasher.errors import OutputError
+from squasher.errors import OutputError, UsageError
 from tests.unit.test_cli import Terminal
 
 # ---------------------------------------------------------------- text
@@ -139,6 +139,26 @@ def said(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
     monkeypatch.setattr(sys, "stderr", err)
     console.say("no\x1b[31m")
     return err.shown
+
+
+def test_the_hint_has_a_line_of_its_own_where_the_terminal_is_too_narrow(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = UsageError("is wrong", where="--option", hint="give " + "word " * 15 + "`a command`")
+    console.fail(error)
+    assert capsys.readouterr().err == f"squash: {error}\n"
+    monkeypatch.setenv("NO_COLOR", "1")
+    hint = "hint:   give" + " word" * 13 + "\n        word word `a command`"
+    for columns, failed, shown in (
+        ("80", error, f"squash: --option: is wrong\n{hint}\n"),
+        ("200", error, f"squash: {error}\n"),
+        ("80", UsageError("w" * 90), f"squash: {'w' * 90}\n"),
+    ):
+        monkeypatch.setenv("COLUMNS", columns)
+        err = Terminal()
+        monkeypatch.setattr(sys, "stderr", err)
+        console.fail(failed)
+        assert err.shown == shown
 
 
 def test_colours_only_on_a_terminal_that_wants_them(

@@ -183,7 +183,7 @@ def test_what_is_too_large_is_named() -> None:
     kept = layer(*(File(b"f%d" % i) for i in range(9)))
     found, notices = pieces([kept], [gone, layer(File(b"h"))], 3000)
     assert [len(each) for each in found] == [9 * 512 + 1024, 2 * 512 + 1024]
-    assert "what is deleted cannot be split" in notices[0]
+    assert "the list of deleted paths cannot be split" in notices[0]
 
 
 def test_a_name_that_looks_like_gzip_begins_no_layer() -> None:
@@ -197,7 +197,7 @@ def test_a_name_that_looks_like_gzip_begins_no_layer() -> None:
 def test_more_layers_than_are_mounted() -> None:
     many = layer(*(File(b"f%03d" % i, b"x") for i in range(200)))
     kept = [layer(File(b"k%d" % i)) for i in range(3)]
-    with pytest.raises(UsageError, match="1 bytes a layer make more than 125 layers in all") as one:
+    with pytest.raises(UsageError, match="layers of 1 bytes would be more than 125 in all") as one:
         pieces(kept, [many], 1)
     assert one.value.exit_code == 2
     size = int(str(one.value.hint).rpartition(" ")[2])
@@ -207,7 +207,7 @@ def test_more_layers_than_are_mounted() -> None:
     below = [layer(File(b"k%d" % i)) for i in range(LAYERS_MAX)]
     with pytest.raises(UsageError) as none:
         pieces(below, [many], 10_000)
-    assert none.value.hint == "125 are kept"
+    assert none.value.hint == "125 layers are kept"
 
 
 # ---------------------------------------------------------------- what `--verify` asks of them

@@ -37,9 +37,9 @@ def test_what_a_text_names(text: str, location: Location) -> None:
         ("containers-storage:app", "podman save app -o image.tar"),
         ("dir:folder", "skopeo copy dir:folder oci-archive:image.tar"),
         ("dir:my folder", "skopeo copy 'dir:my folder' oci-archive:image.tar"),
-        ("docker-daemon:", "names no image"),
-        ("oci:", "names no path"),
-        ("oci-archive::ref", "names no path"),
+        ("docker-daemon:", "the name of the image is missing"),
+        ("oci:", "the path is missing"),
+        ("oci-archive::ref", "the path is missing"),
     ],
 )
 def test_what_is_refused_and_the_line_that_does_it(text: str, says: str) -> None:

@@ -214,7 +214,7 @@ def test_nothing_from_an_image_is_markup_or_unseen() -> None:
     for marker in nasty.MARKERS:
         assert marker in found.text
     assert "Where engines disagree" in found.text
-    assert "ghost-whiteout: a whiteout hides nothing" in found.text
+    assert "ghost-whiteout: a whiteout names a path that no lower layer has" in found.text
 
 
 def big(app: Inspection, letter: str) -> Inspection:

@@ -75,7 +75,7 @@ def test_what_is_no_archive_of_members() -> None:
 
 def test_a_document_is_not_too_long() -> None:
     found = TarStore(Content((layer(File(b"a", bytes((20 << 20) + 1))),)))
-    says = "a: a document of 20971521 bytes, more than 16 MiB; only docker"
+    says = "a: the document has 20971521 bytes, more than 16 MiB; engines"
     with pytest.raises(UnsupportedImageError, match=says):
         document(found, "a")
 
