@@ -270,7 +270,7 @@ def test_the_base_and_the_image_in_a_classic_docker_save() -> None:
     """`docker save app base` has no digests of manifests: the name and the layers decide."""
     both = saved_with(with_labels({NAME: BASE}), BASE)
     ended = done(squash("-f", "auto", "--image", "app:1", stdin=both))
-    assert f"{BASE} of the archive has the 2 layers" in ended.err
+    assert f"the 2 layers of {BASE} of the archive are" in ended.err
     assert len(result.read(ended.out).images[0].layers) == KEPT + 1
 
 
@@ -300,7 +300,7 @@ def test_the_daemon_is_asked_where_it_gave_the_image(tmp_path: Path) -> None:
     (tmp_path / "app.tar").write_bytes(image)
     out = tmp_path / "out.tar"
     ended, asked = asked_daemon(str(tmp_path / "app.tar"), "-o", str(out), docker=True, image=b"")
-    assert f"docker-daemon:{BASE} has the 2 layers" in done(ended).err
+    assert f"the 2 layers of docker-daemon:{BASE} are" in done(ended).err
     assert asked == [f"example.com/base@sha256:{'1' * 64}", "sha256:" + "1" * 64, BASE]
     with (tmp_path / "app.tar").open("rb") as stream, mock.patch.object(daemon, "export") as export:
         export.return_value.__enter__.return_value = stream
