@@ -44,8 +44,8 @@ _LINES_MAX = 100
     "ignored",
     multiple=True,
     metavar="FIELD,...",
-    help="Leave out what differs only in these: mode, owner, mtime, xattrs, links; all of the"
-    " config, or a key of it such as config.Labels, variant or history.",
+    help="Ignore differences in these fields: mode, owner, mtime, xattrs, links; config for all of"
+    " the config, or one of its keys, such as config.Labels, variant or history.",
 )
 @click.option(
     "--history",
@@ -53,8 +53,8 @@ _LINES_MAX = 100
     help="Also compare how the images were made: created, history, layers.",
 )
 @options.clamp_mtime
-@click.option("--json", "as_json", is_flag=True, help="Print a document instead of lines.")
-@click.option("--all", "every", is_flag=True, help="Show every line, also on a terminal.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON document instead of lines.")
+@click.option("--all", "every", is_flag=True, help="Show all lines; a terminal shows 100.")
 @options.shared
 def command(
     *,
@@ -67,18 +67,18 @@ def command(
     as_json: bool,
     every: bool,
 ) -> int:
-    """Show where two images differ: every path and in what, and every key of the config.
+    """Show where two images differ: each path, each field of it, and each key of the config.
 
-    BEFORE and AFTER are what IMAGE is for squash: paths, transports, and - for stdin for one of
-    them. How the files are spread over layers makes no difference, and how the images were made
-    only with --history.
+    BEFORE and AFTER are paths or transports, as IMAGE of squash; one of them may be - for stdin.
+    Only files and config are compared, not the layers. --history also compares how the images were
+    made.
 
     \b
     squash diff image.tar squashed.tar
     squash diff --ignore mtime docker-daemon:app:1 docker-daemon:app:2
 
-    Exit codes: 0 the same, 1 different, 2 usage, 3 no sound image, 4 image not found, 5 not
-    supported, 6 output not written, 7 engine.
+    Exit codes: 0 the same; 1 different; 2 wrong options; 3 input missing, damaged or not an image;
+    4 image not found; 5 not supported; 6 output not written; 7 the docker daemon failed.
     """  # noqa: D301  (click looks for the character)
     if before == after == "-":
         raise UsageError(

@@ -30,28 +30,28 @@ if TYPE_CHECKING:
 
 @click.command("inspect", context_settings=checks.CONTEXT)
 @click.argument("image", required=False, type=completion.Place())
-@click.option("--json", "as_json", is_flag=True, help="Print a document instead of tables.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON document instead of tables.")
 @click.option(
-    "--html", type=completion.Place(), metavar="FILE", help="Also write an HTML page with pictures."
+    "--html", type=completion.Place(), metavar="FILE", help="Also write an HTML page with charts."
 )
-@click.option("--all", "every", is_flag=True, help="Show every row, in the document too.")
+@click.option("--all", "every", is_flag=True, help="Show all rows, also in the JSON document.")
 @click.option(
     "--min-efficiency",
     metavar="SHARE",
-    help="Exit 1 if the efficiency, as dive defines it, is lower: 0.95 or 95%.",
+    help="Exit 1 if the efficiency, as dive defines it, is below SHARE: 0.95 or 95%.",
 )
 @click.option(
     "--max-wasted",
     metavar="SIZE",
-    help="Exit 1 if more is wasted, as dive defines it: bytes (20MB, 16MiB), or a percentage of the"
-    " files in all layers but the lowest (10%).",
+    help="Exit 1 if more than SIZE is wasted, as dive defines it: bytes (20MB, 16MiB), or a"
+    " percentage of the files in all layers except the lowest (10%).",
 )
 @click.option(
     "--onto",
     type=completion.Place(),
     metavar="PREVIOUS",
-    help="Show what `squash --onto PREVIOUS` would write, path by path, and why: an archive, a"
-    " transport, or another image of the archive.",
+    help="Show each path that `squash --onto PREVIOUS` would write, and why. PREVIOUS is an"
+    " archive, a transport, or another image of the archive.",
 )
 @options.max_size
 @options.shared
@@ -69,15 +69,15 @@ def command(
 ) -> int:
     """Show what is in an image, and what squashing above each of its layers would save.
 
-    IMAGE is what it is for squash: a path, a transport, or - (or nothing) for stdin. All images of
-    an archive are shown, unless one is picked.
+    IMAGE is the same as for squash: a path, a transport, or - for stdin, which is the default. All
+    images of an archive are shown, unless --image or --platform chooses some.
 
     \b
     squash inspect image.tar
     docker save app | squash inspect --min-efficiency 95% --max-wasted 20MB
 
-    Exit codes: 0 done, 1 a threshold is missed, 2 usage, 3 no sound image, 4 image not found, 5 not
-    supported, 6 output not written, 7 engine.
+    Exit codes: 0 done; 1 a threshold is missed; 2 wrong options; 3 input missing, damaged or not an
+    image; 4 image not found; 5 not supported; 6 output not written; 7 the docker daemon failed.
     """  # noqa: D301  (click looks for the character)
     if max_size is not None and max_size < 0:
         raise UsageError(f"{max_size} is not a valid size", where="--max-size")

@@ -154,16 +154,17 @@ def _subcommand(name: str) -> click.Command:
 _HELP = """\
 Squash the layers of a container image above BASE into one.
 
-IMAGE is an archive as `docker save` writes it, an OCI archive or layout: a path, a transport
-(docker-archive:, oci-archive:, oci:, docker-daemon:), or - (or nothing) for stdin.
+IMAGE is an archive of `docker save`, an OCI archive or an OCI layout. Give its path, a transport
+(docker-archive:, oci-archive:, oci:, docker-daemon:), or - for stdin, which is the default.
 
 \b
 squash -f <base> image.tar -o out.tar
 docker save app | squash -f <base> | docker load
 squash --onto release-1.0.tar app-1.1.tar -o release-1.1.tar
 
-Exit codes: 0 done, 1 not verified, --strict or --max-dead, 2 usage, 3 no sound image, 4 base
-or image not found, 5 not supported, 6 output not written, 7 engine.
+Exit codes: 0 done; 1 --verify, --strict or --max-dead failed; 2 wrong options; 3 input missing,
+damaged or not an image; 4 base or image not found; 5 not supported; 6 output not written; 7 the
+docker daemon failed.
 """  # \b: click keeps these lines as they are
 
 
@@ -175,32 +176,32 @@ or image not found, 5 not supported, 6 output not written, 7 engine.
     "base",
     type=completion.PlaceOrWord(("auto",)),
     metavar="BASE",
-    help="The base, which is kept: auto for the one that the image names and that can be proven,"
-    " the number of newest history rows to squash, a digest or a prefix of one (diff_id, blob,"
-    " chain ID, folder), another image of the archive, or an archive or transport. Left out: all"
-    " layers become one.",
+    help="The base, whose layers are kept. auto: the base that the image names, if it can be"
+    " proven; N: squash the newest N rows of the history; or a layer (the first digits of its"
+    " diff_id, blob digest, chain ID or folder), another image of the archive, an archive, or a"
+    " transport. Without -f, all layers become one.",
 )
 @click.option(
-    "--keep-layers", type=int, metavar="K", help="Keep the oldest K layers; instead of -f."
+    "--keep-layers", type=int, metavar="K", help="Instead of -f: keep the K lowest layers."
 )
 @click.option(
     "--onto",
     type=completion.Place(),
     metavar="PREVIOUS",
-    help="Instead of -f: keep all layers of another image, the previous release, and write one"
-    " layer that turns its files into those of IMAGE. An archive, a transport, or another image"
+    help="Instead of -f: keep all layers of PREVIOUS, the previous release, and add one layer that"
+    " turns its files into those of IMAGE. PREVIOUS is an archive, a transport, or another image"
     " of the archive.",
 )
 @click.option(
     "--max-dead",
     metavar="SHARE",
-    help="With --onto: exit 1 if more of the previous image is replaced or deleted, as 0.3 or 30%.",
+    help="With --onto: exit 1 if more than SHARE of PREVIOUS is replaced or deleted: 0.3 or 30%.",
 )
 @options.max_layer_size
 @click.option(
     "--partial",
     is_flag=True,
-    help="Leave out the blobs of kept layers, for hosts that have them.",
+    help="Leave out the blobs of kept layers: only hosts that have them can load the archive.",
 )
 @click.option(
     "-o",
@@ -209,8 +210,8 @@ or image not found, 5 not supported, 6 output not written, 7 engine.
     "output",
     type=completion.Place(),
     metavar="OUT",
-    help="Where the result goes: a path, - or a transport. Left out: stdout, unless that is a"
-    " terminal.",
+    help="Where to write the result: a path, a transport, or - for stdout, which is the default"
+    " unless it is a terminal.",
 )
 @click.option(
     "-t",
@@ -218,16 +219,16 @@ or image not found, 5 not supported, 6 output not written, 7 engine.
     "tags",
     multiple=True,
     metavar="NAME[:TAG]",
-    help="Name of the result, instead of those of the input; repeatable.",
+    help="Name of the result; without it, the names of the input stay. Repeatable.",
 )
-@click.option("--no-tag", is_flag=True, help="Leave the result without a name.")
+@click.option("--no-tag", is_flag=True, help="Give the result no name.")
 @click.option("-m", "--message", metavar="TEXT", help="Comment of the new history row.")
 @click.option(
     "--history",
     type=click.Choice(["keep", "drop"]),
     default="keep",
     show_default=True,
-    help="Keep the rows of squashed layers as empty ones, or put one row in their place.",
+    help="keep: the rows of squashed layers become empty rows. drop: one row replaces them.",
 )
 @click.option(
     "--created",
@@ -235,8 +236,8 @@ or image not found, 5 not supported, 6 output not written, 7 engine.
     metavar="source|now|TIME",
     default="source",
     show_default=True,
-    help="Time of the result: that of the input, the clock (or SOURCE_DATE_EPOCH), or RFC 3339 or"
-    " epoch seconds.",
+    help="Creation time of the result. source: that of the input. now: the clock, or"
+    " SOURCE_DATE_EPOCH. TIME: RFC 3339 or epoch seconds.",
 )
 @click.option(
     "--compress",
@@ -244,55 +245,61 @@ or image not found, 5 not supported, 6 output not written, 7 engine.
     metavar="auto|none|gzip[:LEVEL]|zstd[:LEVEL]",
     default="auto",
     show_default=True,
-    help="How the new layer is stored; auto: as the newest one was.",
+    help="Compression of the new layer. auto: that of the newest layer of the input.",
 )
 @click.option(
     "--compress-kept",
     is_flag=True,
-    help="Compress plain layers that are kept as well: their blobs change, diff_ids and the image"
-    " ID do not.",
+    help="Also compress kept layers that are not compressed. Their blobs change; diff_ids and the"
+    " image ID do not.",
 )
 @click.option(
     "--format",
     "form",
     type=click.Choice(["docker", "oci"]),
-    help="An archive that every loader takes (docker, the default), or an OCI layout.",
+    help="docker, the default: an archive that every engine loads. oci: an OCI archive.",
 )
-@click.option("--load", "--load-image", "load", is_flag=True, help="Load it into the daemon.")
+@click.option(
+    "--load", "--load-image", "load", is_flag=True, help="Load the result into the docker daemon."
+)
 @click.option(
     "-c",
     "--cleanup",
     is_flag=True,
-    help="With a docker-daemon: input and --load: remove the source image, by its ID,"
-    " unless another name or a container uses it.",
+    help="With docker-daemon: as input and --load: remove the source image, unless it has another"
+    " name or a container uses it.",
 )
-@click.option("--verify", is_flag=True, help="Read the result back and prove that it is right.")
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Read the result back, and prove that its files and its config are right.",
+)
 @click.option(
     "--report",
     "reports",
     multiple=True,
     type=completion.Place(),
     metavar="FILE",
-    help="Report as JSON, or Markdown (.md); repeatable.",
+    help="Write a report: JSON, or Markdown if FILE ends in .md; repeatable.",
 )
 @click.option(
     "--iidfile",
     type=completion.Sink(),
     metavar="FILE",
-    help="Write the image ID of the result there, as docker build does.",
+    help="Write the image ID of the result to FILE, as docker build does.",
 )
 @click.option(
     "--digestfile",
     type=completion.Sink(),
     metavar="FILE",
-    help="Write the manifest digest of the result there, as podman push does.",
+    help="Write the manifest digest of the result to FILE, as podman push does.",
 )
 @click.option(
     "--provenance",
     type=completion.Place(),
     metavar="FILE",
-    help="Write what the result was made from, and how, there: an in-toto statement with SLSA"
-    " provenance, to be signed.",
+    help="Write to FILE how the result was made: an in-toto statement with SLSA provenance, not"
+    " signed.",
 )
 @click.option(
     "--export-attestations",
@@ -304,11 +311,11 @@ or image not found, 5 not supported, 6 output not written, 7 engine.
 @click.option(
     "--strict",
     metavar="[=KIND,...]",
-    help="Fail for images on which engines disagree, of any or of some kinds.",
+    help="Exit 1 if engines disagree about the image: any warning, or one of these kinds.",
 )
 @options.clamp_mtime
 @options.max_size
-@click.option("--dry-run", is_flag=True, help="Plan and report, write nothing.")
+@click.option("--dry-run", is_flag=True, help="Plan and report, but write nothing.")
 @options.shared
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def command(

@@ -43,29 +43,29 @@ class Shared:
 
 _SHARED = (
     click.option(
-        "--image", "name", metavar="NAME", help="Pick an image by its name, if there are several."
+        "--image", "name", metavar="NAME", help="Take only the image with this name or ID."
     ),
     click.option(
-        "--platform", metavar="OS/ARCH[/VARIANT]", help="Pick the images for one platform."
+        "--platform", metavar="OS/ARCH[/VARIANT]", help="Take only the images for this platform."
     ),
     click.option(
         "--blobs-from",
         multiple=True,
         type=completion.Place(),
         metavar="ARCHIVE",
-        help="Where layers lie that an image leaves out: a partial archive, a sparse OCI layout;"
+        help="Where to find layers that an image leaves out (partial archive, sparse OCI layout);"
         " repeatable.",
     ),
     click.option(
         "--tmp-dir",
         type=completion.Place(),
         metavar="DIR",
-        help="Folder for temporary copies of input that is piped or compressed. Default: $TMPDIR,"
-        " else /var/tmp.",
+        help="Folder for temporary copies of piped or compressed input. Default: $TMPDIR, or"
+        " /var/tmp.",
     ),
     click.option("-q", "--quiet", is_flag=True, help="Print only errors."),
-    click.option("-v", "--verbose", is_flag=True, help="Print each step, and every warning."),
-    click.option("--no-progress", is_flag=True, help="Show no progress bar, also on a terminal."),
+    click.option("-v", "--verbose", is_flag=True, help="Print each step and every warning."),
+    click.option("--no-progress", is_flag=True, help="Show no progress bar."),
 )
 
 
@@ -105,15 +105,18 @@ def shared(command: Callable[..., T]) -> Callable[..., T]:
 
 #: Of the commands that unpack one image.
 max_size = click.option(
-    "--max-size", type=int, metavar="BYTES", help="Refuse images that unpack to more."
+    "--max-size",
+    type=int,
+    metavar="BYTES",
+    help="Refuse images that are larger than BYTES when unpacked.",
 )
 
 #: Of the commands that compare or write times of files. `typed.with_values` gives it its value.
 clamp_mtime = click.option(
     "--clamp-mtime",
     metavar="[=TIME]",
-    help="Set file times later than TIME to TIME, in the new layer and when files are compared:"
-    " RFC 3339 or epoch seconds; without TIME it is SOURCE_DATE_EPOCH.",
+    help="Treat file times later than TIME as TIME, in the new layer and in comparisons. RFC 3339"
+    " or epoch seconds; default: SOURCE_DATE_EPOCH.",
 )
 
 
@@ -174,6 +177,6 @@ max_layer_size = click.option(
     "--max-layer-size",
     metavar="SIZE",
     callback=_layer_size,
-    help="Make as many new layers as it takes, none larger than SIZE before compression: they are"
-    " fetched side by side. Bytes, 200MB, 1GiB.",
+    help="Make several new layers, none larger than SIZE before compression, so that engines fetch"
+    " them in parallel: bytes, 200MB or 1GiB.",
 )

@@ -50,7 +50,7 @@ SPACE = re.compile(r"[ \t\r\n]*")
 def load(data: bytes, where: str) -> Any:
     """Return the JSON value in `data`. Raises DocumentError for anything else than one."""
     if len(data) > DOCUMENT_MAX:
-        raise DocumentError(f"a document of {len(data)} bytes", where=where)
+        raise DocumentError(f"a document of {len(data)} bytes is too large", where=where)
     try:
         value = json.loads(
             data.decode("utf-8"),
@@ -73,7 +73,7 @@ def load_config(data: bytes, where: str) -> dict[str, Any]:
     under a key that no engine knows (the last one counts), and more levels. Raises DocumentError.
     """
     if len(data) > DOCUMENT_MAX:
-        raise DocumentError(f"a document of {len(data)} bytes", where=where)
+        raise DocumentError(f"a document of {len(data)} bytes is too large", where=where)
     try:
         value = json.loads(
             decoded(data),

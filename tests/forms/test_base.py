@@ -342,7 +342,8 @@ def test_an_archive_that_is_no_base(tmp_path: Path) -> None:
     path = tmp_path / "base.tar"
     path.write_bytes(base_archive((LAYERS[0], LAYERS[3])))
     table(
-        squash("-f", path, stdin=IMAGE), "is not the base of example.com/team/app:1.0: layer 2 is"
+        squash("-f", path, stdin=IMAGE),
+        "is not the base of example.com/team/app:1.0: its layer 2 is",
     )
     path.write_bytes(b"no archive")
     assert "not a tar archive" in failed(squash("-f", path, stdin=IMAGE), 3)

@@ -141,7 +141,7 @@ def test_a_base_without_layers_keeps_none(daemon: Daemon) -> None:
 def test_an_image_of_the_daemon_that_is_no_base(daemon: Daemon) -> None:
     daemon.put("other:1", "sha256:" + "f" * 64, DIFF_IDS[1:3], b"")
     outcome = squash("-f", "docker-daemon:other:1", stdin=ARCHIVE)
-    assert "is not the base of example.com/team/app:1.0: layer 1 is" in failed(outcome, 4)
+    assert "is not the base of example.com/team/app:1.0: its layer 1 is" in failed(outcome, 4)
 
 
 def test_a_base_that_the_daemon_does_not_have(daemon: Daemon) -> None:

@@ -257,8 +257,8 @@ def cases() -> Iterator[Case]:
     """Yield every case of this theme."""
     for name, (text, says) in TEXTS.items():
         yield refused(f"manifest.json: {name}", docker(text), f"manifest.json: {says}")
-        place = "manifest.json[0].Config: " if "a document of" in says else ""
-        of_config = LENIENT.get(name, says).replace("100 times", "400 times")
+        place = "manifest.json[0].Config: " if "the document has" in says else ""
+        of_config = LENIENT.get(name, says).replace("100 levels", "400 levels")
         yield refused(f"config: {name}", docker(item(), text), f"{place}config.json: {of_config}")
         yield refused(f"index.json: {name}", oci(index=text), f"index.json: {says}")
     for name, (value, says) in ITEMS.items():

@@ -63,7 +63,7 @@ def cases() -> Iterator[Case]:
     yield refused(
         "limit: a config of more than 16 MiB",
         lambda: docker(item(), dump({**image_config([GOOD]), "x": "x" * (16 << 20)})),
-        "manifest.json[0].Config: config.json: a document of ",
+        "manifest.json[0].Config: config.json: the document has ",
         5,
     )
     yield refused(

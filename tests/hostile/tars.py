@@ -377,7 +377,7 @@ def cases() -> Iterator[Case]:
         FIRST,
         Dir(b"x", records=((b"GNU.sparse.map", b"0,1"),)),
     )
-    yield refused("outer: nothing but zeros", bytes(10240), "holds no image: neither manifest.json")
+    yield refused("outer: nothing but zeros", bytes(10240), "holds no image: it has neither")
     yield refused("outer: a byte", b"x", "is not a tar archive; give what `docker save` writes")
     yield refused("outer: nothing", b"", "is empty; did the command before the pipe fail?")
     yield refused("outer: only a long name", long_name(b"L", b"n" * 200), "holds no image")
