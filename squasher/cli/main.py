@@ -305,8 +305,8 @@ docker daemon failed.
     "--export-attestations",
     type=completion.Place(),
     metavar="DIR",
-    help="Save what the result cannot have there, a file each: attestations (SBOM, provenance) and"
-    " signatures of the image as it was. DIR is empty, or not there yet.",
+    help="Save to DIR what the result cannot have: attestations (SBOM, provenance) and signatures of"
+    " the image before squashing, one file each. DIR must be empty or must not exist.",
 )
 @click.option(
     "--strict",

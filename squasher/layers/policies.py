@@ -15,10 +15,10 @@ def check_dead(name: str, done: Iterable[Squashed], most: float) -> None:
     for squashed in done:
         if squashed.update is not None and squashed.update.dead > most:
             raise PolicyError(
-                f"{squashed.update.dead:.0%} of the previous image is replaced or deleted, more"
-                f" than {most:.0%}",
+                f"{squashed.update.dead:.0%} of the previous image is replaced or deleted; the"
+                f" limit is {most:.0%}",
                 where=f"{name}: --max-dead",
-                hint="time for a fresh release: squash without --onto",
+                hint="make a full image again, without --onto",
             )
 
 
