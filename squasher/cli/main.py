@@ -305,8 +305,8 @@ docker daemon failed.
     "--export-attestations",
     type=completion.Place(),
     metavar="DIR",
-    help="Save to DIR what the result cannot have: attestations (SBOM, provenance) and signatures of"
-    " the image before squashing, one file each. DIR must be empty or must not exist.",
+    help="Save to DIR what the result cannot have: attestations (SBOM, provenance) and signatures"
+    " of the image before squashing, one file each. DIR must be empty or must not exist.",
 )
 @click.option(
     "--strict",
