@@ -41,6 +41,15 @@ _MANIFESTS = (
 )
 
 
+#: What is said of attestations, artifacts, incomplete images and subjects.
+_LEFT_OUT = (
+    "left out attestations ({}): they describe the image before squashing",
+    "left out artifacts that are not images, such as signatures ({})",
+    INCOMPLETE,
+    "left out links to a subject ({}): they belong to the image before squashing",
+)
+
+
 @dataclass
 class Index:
     """What an index leads to."""
@@ -69,7 +78,7 @@ class Index:
         data = self.documents.get(where)
         self.document = manifests.parse_document(data, where)
         self._subjects += "subject" in self.document
-        descriptors = manifests.parse_index(self.document, where)
+        descriptors = self._supported(self.document, where)
         self.tree = tuple(self._nodes(descriptors, (), (), ()))
         found = zip(self.images, self._names, self._references, self._digests, strict=True)
         self.images = [
@@ -92,18 +101,8 @@ class Index:
 
     def notices(self) -> Iterator[str]:
         """Yield what was left out."""
-        for count, what in (
-            (
-                self._attestations,
-                "left out attestations ({}): they describe the image before squashing",
-            ),
-            (self._artifacts, "left out artifacts that are not images, such as signatures ({})"),
-            (self._incomplete, INCOMPLETE),
-            (
-                self._subjects,
-                "left out links to a subject ({}): they belong to the image before squashing",
-            ),
-        ):
+        counts = (self._attestations, self._artifacts, self._incomplete, self._subjects)
+        for count, what in zip(counts, _LEFT_OUT, strict=True):
             if count:
                 yield what.format(count)
         if self._unsupported:
@@ -165,7 +164,7 @@ class Index:
         if "manifests" in found:
             if len(above) == _DEPTH_MAX:
                 raise ArchiveError(f"more than {_DEPTH_MAX} nested indexes")
-            inner = manifests.parse_index(found, name)
+            inner = self._supported(found, name)
             children = tuple(self._nodes(inner, own, called, (*above, descriptor.digest)))
             if children:
                 self._subjects += "subject" in found
@@ -176,8 +175,7 @@ class Index:
         except UnsupportedImageError as error:
             if self.documents.full:
                 raise
-            self.problems.append(error)
-            self._unsupported.append(str(error))
+            self._leave_out(error)
             return
         if image is None:
             self.beside.append(beside(descriptor, found, (*own, *called)))
@@ -189,6 +187,17 @@ class Index:
         self._digests.append(dict.fromkeys((descriptor.digest, *above)))
         self._subjects += "subject" in found
         yield Leaf(position, descriptor.document)
+
+    def _supported(self, document: dict[str, Any], where: str) -> tuple[Descriptor, ...]:
+        """Return what an index lists, without what no digest of ours leads to."""
+        found, others = manifests.parse_supported(document, where)
+        for error, told in others:
+            self._leave_out(_named(error, told))
+        return found
+
+    def _leave_out(self, error: UnsupportedImageError) -> None:
+        self.problems.append(error)
+        self._unsupported.append(str(error))
 
     def _miss(self, error: ArchiveError) -> None:
         self._incomplete += 1
@@ -242,6 +251,12 @@ class Index:
         self.problems.append(
             UnsupportedImageError(f"an artifact that is not an image{kind}", where=where)
         )
+
+
+def _named(error: UnsupportedImageError, descriptor: dict[str, Any]) -> UnsupportedImageError:
+    """Return an error with the name that a descriptor has, if it has one."""
+    name = next(filter(None, (*tags_of(descriptor), reference_of(descriptor))), "")
+    return error.within(show(name.encode("utf-8", "surrogatepass"))) if name else error
 
 
 def _is_attestation(descriptor: dict[str, Any]) -> bool:

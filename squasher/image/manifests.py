@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from squasher.digest import Digest
-from squasher.errors import DocumentError
+from squasher.errors import DocumentError, UnsupportedImageError
 from squasher.image.documents import (
     as_digest,
     as_list,
@@ -99,6 +99,8 @@ class Descriptor:
 
 
 _DESCRIPTOR = ("mediaType", "digest", "size", "urls", "annotations", "data", "platform")
+#: Stands for a digest of another algorithm.
+_ANY = f"sha256:{'0' * 64}"
 _PLATFORM = ("os", "architecture", "variant")
 _MANIFEST = ("schemaVersion", "mediaType", "config", "layers", "manifests", "subject")
 
@@ -159,10 +161,28 @@ def parse_manifest(document: dict[str, Any], where: str) -> Manifest:
 
 def parse_index(document: dict[str, Any], where: str) -> tuple[Descriptor, ...]:
     """Return what an index, as `parse_document` gives it, points at. Raises DocumentError."""
-    manifests = as_list(document.get("manifests"), f"{where}.manifests")
-    return tuple(
-        parse_descriptor(value, f"{where}.manifests[{i}]") for i, value in enumerate(manifests)
-    )
+    found, unsupported = parse_supported(document, where)
+    if unsupported:
+        raise unsupported[0][0]
+    return found
+
+
+def parse_supported(
+    document: dict[str, Any], where: str
+) -> tuple[tuple[Descriptor, ...], tuple[tuple[UnsupportedImageError, dict[str, Any]], ...]]:
+    """Return what an index points at by digests that can be read, and apart from it the others.
+
+    Those are the errors with their descriptors. Raises DocumentError.
+    """
+    found, others = [], []
+    for i, value in enumerate(as_list(document.get("manifests"), f"{where}.manifests")):
+        place = f"{where}.manifests[{i}]"
+        try:
+            found.append(parse_descriptor(value, place))
+        except UnsupportedImageError as error:
+            told = spelt(value, _DESCRIPTOR, place)
+            others.append((error, parse_descriptor(told | {"digest": _ANY}, place).document))
+    return tuple(found), tuple(others)
 
 
 def oci_type(media_type: str) -> str:

@@ -5,6 +5,7 @@ The registry is docker-registry on loopback; what was uploaded is counted from i
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +25,25 @@ from typing import Any
 import pytest
 import yaml
 
+import squasher
 from tests.docs.blocks import ROOT, blocks, pages
 from tests.docs.blocks import name as page_name
 from tests.engines.engines import Place, places
+from tests.forms.shapes import (
+    attested,
+    blobs,
+    describe,
+    dump,
+    manifest_of,
+    pack,
+    plain_files,
+)
 
 STEPS = ROOT / "examples" / "push"
 DEMO = ROOT / "testdata" / "demo.tar"
 #: The programs that steps find; they run where the registry does.
+IN_TOTO = "application/vnd.in-toto+json"
+SPDX = "https://spdx.dev/Document"
 PROGRAMS = ("buildah", "cosign", "crane", "docker", "skopeo")
 DOCKERFILE = """ARG BASE={}/debian:12
 FROM $BASE
@@ -37,6 +51,15 @@ COPY release /app/release
 COPY release /app/other
 COPY data /app/other
 """
+SBOM = dump(
+    {
+        "_type": "https://in-toto.io/Statement/v0.1",
+        "predicateType": SPDX,
+        "predicate": {"spdxVersion": "SPDX-2.3", "name": "app"},
+    }
+)
+#: How a build ends that also scans for an SBOM.
+_SCANNED = "--attest type=sbom --output type=oci,dest=app.tar .\n"
 _UPLOAD = re.compile(r'"PUT /v2/(\S+?)/blobs/uploads/\S*digest=sha256%3A([0-9a-f]{64})')
 _MOUNT = re.compile(r'"POST /v2/(\S+?)/blobs/uploads/\?from=(\S+?)&mount=[^"]*" 201 ')
 
@@ -262,15 +285,90 @@ def test_a_provenance_of_another_image_is_refused(registry: Registry) -> None:
     registry.run(f"! {verify} {'0' * 64}")
 
 
+def add_sbom(path: Path) -> None:
+    """Put an SBOM beside the image of a layout, as buildx does.
+
+    The daemon of these tests has no network, and without one BuildKit runs no scanner.
+    """
+    with squasher.open_archive(path) as archive:
+        image = {"digest": str(archive.images[0].manifest_digests[0])}
+    files = dict(plain_files(path.read_bytes()))
+    kind = {"in-toto.io/predicate-type": SPDX}
+    manifest = manifest_of(b"{}", [describe(IN_TOTO, SBOM, annotations=kind)])
+    index = json.loads(files["index.json"] or b"")
+    index["manifests"].append(attested(image, manifest))
+    path.write_bytes(pack({**files, **blobs(SBOM, b"{}", manifest), "index.json": dump(index)}))
+
+
+def test_an_sbom_is_taken_along(registry: Registry) -> None:
+    """What is said of the unsquashed image is saved, byte for byte, and cosign attaches it."""
+    (registry.folder / "release").write_text("attested\n")
+    name = f"{registry.address}/attested"
+    registry.run("""
+    rm -rf cosign.* beside && cosign generate-key-pair
+    docker buildx build --provenance=mode=max --output type=oci,dest=attested.tar .
+    """)
+    add_sbom(registry.folder / "attested.tar")
+    registry.run(f"""
+    squash --keep-layers 1 attested.tar -o oci-archive:plain.tar --digestfile digest \\
+      --export-attestations beside --report report.json
+    skopeo copy -q oci-archive:plain.tar docker://{name}:1
+    jq .predicate beside/spdx.dev-Document.*.json >sbom.json
+    cosign attest --yes --key cosign.key --use-signing-config=false --tlog-upload=false \\
+      --type spdxjson --predicate sbom.json {name}@$(cat digest)
+    """)
+    told = json.loads((registry.folder / "report.json").read_text())["attestations"]
+    kinds = Counter(each["kind"].rpartition("/v")[0] or each["kind"] for each in told)
+    assert kinds == {"https://slsa.dev/provenance": 1, SPDX: 1, "manifest": 2}
+    files = plain_files((registry.folder / "attested.tar").read_bytes())
+    for each in told:
+        saved = (registry.folder / "beside" / each["file"]).read_bytes()
+        assert saved == files[f"blobs/sha256/{each['digest'].removeprefix('sha256:')}"]
+    verify = "cosign verify-attestation --key cosign.pub --insecure-ignore-tlog=true"
+    said = registry.run(f"{verify} --type spdxjson {name}@$(cat digest) 2>log")
+    payload = json.loads(base64.b64decode(json.loads(said)["payload"]))
+    assert payload["predicate"] == json.loads(SBOM)["predicate"]
+    digest = (registry.folder / "digest").read_text().removeprefix("sha256:")
+    assert payload["subject"][0]["digest"]["sha256"] == digest
+    registry.run(f"! {verify} --type spdxjson {registry.address}/debian:12")
+
+
+def test_what_cosign_has_saved(registry: Registry) -> None:
+    """Signature and attestation of a layout of `cosign save`, which squashing leaves out."""
+    name = f"{registry.address}/saved"
+    (registry.folder / "predicate.json").write_text('{"name": "app"}')
+    registry.run(f"""
+    rm -rf cosign.* beside layout && cosign generate-key-pair
+    skopeo copy -q docker-archive:demo.tar docker://{name}:1
+    image={name}@$(crane digest {name}:1)
+    words="--yes --key cosign.key --use-signing-config=false --tlog-upload=false"
+    cosign sign $words --new-bundle-format=false "$image"
+    cosign attest $words --new-bundle-format=false --type spdxjson --predicate predicate.json \\
+      "$image"
+    cosign save --dir layout "$image"
+    squash --keep-layers 1 layout -o plain.tar --export-attestations beside
+    """)
+    found = sorted(path.name for path in (registry.folder / "beside").iterdir())
+    assert len(found) == 4, found
+    kinds = Counter(each.partition(".")[0] for each in found)
+    assert kinds["manifest"] == 2
+    assert any("simplesigning" in each for each in found)
+
+
 @pytest.mark.parametrize("page", [p for p in pages() if _with_registry(p)], ids=page_name)
 def test_the_blocks_of_a_page_push_only_what_is_new(page: Path, registry: Registry) -> None:
     (registry.folder / "release").write_text(f"{page}\n")
     base = registry.manifest(f"{registry.address}/debian:12")["layers"]
-    registry.run("rm -f cosign.*")
+    registry.run("rm -rf cosign.* beside")
     registry.forget()
     for block in blocks(page):
         if block.needs == "registry":
-            registry.run(block.text.replace("registry.example.com", registry.address))
+            text = block.text.replace("registry.example.com", registry.address)
+            build, scanned, text = text.rpartition(_SCANNED)
+            if scanned:
+                registry.run(build + scanned.replace("--attest type=sbom ", ""))
+                add_sbom(registry.folder / "app.tar")
+            registry.run(text)
     log = registry.log.read_text("utf-8")
     uploaded = {f"sha256:{digest}" for _, digest in _UPLOAD.findall(log)}
     assert uploaded

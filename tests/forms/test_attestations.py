@@ -314,7 +314,7 @@ def test_a_long_chain_of_referrers(out: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        ("--dry-run --export-attestations OUT/d", 2, "--dry-run and --export-attestations exclude"),
+        ("--dry-run --export-attestations OUT/d", 2, "--dry-run and --export-attestations cannot"),
         ("--export-attestations - -o OUT/x", 2, "--export-attestations -: a folder is needed"),
         ("--export-attestations= -o OUT/x", 2, "--export-attestations: the name is empty"),
         ("--export-attestations OUT/x -o OUT/x", 2, "OUT/x: the archive goes there"),

@@ -18,9 +18,20 @@ from tests.forms.samples import (
 from tests.forms.shapes import (
     CONTAINERD_NAME,
     LAYERS,
+    OCI_INDEX,
+    OCI_LAYER,
+    OCI_MANIFEST,
     REF_NAME,
     SHAPES,
     TAG,
+    config_of,
+    describe,
+    dump,
+    index_of,
+    layout,
+    manifest_of,
+    names,
+    pack,
 )
 
 
@@ -149,3 +160,23 @@ def test_a_layout_of_docker_types_speaks_oci(out: Path) -> None:
     (source,) = ctr.images
     kept = [each["digest"] for each in source.descriptors[:2]]
     assert [each["digest"] for each in found.one.manifest["layers"][:2]] == kept
+
+
+def test_a_digest_of_another_algorithm_leaves_its_image_out() -> None:
+    """It is named, and the others are squashed; alone it is an error."""
+    config = dump(config_of())
+    manifest = manifest_of(config, [describe(OCI_LAYER, each) for each in LAYERS])
+    good = describe(OCI_MANIFEST, manifest, annotations=names(TAG))
+    odd = {**good, "digest": f"sha512:{'0' * 128}", "annotations": names("example.com/odd:1")}
+    nested = index_of(odd, good)
+    whole = describe(OCI_INDEX, nested)
+    for tops in ((odd, good), (whole,)):
+        image = pack(layout(index_of(*tops), *LAYERS, config, manifest, nested))
+        ended = done(squash("--format", "oci", stdin=image))
+        why = "'example.com/odd:1': "
+        assert f"left out images that cannot be squashed (1): {why}" in ended.err
+        assert "the digest 'sha512:000" in ended.err
+        assert len(result.read(ended.out).images) == 1
+    alone = pack(layout(index_of({**odd, "annotations": {}}), *LAYERS, config, manifest))
+    line = failed(squash("--format", "oci", stdin=alone), 5)
+    assert line.startswith("stdin: index.json.manifests[0].digest: the digest 'sha512:0")

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 import squasher
+from squasher.tar.walk import LayerWalk
 from tests import model
 from tests.builders import archive
 from tests.conformance.check import check, layers_of, squash
@@ -28,6 +29,7 @@ from tests.readers.test_readers import REQUIRED, ROOT, need
 HERE = Path(__file__).parent
 #: Longer than the 100 bytes of a header, and than the 255 of a prefix and a name.
 LONG = ("long name " * 14).strip()
+TIME = 1_600_000_000
 DEEP = "/".join(["deep" * 12] * 7)
 Writer = Callable[[Path, Path], None]
 
@@ -59,12 +61,17 @@ def with_perl(folder: Path, out: Path) -> None:
     run("perl", HERE / "write.pl", folder, out)
 
 
-def with_node(folder: Path, out: Path) -> None:
+def with_ruby(folder: Path, out: Path) -> None:
+    need("ruby")
+    run("env", f"SOURCE_DATE_EPOCH={TIME}", "ruby", HERE / "write.rb", folder, out)
+
+
+def with_node(script: str, folder: Path, out: Path) -> None:
     need("node", "npm")
     made = subprocess.run([ROOT / "scripts/node-readers"], capture_output=True, text=True)
     if made.returncode:
         (pytest.fail if REQUIRED else pytest.skip)(f"npm installs nothing: {made.stderr[-500:]}")
-    run("node", HERE / "write.cjs", made.stdout.strip(), folder, out)
+    run("node", HERE / script, made.stdout.strip(), folder, out)
 
 
 #: Those whose form has room for long names.
@@ -84,7 +91,8 @@ ROOMY: dict[str, Writer] = {
     "busybox": program("busybox", "tar", "-cf"),
     "tarfile-gnu": partial(with_tarfile, tarfile.GNU_FORMAT),
     "tarfile-pax": partial(with_tarfile, tarfile.PAX_FORMAT),
-    "node": with_node,
+    "node": partial(with_node, "write.cjs"),
+    "node-tar-stream": partial(with_node, "write-stream.cjs"),
 }
 WRITERS: dict[str, Writer] = {
     **ROOMY,
@@ -94,6 +102,7 @@ WRITERS: dict[str, Writer] = {
     "bsdtar-v7": program("bsdtar", "--format=v7", "-cf"),
     "tarfile-ustar": partial(with_tarfile, tarfile.USTAR_FORMAT),
     "perl": with_perl,
+    "ruby": with_ruby,
 }
 
 
@@ -139,7 +148,7 @@ def packed(write: Writer, fill: Callable[[Path], None], folder: Path) -> bytes:
     """Fill a folder that is owned by somebody, and return it as the writer packs it."""
     fill(folder)
     for path in (folder, *folder.rglob("*")):
-        os.utime(path, (1_600_000_000, 1_600_000_000), follow_symlinks=False)
+        os.utime(path, (TIME, TIME), follow_symlinks=False)
     out = folder.parent / f"{folder.name}.tar"
     write(folder, out)
     return out.read_bytes()
@@ -220,13 +229,70 @@ def test_extended_attributes_stay(name: str, tmp_path: Path) -> None:
         check([lower, upper, upper], keep)
 
 
+#: Owners and times that no octal field of a header holds.
+OWNER, EARLY, LATE = 3_000_000, -5, 9_000_000_000
+#: Those whose form has room for large numbers, and who use it: tar-stream cuts owners off, and
+#: bsdtar's GNU form ends in the year 2242.
+LARGE = (
+    *("gnu", "gnu-posix", "bsdtar-pax", "tarfile-gnu", "tarfile-pax", "node"),
+    *("gnu-oldgnu", "gnu-posix-sparse-1.0"),
+)
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_large_numbers(name: str, tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root gives files away")
+
+    def write(folder: Path, out: Path) -> None:
+        for path, when in (("bin/tool", LATE), ("etc/empty", EARLY)):
+            os.chown(folder / path, OWNER, OWNER + 1)
+            os.utime(folder / path, (when, when))
+        WRITERS[name](folder, out)
+
+    lower = packed(write, plain, tmp_path / "lower")
+    upper = packed(WRITERS[name], above, tmp_path / "upper")
+    found = {b"/".join(path): node for path, node in model.walk(model.apply([lower]).root)}
+    for path, when in ((b"bin/tool", LATE), (b"etc/empty", EARLY)):
+        node = found[path]
+        assert (node.uid, node.gid, node.mtime) == (OWNER, OWNER + 1, when * 10**9)
+    for keep in (0, 1):
+        check([lower, upper, *[upper] * keep], keep)
+
+
+@pytest.mark.parametrize("version", ["0.0", "0.1", "1.0"])
+def test_a_sparse_file_of_many_gigabytes(version: str, tmp_path: Path) -> None:
+    """Larger than an octal field holds; nothing of a hole is written, or held."""
+    size = 9 << 30
+
+    def fill(folder: Path) -> None:
+        folder.mkdir()
+        with (folder / "sparse").open("wb") as file:
+            file.seek(size - 4096)
+            file.write(b"end!" * 1024)
+
+    lower = packed(ROOMY[f"gnu-posix-sparse-{version}"], fill, tmp_path / "lower")
+    upper = packed(WRITERS["gnu"], above, tmp_path / "upper")
+    (layer,) = layers_of(squash(archive([lower, upper]), 0)[1])
+    for data in (lower, layer):
+        assert len(data) < 1 << 20
+        walk = LayerWalk(0)
+        walk.feed(data)
+        changes = walk.finish()
+        entry = dict(zip(changes.paths, changes.entries, strict=True))[b"sparse"]
+        assert entry.size == size
+        assert entry.sparse is not None
+        assert list(entry.sparse) == [(size - 4096, 4096)]
+        assert data[entry.data : entry.data + 4096] == b"end!" * 1024
+
+
 def mode_in(bits: int, rest: list[object]) -> list[object]:
     """Return what follows a kind, with some bits of the mode, if that is there."""
     return [rest[0] & bits, *rest[1:]] if isinstance(rest[0], int) else rest
 
 
 def test_a_sparse_file_in_the_old_form_is_refused(tmp_path: Path) -> None:
-    """As docker does: "unhandled tar header type"."""
+    """As every engine does."""
     old = program("tar", "--format=gnu", "--sparse", "-cf")
     layer = packed(old, hard, tmp_path / "lower")
     with pytest.raises(squasher.ArchiveError, match="the tar header type 'S' is not supported"):
