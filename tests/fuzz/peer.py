@@ -49,7 +49,7 @@ EXPLAINED: tuple[tuple[str, str], ...] = (
         "R3: Linux has no such name, and engines refuse names outside of the root",
     ),
     (
-        r"(below a whiteout|whiteout that names nothing|can be the root).* \| taken",
+        r"(below a whiteout|whiteout without a name|can be the root).* \| taken",
         "R3, R4: names that have no meaning in a layer",
     ),
     (
@@ -62,7 +62,7 @@ EXPLAINED: tuple[tuple[str, str], ...] = (
     ),
     (r"a symlink without a target.* \| taken", "symlink(2) refuses it, and so every engine"),
     (
-        r"unhandled tar header type.* \| taken",
+        r"the tar header type .* is not supported.* \| taken",
         "R2: Go hands on any type; engines refuse what they do not know",
     ),
 )
