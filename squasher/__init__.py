@@ -57,48 +57,23 @@ if TYPE_CHECKING:
         config_differences,
     )
 
-#: Where the public names live. They are imported when they are first used, so that the command
-#: can print its version or an error without the rest.
-_HOMES = {
-    "squasher.analysis.dive": ("Dive",),
-    "squasher.analysis.inspection": (
-        "BaseChoice",
-        "FolderShare",
-        "HistoryRow",
-        "Inspection",
-        "LayerShare",
-        "PathShare",
-        "inspect",
-    ),
-    "squasher.api": ("SquashReport", "open_archive", "squash_archive", "write"),
-    "squasher.archive.location": ("Location", "parse_location"),
-    "squasher.digest": ("Digest",),
-    "squasher.errors": (
-        "ArchiveError",
-        "BaseNotFoundError",
-        "DigestMismatchError",
-        "DocumentError",
-        "EngineError",
-        "OutputError",
-        "PolicyError",
-        "SquasherError",
-        "UnsupportedImageError",
-        "UsageError",
-    ),
-    "squasher.image.auto_base": ("Claim", "Finding"),
-    "squasher.image.configs": ("HistoryEntry", "ImageConfig"),
-    "squasher.image.model": ("Archive", "Image", "Layer"),
-    "squasher.layers.options": ("Options",),
-    "squasher.layers.result": ("LayerReport", "Squashed"),
-    "squasher.layers.squash": ("squash",),
-    "squasher.verify.comparison": (
-        "ConfigDifference",
-        "Difference",
-        "Facts",
-        "compare",
-        "config_differences",
-    ),
-}
+#: Where the public names live, what others need first. They are imported when they are first used,
+#: so that the command can print its version or an error without the rest.
+_HOMES = (
+    "errors",
+    "digest",
+    "archive.location",
+    "image.configs",
+    "image.model",
+    "image.auto_base",
+    "layers.options",
+    "layers.result",
+    "layers.squash",
+    "api",
+    "verify.comparison",
+    "analysis.dive",
+    "analysis.inspection",
+)
 
 __all__ = [
     "Archive",
@@ -147,9 +122,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
-        if name in names:
-            value = globals()[name] = getattr(import_module(home), name)
+    for home in _HOMES if name in __all__ else ():
+        module = import_module(f"squasher.{home}")
+        if hasattr(module, name):
+            value = globals()[name] = getattr(module, name)
             return value
     raise AttributeError(f"module 'squasher' has no attribute {name!r}")
 

@@ -15,7 +15,7 @@ from squasher.archive import daemon, documents, lay_out, opening, output_file, s
 from squasher.archive.documents import Lend
 from squasher.archive.lay_out import Form, Written
 from squasher.archive.location import Location, parse_location
-from squasher.archive.members import FolderStore, TarStore
+from squasher.archive.members import Store
 from squasher.archive.saved import SavedFile, require_new, saved
 from squasher.archive.target import Destination, Target
 from squasher.digest import Digest
@@ -134,7 +134,7 @@ def _put(
     target: Target,
     job: Job,
     name: str = "",
-    check: Callable[[Callable[[], TarStore | FolderStore]], None] | None = None,
+    check: Callable[[Callable[[], Store]], None] | None = None,
 ) -> tuple[str, ...]:
     """Write the result where it goes, once the archive `name` is known to be sound.
 
@@ -263,7 +263,7 @@ def squash_archive(
             functools.partial(_fetch, job=job, lend=lend, daemon_base=daemon_base)
         )
         of_daemon = isinstance(source, Location) and source.kind == "docker-daemon"
-        ask = functools.cache(daemon.find_base) if daemon_base or of_daemon else _no_base
+        ask = functools.cache(daemon.find_base) if daemon_base or of_daemon else lambda name: None
         lent = lenders.archives() if base == auto_base.AUTO else ()
         done = [
             _one(
@@ -363,8 +363,6 @@ def _one(
     ask: auto_base.Ask,
     lenders: Sequence[Archive],
 ) -> Squashed:
-    """Squash one image of the archive `name`."""
-
     def fetched(text: str) -> Sequence[bases.Base] | None:
         try:
             return fetch(text)
@@ -401,11 +399,6 @@ def _with_plain_notices(done: list[Squashed], target: Target) -> list[Squashed]:
     ]
 
 
-def _no_base(name: str) -> bases.Base | None:
-    """Answer for an engine that was not asked."""
-    return None
-
-
 @contextmanager
 def open_previous(
     text: str,
@@ -414,13 +407,12 @@ def open_previous(
     *,
     blobs_from: Sequence[str] = (),
     tmp_dir: str | os.PathLike[str] | None = None,
-    progress: Progress = silent,
 ) -> Iterator[list[Image]]:
     """Open what `--onto` names; give the previous image of each of `images`, as squashing has it.
 
     Raises what `open_archive` raises.
     """
-    with Job(tmp_dir, progress) as job:
+    with Job(tmp_dir) as job:
         yield _previous(text, archive, images, job, opening.lenders_at(blobs_from, job).lend)
 
 
@@ -444,9 +436,8 @@ def _previous(
             what = "there is no such file, and no image of the archive has that name"
             raise BaseNotFoundError(what, where=where, image=images[0]) from None
     else:
-        source = text if location.kind == "path" else location
         with placed("--onto"):
-            found = opening.referred(opening.opened(source, job, lend), source).images
+            found = opening.referred(opening.opened(location, job, lend), location).images
     previous = []
     for image in images:
         fitting = [each for each in found if each.platform == image.platform]
@@ -475,8 +466,8 @@ def _fetch(text: str, job: Job, lend: Lend, daemon_base: bool) -> Sequence[bases
         return None
     if location.kind == "path" and not os.path.exists(text):
         return (daemon.base(text),) if daemon_base and daemon.may_have(text) else None
-    source = text if location.kind == "path" else location
-    images = opening.referred(opening.opened(source, job, lend, hashed=False), source).images
+    whole = opening.opened(location, job, lend, hashed=False)
+    images = opening.referred(whole, location).images
     try:
         for layer in (layer for image in images for layer in image.layers):
             layer.blob.content.check()  # nothing else is read of it

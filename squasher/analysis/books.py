@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from squasher.layers.apply import apply
 from squasher.layers.tree import Directory, Node, Tree
 from squasher.tar.entry import Changeset, Entry, ImageWarning
-from squasher.tar.paths import join
+from squasher.tar.paths import join, new_ancestors
 
 
 @dataclass(slots=True)
@@ -145,3 +145,24 @@ def final_sizes(tree: Tree) -> dict[bytes, int]:
             linked.add(node)
         found[path] = node.stored
     return found
+
+
+def folder_sums(paths: Iterable[tuple[bytes, int, int]]) -> Iterator[tuple[bytes, int, int]]:
+    """Yield what each directory holds, all below it included: two sums, sorted by path. O(paths).
+
+    `paths` are those of files, each with its part of both. The root, b"", is there in any case.
+    """
+    sums: dict[bytes, list[int]] = {b"": [0, 0]}
+    for path, one, two in paths:
+        above = sums.setdefault(path.rpartition(b"/")[0], [0, 0])
+        above[0] += one
+        above[1] += two
+    seen: set[bytes] = set()
+    for path in tuple(sums):
+        for parent in new_ancestors(path, seen):
+            sums.setdefault(parent, [0, 0])
+    for path in sorted(sums, reverse=True)[:-1]:  # what is below comes before what is above
+        above = sums[path.rpartition(b"/")[0]]
+        above[0] += sums[path][0]
+        above[1] += sums[path][1]
+    return ((path, one, two) for path, (one, two) in sorted(sums.items()))

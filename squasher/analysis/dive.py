@@ -20,7 +20,7 @@ StackTreeRange), file_node.go (IsLeaf, IsWhiteout, Remove), dive/image/analysis.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from squasher.tar.entry import DIR, Changeset
 from squasher.tar.paths import WHITEOUT_PREFIX, new_ancestors
@@ -50,15 +50,14 @@ class Dive:
         return self.wasted_bytes / self.user_bytes
 
 
+@dataclass(slots=True, eq=False)
 class _Folder:
     """A name of the stacked layers that has a directory's entry, or names below it."""
 
-    __slots__ = ("children", "directory", "size")
-
-    def __init__(self, size: int, directory: bool) -> None:
-        self.size = size
-        self.directory = directory
-        self.children: dict[bytes, int | _Folder] = {}  # a number is the size of a plain leaf
+    size: int
+    directory: bool
+    #: A number is the size of a plain leaf.
+    children: dict[bytes, int | _Folder] = field(default_factory=dict)
 
 
 #: The size of the only leaf so far; smallest size and sum of sizes of several.

@@ -10,17 +10,18 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from heapq import nsmallest
 from itertools import accumulate
 
-from squasher.analysis.books import Books, Page, final_sizes
+from squasher.analysis.books import Books, Page, final_sizes, folder_sums
 from squasher.analysis.dive import Dive, Ledger
 from squasher.analysis.updates import UpdateCost
 from squasher.digest import Digest
-from squasher.errors import SquasherError
+from squasher.errors import SquasherError, placed
 from squasher.image import auto_base
 from squasher.image.auto_base import Claim, Finding
+from squasher.image.configs import HistoryEntry
 from squasher.image.model import Archive, Image, Statement, rows
 from squasher.image.secrets import Secret, masked, secrets
 from squasher.layers.content import Scan, same_content
@@ -29,7 +30,6 @@ from squasher.layers.read import scan
 from squasher.layers.tree import Tree
 from squasher.run import Job, Progress, silent
 from squasher.tar.entry import ImageWarning, Pair
-from squasher.tar.paths import new_ancestors
 
 #: How many of the largest files are named.
 LARGEST = 500
@@ -248,10 +248,8 @@ def inspect(
         scans: list[Scan] = []
         with job.verified():  # no conclusion from damaged layers
             for done, changes in scan(image, 0, job, max_size):
-                try:
+                with placed(f"layer {len(scans) + 1} of {len(image.layers)}"):
                     books.add(changes)  # first: it refuses what says far more than it spells out
-                except SquasherError as error:
-                    raise error.within(f"layer {len(scans) + 1} of {len(image.layers)}") from None
                 dive.add(changes)
                 scans.append(done)
                 del changes  # its names are in the tree now
@@ -275,7 +273,7 @@ def inspect(
             _shares(image, history, scans, books.pages),
             _bases(image, scans, sizes, source, choose, known_base(named)),
             tuple(sorted((share for share in paths if share.wasted), key=_most_wasted)),
-            _folders(shown, lost),
+            _folders(paths),
             tuple(nsmallest(LARGEST, (share for share in paths if share.size), key=_largest)),
             dive.figures(),
             tuple(books.warnings),
@@ -288,8 +286,8 @@ def named_bases(
     image: Image, others: Sequence[Image], lenders: Sequence[Archive]
 ) -> tuple[Finding, ...]:
     """Return what the image says of its base; a damaged attestation is told, and no more."""
-    statements: tuple[Statement, ...] = ()
     damaged: tuple[Finding, ...] = ()
+    statements: tuple[Statement, ...] = ()
     try:
         statements = image.attested()
     except SquasherError as error:
@@ -309,6 +307,11 @@ def _most_wasted(share: PathShare) -> tuple[int, bytes]:
 
 def _largest(share: PathShare) -> tuple[int, bytes]:
     return -share.size, share.path
+
+
+def _folders(paths: Sequence[PathShare]) -> tuple[FolderShare, ...]:
+    sums = folder_sums((share.path, share.size, share.wasted) for share in paths)
+    return tuple(FolderShare(*each) for each in sums)
 
 
 # ---------------------------------------------------------------- every base
@@ -396,23 +399,17 @@ def best_choice(saved: Sequence[int], least: int = 0) -> int | None:
 # ---------------------------------------------------------------- the values
 
 
+#: Stands for the row of a layer that no row tells of.
+_NO_ENTRY = HistoryEntry("", False, "", "", "")
+
+
 def _history(image: Image) -> tuple[HistoryRow, ...]:
     history = image.config.history or ()
     found = []
     for row in rows(image.config):
-        if row.history is None:
-            found.append(HistoryRow("", "", "", False, row.layer))
-        else:
-            entry = history[row.history]
-            found.append(
-                HistoryRow(
-                    masked(entry.created_by),
-                    entry.created,
-                    masked(entry.comment),
-                    entry.empty_layer,
-                    row.layer,
-                )
-            )
+        x = _NO_ENTRY if row.history is None else history[row.history]
+        words = masked(x.created_by), x.created, masked(x.comment)
+        found.append(HistoryRow(*words, x.empty_layer, row.layer))
     return tuple(found)
 
 
@@ -429,32 +426,7 @@ def _shares(
             done.layer.blob.size,
             done.layer.blob.compression,
             made_by[i],
-            page.entries,
-            page.whiteouts,
-            page.added,
-            page.overwritten,
-            page.deleted,
-            page.overwritten_entries,
-            page.deleted_entries,
+            *astuple(page),
         )
         for i, (done, chain_id, page) in enumerate(zip(scans, image.chain_ids, pages, strict=True))
     )
-
-
-def _folders(
-    shown: dict[bytes, int], lost: dict[bytes, tuple[int, int]]
-) -> tuple[FolderShare, ...]:
-    """Return what each directory holds. O(paths)."""
-    sums: dict[bytes, list[int]] = {b"": [0, 0]}
-    for column, sizes in enumerate((shown.items(), ((path, x[0]) for path, x in lost.items()))):
-        for path, size in sizes:
-            sums.setdefault(path.rpartition(b"/")[0], [0, 0])[column] += size
-    seen: set[bytes] = set()
-    for path in tuple(sums):
-        for parent in new_ancestors(path, seen):
-            sums.setdefault(parent, [0, 0])
-    for path in sorted(sums, reverse=True)[:-1]:  # what is below comes before what is above
-        above = sums[path.rpartition(b"/")[0]]
-        above[0] += sums[path][0]
-        above[1] += sums[path][1]
-    return tuple(FolderShare(path, *sums[path]) for path in sorted(sums))

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from squasher.analysis.books import folder_sums
 from squasher.digest import Digest
-from squasher.errors import SquasherError
+from squasher.errors import placed
 from squasher.image.model import Image
 from squasher.layers.apply import apply
 from squasher.layers.content import Scan, same_content
 from squasher.layers.merge import Draft, Said
 from squasher.layers.read import scan, stacked
 from squasher.layers.tree import Directory, Node, Tree
-from squasher.run import Job, Progress, silent
+from squasher.run import Job
 from squasher.tar.entry import REG, SYM, Entry, Owner, Pair, Xattrs
-from squasher.tar.paths import new_ancestors
 
 #: Why a path is in the update, what costs most first: a path that the previous image lacks; other
 #: bytes, another type or target; mode, owner or xattrs; the time and nothing else; a whiteout; the
@@ -78,7 +78,6 @@ def update_cost(
     *,
     max_size: int | None = None,
     tmp_dir: str | os.PathLike[str] | None = None,
-    progress: Progress = silent,
 ) -> UpdateCost:
     """Return what `--onto previous` would write for `image`.
 
@@ -88,14 +87,12 @@ def update_cost(
     """
     stack, places = stacked(image, previous)
     kept = len(previous.layers)
-    with Job(tmp_dir, progress) as job, job.verified():
+    with Job(tmp_dir) as job, job.verified():
         lower, upper = Tree(), Tree(kept)
         scans: list[Scan] = []
         for done, changes in scan(stack, 0, job, max_size, places):
-            try:
+            with placed(places[len(scans)]):
                 apply(lower if len(scans) < kept else upper, changes)
-            except SquasherError as error:
-                raise error.within(places[len(scans)]) from None
             scans.append(done)
         draft = Draft.of(lower, upper, kept)
         same = same_content(draft.doubtful, scans, scans)
@@ -107,8 +104,12 @@ def update_cost(
             previous.config.image_id,
             plan.size if said else 0,
             tuple(sorted(paths, key=lambda each: (-each.size, each.path))),
-            _folders(paths),
+            tuple(FolderCost(*each) for each in folder_sums(map(_of_folder, paths))),
         )
+
+
+def _of_folder(cost: PathCost) -> tuple[bytes, int, int]:
+    return cost.path, cost.size, cost.size if cost.why == "time alone" else 0
 
 
 def _costs(
@@ -166,21 +167,3 @@ def _attributes(x: Entry, b: Entry) -> str:
 def _inode(entry: Entry) -> tuple[Owner | tuple[int, int], Xattrs]:
     """Return owner, mode and xattrs; the kernel ignores the mode of a symlink."""
     return (entry.owner[1:] if entry.kind == SYM else entry.owner), entry.xattrs
-
-
-def _folders(paths: Iterable[PathCost]) -> tuple[FolderCost, ...]:
-    """Return what each directory holds of the update. O(paths)."""
-    sums: dict[bytes, list[int]] = {b"": [0, 0]}
-    for each in paths:
-        above = sums.setdefault(each.path.rpartition(b"/")[0], [0, 0])
-        above[0] += each.size
-        above[1] += each.size if each.why == "time alone" else 0
-    seen: set[bytes] = set()
-    for path in tuple(sums):
-        for parent in new_ancestors(path, seen):
-            sums.setdefault(parent, [0, 0])
-    for path in sorted(sums, reverse=True)[:-1]:  # what is below comes before what is above
-        above = sums[path.rpartition(b"/")[0]]
-        above[0] += sums[path][0]
-        above[1] += sums[path][1]
-    return tuple(FolderCost(path, *sums[path]) for path in sorted(sums))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import os
 import re
 import shlex
@@ -18,6 +17,7 @@ from itertools import takewhile
 from typing import Any, BinaryIO, cast
 
 from squasher import extras
+from squasher.archive.source import Chunks
 from squasher.digest import Digest
 from squasher.errors import BaseNotFoundError, EngineError, SquasherError
 from squasher.image import documents
@@ -176,7 +176,7 @@ def export(name: str) -> Iterator[BinaryIO]:
         # Asked first: docker 20.10 takes an unknown ID below for a fault of its own.
         reference, _ = _inspect(client, name)
         chunks = _translated(client.get_image(reference))
-        yield cast("BinaryIO", _Chunks(chunks, f"docker-daemon:{name}"))
+        yield cast("BinaryIO", Chunks(chunks, f"docker-daemon:{name}"))
 
 
 def _translated(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -292,24 +292,3 @@ def remove_unused(identity: str, name: str) -> tuple[str, ...]:
         if not used:
             client.remove_image(identity)
     return tuple(used)
-
-
-class _Chunks(io.RawIOBase):
-    """Chunks as they come, as a stream that cannot seek."""
-
-    def __init__(self, chunks: Iterable[bytes], name: str = _WHERE) -> None:
-        super().__init__()
-        self.name = name
-        self._chunks = iter(chunks)
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        if not self._rest:
-            self._rest = next(self._chunks, b"")
-        data = self._rest[: len(buffer)]
-        self._rest = self._rest[len(data) :]
-        buffer[: len(data)] = data
-        return len(data)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from squasher.archive.documents import INCOMPLETE, Documents, blob_digests, check_count, layer_of
 from squasher.digest import Digest, check
-from squasher.errors import ArchiveError, SquasherError
+from squasher.errors import SquasherError, placed
 from squasher.image import manifests
 from squasher.image.model import Image, Unread
 from squasher.image.references import full_name
@@ -62,10 +62,8 @@ def docker_images(documents: Documents) -> Listed:
 
 def _docker_image(documents: Documents, item: manifests.ManifestItem, position: int) -> Image:
     where = f"manifest.json[{position}]"
-    try:
+    with placed(f"{where}.Config"):
         data = documents.get(item.config)
-    except SquasherError as error:
-        raise error.within(f"{where}.Config") from None
     named = _BLOB.fullmatch(item.config)
     if named:
         check(Digest(named[1]), Digest.of(data), where=item.config)
@@ -73,10 +71,8 @@ def _docker_image(documents: Documents, item: manifests.ManifestItem, position: 
     check_count(len(item.layers), config, f"{where}.Layers")
     layers = []
     for i, (name, diff_id) in enumerate(zip(item.layers, config.diff_ids, strict=True)):
-        try:
+        with placed(f"{where}.Layers[{i}]"):
             content = documents.layer(name, i + 1, len(item.layers))
-        except ArchiveError as error:
-            raise error.within(f"{where}.Layers[{i}]") from None
         named, folder = _BLOB.fullmatch(name), _FOLDER.fullmatch(name)
         digest = Digest(named[1]) if named else None
         layer = layer_of(diff_id, content, digest, {}, f"{where}.Layers[{i}]")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from squasher.archive.layer_kinds import check_content
-from squasher.archive.members import FolderStore, TarStore, document
+from squasher.archive.members import Store, document
 from squasher.blobs.compression import HEAD, sniff
 from squasher.blobs.content import Content
 from squasher.digest import Digest
@@ -41,7 +41,7 @@ class Documents:
     pinned   the full names in them that end in a digest: nothing that is written is called so
     """
 
-    def __init__(self, store: TarStore | FolderStore, lend: Lend = lend_nothing) -> None:
+    def __init__(self, store: Store, lend: Lend = lend_nothing) -> None:
         self.store = store
         self._lend = lend
         self.pinned: dict[str, None] = {}

@@ -189,13 +189,12 @@ def _manifest(image: Image, form: Form) -> dict[str, Any]:
     result: dict[str, Any] = {"schemaVersion": 2, "mediaType": _manifest_type(image)} | {
         key: value for key, value in image.manifest.items() if key not in ("mediaType", "subject")
     }
-    result["config"] = descriptor_of(config_type, image.config.image_id, len(image.config.raw))
-    result["layers"] = [
+    config = descriptor_of(config_type, image.config.image_id, len(image.config.raw))
+    layers = (
         layer.descriptor or descriptor_of(layer.blob.media_type, _digest(layer), layer.blob.size)
         for layer in image.layers
-    ]
-    result["config"] = _typed(result["config"], oci)
-    result["layers"] = [_typed(layer, oci) for layer in result["layers"]]
+    )
+    result |= {"config": _typed(config, oci), "layers": [_typed(layer, oci) for layer in layers]}
     return _typed(result, oci)
 
 

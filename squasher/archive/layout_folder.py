@@ -11,9 +11,10 @@ from typing import Any
 from squasher.archive.lay_out import Written
 from squasher.archive.oci_index import reference_of, tags_of
 from squasher.archive.output_file import WINDOW, Progress, output_errors, staged_beside
-from squasher.blobs.content import Content, open_regular
+from squasher.archive.stream import counted
+from squasher.blobs.content import open_regular
 from squasher.digest import Digest
-from squasher.errors import ArchiveError, DocumentError, OutputError
+from squasher.errors import DocumentError, OutputError
 from squasher.image.documents import DOCUMENT_MAX, dump, field, fold, load
 from squasher.image.manifests import REF_NAME, parse_document, parse_index, parse_manifest_json
 from squasher.image.references import full_name, normalise_tag
@@ -83,7 +84,7 @@ def _put_blobs(written: Written, folder: str, made: list[str], progress: Progres
                 continue
         else:
             made.append(path)
-        _put_inside(path, _counted(content, digest, progress), content.size)
+        _put_inside(path, counted(content, str(digest), progress), content.size)
 
 
 def _put_inside(path: str, data: Iterable[bytes], size: int = 0) -> None:
@@ -149,16 +150,6 @@ def _holds(path: str, data: bytes) -> bool:
             return stream.read() == data
     except OSError:
         return False
-
-
-def _counted(content: Content, digest: Digest, progress: Progress) -> Iterator[bytes]:
-    try:
-        for window in content.windows(WINDOW):
-            yield window
-            progress(len(window))
-        content.check()
-    except ArchiveError as error:
-        raise error.within(str(digest)) from None
 
 
 def _document_there(path: str) -> bytes | None:

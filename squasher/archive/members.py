@@ -9,7 +9,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from squasher.blobs.content import Content, Extent, File, open_file, open_regular
 from squasher.errors import ArchiveError, UnsupportedImageError
@@ -23,18 +23,6 @@ from squasher.tar.paths import clean, show
 _LINKS_MAX = 8
 #: Files of a folder that stay open between two reads. Few images have more blobs.
 _OPEN_MAX = 32
-
-
-class Store(Protocol):
-    """Named members. Names are as documents spell them."""
-
-    def __contains__(self, name: str) -> bool:
-        """Tell whether there is such a member."""
-        ...
-
-    def content(self, name: str) -> Content:
-        """Return what the member holds. Raises ArchiveError."""
-        ...
 
 
 def document(store: Store, name: str) -> bytes:
@@ -149,6 +137,9 @@ class FolderStore:
         return self._known[name]
 
 
+#: Named members; names are as documents spell them.
+Store = TarStore | FolderStore
+
 _State = tuple[int, ...]
 
 
@@ -234,6 +225,6 @@ def _is_inside(name: str) -> bool:
     return not os.path.isabs(name) and ".." not in re.split(r"[/\\]", name) and "\0" not in name
 
 
-def names(store: TarStore | FolderStore) -> Iterable[str]:
+def names(store: Store) -> Iterable[str]:
     """Return the names of all members of a tar; those of a folder are not asked for."""
     return iter(store) if isinstance(store, TarStore) else ()

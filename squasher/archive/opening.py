@@ -10,7 +10,7 @@ from squasher.archive import daemon, reader, selection
 from squasher.archive.documents import Lend, lend_nothing
 from squasher.archive.lenders import Lenders
 from squasher.archive.location import Location, parse_location
-from squasher.archive.members import FolderStore, TarStore
+from squasher.archive.members import Store
 from squasher.archive.source import open_store
 from squasher.errors import ArchiveError, UsageError, placed
 from squasher.image.model import Archive
@@ -29,9 +29,7 @@ def opened(source: Source, job: Job, lend: Lend = lend_nothing, *, hashed: bool 
     return reader.read(*store_of(source, job, hashed=hashed), lend)
 
 
-def store_of(
-    source: Source, job: Job, *, hashed: bool = True
-) -> tuple[TarStore | FolderStore, str]:
+def store_of(source: Source, job: Job, *, hashed: bool = True) -> tuple[Store, str]:
     """Return the members of `source`, and its name for messages.
 
     Raises ArchiveError, OutputError, EngineError, BaseNotFoundError, UsageError.

@@ -12,13 +12,13 @@ from itertools import islice
 from squasher.archive.attestations import attachments
 from squasher.archive.docker_archive import Listed, docker_images
 from squasher.archive.documents import Documents, Lend, blob_digests, lend_nothing
-from squasher.archive.members import FolderStore, TarStore, names
+from squasher.archive.members import Store, names
 from squasher.archive.oci_index import Index
 from squasher.archive.source import folder_below
 from squasher.blobs.compression import decompress
 from squasher.blobs.content import ContentReader
 from squasher.digest import Digest
-from squasher.errors import ArchiveError, SquasherError
+from squasher.errors import ArchiveError, SquasherError, placed
 from squasher.image.model import Archive, Image, Layer
 from squasher.image.references import full_name
 from squasher.tar.paths import show
@@ -32,18 +32,16 @@ _NAMES = "manifest.json and index.json give the images different names: all of t
 _PINNED = "left out names that end in a digest ({}): {} names the image before squashing"
 
 
-def read(store: TarStore | FolderStore, name: str, lend: Lend = lend_nothing) -> Archive:
+def read(store: Store, name: str, lend: Lend = lend_nothing) -> Archive:
     """Return what `store`, called `name` in messages, holds. O(its documents).
 
     Layers that it leaves out may be lent.
 
     Raises ArchiveError if it holds no image, UnsupportedImageError if none that can be squashed.
     """
-    try:
+    with placed(name):
         documents = Documents(store, lend)
         archive = _archive(name, documents)
-    except SquasherError as error:
-        raise error.within(name) from None
     if not documents.pinned:
         return archive
     first = show(next(iter(documents.pinned)).encode())
@@ -91,7 +89,7 @@ def _archive(name: str, documents: Documents) -> Archive:
     raise _no_image(store)
 
 
-def _no_image(store: TarStore | FolderStore) -> ArchiveError:
+def _no_image(store: Store) -> ArchiveError:
     """Return what to say of something that holds no image."""
     if "manifest.json" in store:
         return ArchiveError("manifest.json lists no image")

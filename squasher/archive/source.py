@@ -12,16 +12,16 @@ import os
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 from typing import BinaryIO
 
-from squasher.archive.members import FolderStore, TarStore, names
+from squasher.archive.members import FolderStore, Store, TarStore, names
 from squasher.blobs.compression import HEAD, decompress, sniff
 from squasher.blobs.content import Content, ContentReader, Extent, open_file
 from squasher.blobs.spool import OwnFile
 from squasher.blobs.streams import read_some, widen_pipe
-from squasher.errors import ArchiveError, SquasherError
+from squasher.errors import ArchiveError, placed
 from squasher.run import Job
 from squasher.tar.entry import REG
 from squasher.tar.members import is_header, members
@@ -35,9 +35,7 @@ _WINDOW = 4 << 20
 Source = str | os.PathLike[str] | BinaryIO
 
 
-def open_store(
-    source: Source, job: Job, *, hashed: bool = True
-) -> tuple[TarStore | FolderStore, str]:
+def open_store(source: Source, job: Job, *, hashed: bool = True) -> tuple[Store, str]:
     """Return the members of `source`, and its name for messages.
 
     What cannot seek is copied to a temporary file of `job`; not `hashed` tells that nobody will
@@ -56,7 +54,7 @@ def open_store(
     else:
         stream = source
         name = _stream_name(source)
-    try:
+    with placed(name):
         content = _content(stream, job, hashed)
         if not content.size:
             raise ArchiveError("is empty", hint="did the command before the pipe fail?")
@@ -64,8 +62,6 @@ def open_store(
         if not is_header(head) and any(head):  # all zeros is an archive without members
             raise _no_tar(head)
         return TarStore(content), name
-    except SquasherError as error:
-        raise error.within(name) from None
 
 
 #: What people give in place of an archive: its first bytes, what it is, what to do.
@@ -117,13 +113,15 @@ def _content(stream: BinaryIO, job: Job, hashed: bool) -> Content:
         with job.timed("spool"):
             return _copied(decompress(compression, raw), job, hashed)
     widen_pipe(stream)
-    piped = _Piped(stream, progress)
+    chunks, head = _pieces(stream, progress), b""
     with job.timed("spool"):
-        compression = sniff(piped.head)
+        while len(head) < HEAD and (more := next(chunks, b"")):
+            head += more
+        whole = chain((head,), chunks)
+        compression = sniff(head[:HEAD])
         if compression:
-            return _copied(decompress(compression, piped), job, hashed)  # type: ignore[arg-type]
-        plain = iter(lambda: piped.read(_CHUNK), b"")
-        return _copied(plain, job, hashed, stream.fileno() if _is_pipe(stream) else None)
+            return _copied(decompress(compression, Chunks(whole)), job, hashed)  # type: ignore[arg-type]
+        return _copied(whole, job, hashed, stream.fileno() if _is_pipe(stream) else None)
 
 
 def _is_pipe(stream: BinaryIO) -> bool:
@@ -229,37 +227,43 @@ def _size(stream: BinaryIO) -> int | None:
         return None
 
 
-class _Piped(io.RawIOBase):
-    """A stream that cannot seek, with its beginning looked at."""
+class Chunks(io.RawIOBase):
+    """Chunks as they come, as a stream that cannot seek; `name` is for messages."""
 
-    def __init__(self, stream: BinaryIO, progress: Callable[[int], None]) -> None:
+    def __init__(self, chunks: Iterable[bytes], name: str = "") -> None:
         super().__init__()
-        self._stream = stream
-        self._progress = progress
-        self.head = b""
-        while len(self.head) < HEAD and (more := self._get(HEAD - len(self.head))):
-            self.head += more
-        self._rest = self.head
+        self.name = name
+        self._chunks = iter(chunks)
+        self._rest = b""
 
     def readable(self) -> bool:
+        """Say yes."""
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        data = self._rest[: len(buffer)] or self._get(len(buffer))
+        """Put the next bytes into `buffer`, those of one chunk at most."""
+        if not self._rest:
+            self._rest = next(self._chunks, b"")
+        data = self._rest[: len(buffer)]
         self._rest = self._rest[len(data) :]
         buffer[: len(data)] = data
         return len(data)
 
-    def _get(self, size: int) -> bytes:
+
+def _pieces(stream: BinaryIO, progress: Callable[[int], None]) -> Iterator[bytes]:
+    """Yield what a stream that cannot seek brings, in pieces as they come; say how much."""
+    while True:
         try:
-            data = read_some(self._stream, size)
+            data = read_some(stream, _CHUNK)
         except OSError as error:
             raise ArchiveError(f"cannot be read: {error.strerror}") from None
-        self._progress(len(data))
-        return data
+        if not data:
+            return
+        progress(len(data))
+        yield data
 
 
-def folder_below(store: TarStore | FolderStore) -> str:
+def folder_below(store: Store) -> str:
     """Return the first folder at the top that has an image's documents, "" if none has."""
     for place in names(store) if isinstance(store, TarStore) else store.below():
         folder, _, name = place.partition("/")

@@ -17,7 +17,8 @@ from squasher.archive.output_file import (
     staged_file,
 )
 from squasher.blobs.compression import Compression, compress, default
-from squasher.errors import ArchiveError
+from squasher.blobs.content import Content
+from squasher.errors import placed
 from squasher.run import Job
 from squasher.tar.entry import BLOCK
 
@@ -67,12 +68,15 @@ def chunks(written: Written, progress: Progress) -> Iterator[bytes]:
     """Yield the bytes of the archive."""
     for member, content in written.members:
         yield member_header(member, content)
-        try:
-            for window in content.windows(WINDOW):
-                yield window
-                progress(len(window))
-            content.check()  # the documents come last: without them there is no image
-        except ArchiveError as error:
-            raise error.within(member) from None
+        yield from counted(content, member, progress)
         yield bytes(-content.size % BLOCK)
-    yield bytes(2 * BLOCK)
+    yield bytes(2 * BLOCK)  # the documents came last: without them there is no image
+
+
+def counted(content: Content, place: str, progress: Progress) -> Iterator[bytes]:
+    """Yield what is written at `place`; say how much. Raises ArchiveError if it has changed."""
+    with placed(place):
+        for window in content.windows(WINDOW):
+            yield window
+            progress(len(window))
+        content.check()

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from squasher.archive import daemon, layout_folder, output_file, stream
 from squasher.archive.lay_out import Form, Written
 from squasher.archive.location import Location
-from squasher.archive.members import FolderStore, TarStore
+from squasher.archive.members import FolderStore, Store, TarStore
 from squasher.archive.source import open_store
 from squasher.errors import OutputError, SquasherError, UsageError
 from squasher.image import references
@@ -27,7 +27,7 @@ Destination = str | os.PathLike[str] | BinaryIO | Location
 class Staged:
     """A result that has not taken its place: `store` opens it for reading, `commit` places it."""
 
-    store: Callable[[], TarStore | FolderStore]
+    store: Callable[[], Store]
     commit: Callable[[], None]
 
 

@@ -20,15 +20,27 @@ VARIABLE = "_SQUASH_COMPLETE"
 
 
 class Place(StringParamType):
-    """Text that may name a file: the shell completes it as one."""
+    """Text that may name a file, or be one of `words`."""
+
+    def __init__(self, words: Iterable[str] = ()) -> None:
+        self._words = tuple(words)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem[str]]:
-        """Return what stands for the shell's own files."""
+        """Return what stands for the shell's own files; if words fit, those and the files that fit.
+
+        Bash would leave out the files.
+        """
         from click.shell_completion import CompletionItem
 
-        return [CompletionItem(incomplete, type="file")]
+        words = [word for word in self._words if incomplete and word.startswith(incomplete)]
+        if not words:
+            return [CompletionItem(incomplete, type="file")]
+        import glob
+
+        files = sorted(glob.glob(f"{glob.escape(incomplete)}*"))
+        return [CompletionItem(text) for text in words + files]
 
 
 class Sink(Place):
@@ -38,27 +50,6 @@ class Sink(Place):
         """Return a name that the system knows."""
         text: str = super().convert(value, param, ctx)
         return "/dev/stdout" if text == "-" else text
-
-
-class PlaceOrWord(Place):
-    """A file, or one of `words`."""
-
-    def __init__(self, words: Iterable[str]) -> None:
-        self._words = tuple(words)
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem[str]]:
-        """Return the words that fit with the files that fit, which bash would leave out."""
-        from click.shell_completion import CompletionItem
-
-        words = [word for word in self._words if incomplete and word.startswith(incomplete)]
-        if not words:
-            return super().shell_complete(ctx, param, incomplete)
-        import glob
-
-        files = sorted(glob.glob(f"{glob.escape(incomplete)}*"))
-        return [CompletionItem(text) for text in words + files]
 
 
 class Words(StringParamType):

@@ -40,7 +40,7 @@ def _head(title: str, side: Side, width: int | None) -> str:
     size = texts.size(image.stored_size)
     tags = ", ".join(image.tags) or "no name"
     line = (
-        f"{side.name}: {tags}, {_count(len(image.layers), 'layer')}, {size},"
+        f"{side.name}: {tags}, {texts.counted(len(image.layers), 'layer')}, {size},"
         f" {image.config.image_id.hex[:12]}"
     )
     return f"{click.style(f'{title:<7}', bold=True)} {_cut(texts.text(line), width, 8)}"
@@ -144,7 +144,6 @@ _SHOWN: dict[str, Callable[[Facts], str]] = {
 
 
 def _end(result: Result) -> Iterator[str]:
-    """Yield the sum of it all."""
     ignored = f" ({', '.join(map(texts.text, result.ignored))} ignored)" if result.ignored else ""
     if result.latest is not None:
         ignored += f" (times later than {texts.time_text(result.latest)} UTC count as that)"
@@ -156,12 +155,10 @@ def _end(result: Result) -> Iterator[str]:
     kinds = ", ".join(f"{number:,} {kind}" for kind, number in numbers.items() if number)
     if alone:
         kinds += f" ({alone:,} in time alone)"
-    line = f"{_count(len(result.files), 'path')} differ{'' if len(result.files) != 1 else 's'}"
+    line = (
+        f"{texts.counted(len(result.files), 'path')} differ{'' if len(result.files) != 1 else 's'}"
+    )
     if kinds:
         line += f": {kinds}"
-    keys = _count(len(result.config), "config key")
+    keys = texts.counted(len(result.config), "config key")
     yield f"{line}; {keys}{ignored}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -24,6 +24,11 @@ def text(found: dict[str, Any]) -> str:
     return json.dumps(found, indent=2)
 
 
+def renamed(value: Any, **names: str) -> dict[str, Any]:
+    """Return the object of a dataclass's fields, of which those in `names` are called so."""
+    return {names.get(key, key): each for key, each in plain(value).items()}
+
+
 def plain(value: Any) -> Any:
     """Return `value` as JSON has it: a dataclass is an object of its fields, bytes are text.
 

@@ -15,7 +15,6 @@ from squasher.errors import PolicyError, UsageError, placed
 if TYPE_CHECKING:
     from squasher.analysis.inspection import (
         FolderShare,
-        HistoryRow,
         Inspection,
         LayerShare,
         PathShare,
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from squasher.cli.thresholds import Rule
     from squasher.image.auto_base import Finding
     from squasher.image.model import Archive, Image
-    from squasher.image.secrets import Secret
 
 
 @click.command("inspect", context_settings=checks.CONTEXT)
@@ -81,10 +79,8 @@ def command(
     """  # noqa: D301  (click looks for the character)
     if max_size is not None and max_size < 0:
         raise UsageError(f"{max_size} is not a valid size", where="--max-size")
-    limits = [
-        *([thresholds.parse_efficiency(min_efficiency)] if min_efficiency is not None else ()),
-        *([thresholds.parse_wasted(max_wasted)] if max_wasted is not None else ()),
-    ]
+    given = (thresholds.parse_efficiency, min_efficiency), (thresholds.parse_wasted, max_wasted)
+    limits = [parse(typed) for parse, typed in given if typed is not None]
     source = checks.source(image)
     if html is not None:
         checks.check_place(
@@ -225,7 +221,7 @@ def _image(inspection: Inspection, rules: Iterable[Rule], most: int | None) -> d
         "user_bytes": dive.user_bytes,
         "wasted_share": dive.wasted_share,
         "rules": [_rule(rule) for rule in rules],
-        "history": [_row(row) for row in inspection.rows],
+        "history": [encoder.renamed(row, empty="empty_layer") for row in inspection.rows],
         "layers": [_layer(layer) for layer in inspection.layers],
         "best_kept_layers": None if best is None else best.kept_layers,
         "best_kept_layers_without_base": None if without is None else without.kept_layers,
@@ -238,7 +234,10 @@ def _image(inspection: Inspection, rules: Iterable[Rule], most: int | None) -> d
         ],
         "lost_folders_total": len(folders),
         "lost_folders": [_share(share) for share in folders[:most]],
-        "secrets": [_secret(secret) for secret in inspection.secrets],
+        "secrets": [
+            encoder.renamed(secret, row="history_row", most="most_kept_layers")
+            for secret in inspection.secrets
+        ],
         "update": None if inspection.update is None else _update(inspection.update, most),
         "warnings": inspection.warnings,
     }
@@ -253,12 +252,10 @@ def _update(update: UpdateCost, most: int | None) -> dict[str, object]:
             why: {"paths": count, "bytes": size} for why, (count, size) in update.reasons.items()
         },
         "paths_total": len(update.paths),
-        "paths": [
-            {"path": each.path, "why": each.why, "bytes": each.size} for each in update.paths[:most]
-        ],
+        "paths": [encoder.renamed(each, size="bytes") for each in update.paths[:most]],
         "folders_total": len(update.costly),
         "folders": [
-            {"path": each.path, "bytes": each.size, "time_alone_bytes": each.time_alone}
+            encoder.renamed(each, size="bytes", time_alone="time_alone_bytes")
             for each in update.costly[:most]
         ],
     }
@@ -274,31 +271,12 @@ def _named(found: Finding) -> dict[str, object]:
     }
 
 
-def _secret(secret: Secret) -> dict[str, object]:
-    return {
-        "history_row": secret.row,
-        "name": secret.name,
-        "shown": secret.shown,
-        "most_kept_layers": secret.most,
-    }
-
-
 def _rule(rule: Rule) -> dict[str, object]:
     return {
         "option": rule.limit.option,
         "allowed": rule.limit.value,
         "actual": rule.actual,
         "held": rule.held,
-    }
-
-
-def _row(row: HistoryRow) -> dict[str, object]:
-    return {
-        "created_by": row.created_by,
-        "created": row.created,
-        "comment": row.comment,
-        "empty_layer": row.empty,
-        "layer": row.layer,
     }
 
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from squasher.cli import update_text
 from squasher.cli.console import labelled
-from squasher.cli.texts import columns, cut, size, step, text
+from squasher.cli.texts import columns, counted, cut, more, size, step, text
 from squasher.cli.warnings import in_words
 from squasher.image.auto_base import PLACES
 from squasher.tar.paths import show
 
 if TYPE_CHECKING:
     from squasher.analysis.inspection import BaseChoice, FolderShare, Inspection, PathShare
+    from squasher.analysis.updates import FolderCost, PathCost, UpdateCost
 
+_T = TypeVar("_T")
 #: Rows of a table that are shown unless asked for all: of layers and bases, of paths.
 _ROWS_MAX, PATHS_MAX = 40, 20
 #: A folder is not listed if one folder in it has so much of its waste, in percent.
@@ -30,10 +31,9 @@ def to_text(
     parts = [
         _head(inspection, width),
         _layers(inspection, width, every),
-        _wasted_paths(inspection, width, every),
-        _wasted_folders(inspection, width, every),
+        *_wasted(inspection, width, every),
         _bases(inspection, width, every),
-        *update_text.parts(inspection.update, width, every),
+        *_update(inspection.update, width, every),
         _warnings(in_words(inspection.warnings, verbose=verbose)),
         (labelled("secret?", line, "yellow") for line in secrets_in_words(inspection, every)),
     ]
@@ -49,7 +49,7 @@ def _head(inspection: Inspection, width: int) -> Iterator[str]:
     yield labelled("image", str(inspection.image_id))
     stored = inspection.stored_size
     less = f" ({size(stored)} as stored)" if stored != inspection.size else ""
-    layers = _layers_in_words(len(inspection.layers))
+    layers = counted(len(inspection.layers), "layer")
     yield labelled("size", f"{size(inspection.size)} in {layers}{less}")
     lost = inspection.wasted_bytes
     yield labelled(
@@ -69,7 +69,7 @@ def _named(inspection: Inspection) -> Iterator[str]:
     """Yield what the image says of its base, and what proves it; what decides comes first."""
     base = inspection.base
     for found in sorted(inspection.named, key=lambda found: found is not base):
-        kept = "not proven" if found.split is None else _layers_in_words(found.split.kept)
+        kept = "not proven" if found.split is None else counted(found.split.kept, "layer")
         also = "" if found is base else "also named: " if base else "named: "
         yield labelled("base", text(f"{also}{kept}, {found.claim.words}"))
         yield labelled("", text(f"{PLACES[found.claim.place]}: {found.why}"))
@@ -92,11 +92,7 @@ def secrets_in_words(inspection: Inspection, every: bool = False) -> Iterator[st
             if secret.most is not None:
                 remedy = f"--history drop removes it, with --keep-layers {secret.most} or less"
         yield f"{text(secret.shown)} in {where}: {remedy}"
-    yield from _more(len(inspection.secrets) - len(shown))
-
-
-def _layers_in_words(count: int) -> str:
-    return f"{count} layer{'' if count == 1 else 's'}"
+    yield from more(len(inspection.secrets) - len(shown))
 
 
 def _percent(part: float, whole: float) -> str:
@@ -139,46 +135,28 @@ def _layers(inspection: Inspection, width: int, every: bool) -> Iterator[str]:
             f" {_bytes(layer.overwritten):>8} {_bytes(layer.deleted):>8}  {made}",
             width,
         )
-    yield from _more(len(inspection.rows) - len(table))
+    yield from more(len(inspection.rows) - len(table))
 
 
 def _bytes(count: int) -> str:
     return size(count) if count else "-"
 
 
-def _more(count: int) -> Iterator[str]:
-    if count:
-        yield f"... and {count:,} more (--all)"
+def _wasted(inspection: Inspection, width: int, every: bool) -> Iterator[Iterable[str]]:
+    def row(share: PathShare | FolderShare, times: str) -> str:
+        wasted, now = size(share.wasted), _bytes(share.size)
+        return f"{wasted:>8} {times:>5} {now:>8}  {_path(share.path, width - 25)}"
+
+    head = f"{'wasted':>8} {'times':>5} {'now':>8}  path"
+    yield _table(head, inspection.wasted, lambda x: row(x, str(x.times)), every)
+    head = f"{'wasted':>8} {'':>5} {'now':>8}  folder, with all below it"
+    yield _table(head, wasteful(inspection.folders), lambda x: row(x, ""), every)
 
 
-def _wasted_paths(inspection: Inspection, width: int, every: bool) -> Iterator[str]:
-    """Return the lines of the paths that waste most."""
-    table = [(share, str(share.times)) for share in inspection.wasted]
-    return _wasted("times", "path", table, width, every)
-
-
-def _wasted_folders(inspection: Inspection, width: int, every: bool) -> Iterator[str]:
-    """Return the lines of the folders that waste most."""
-    table = [(share, "") for share in wasteful(inspection.folders)]
-    return _wasted("", "folder, with all below it", table, width, every)
-
-
-def _wasted(
-    times: str,
-    title: str,
-    table: Sequence[tuple[PathShare | FolderShare, str]],
-    width: int,
-    every: bool,
-) -> Iterator[str]:
-    """Yield what is wasted where; each row comes with what stands in the column `times`."""
-    if not table:
-        return
-    yield _title(f"{'wasted':>8} {times:>5} {'now':>8}  {title}")
-    shown = table if every else table[:PATHS_MAX]
-    for share, often in shown:
-        now = _bytes(share.size)
-        yield f"{size(share.wasted):>8} {often:>5} {now:>8}  {_path(share.path, width - 25)}"
-    yield from _more(len(table) - len(shown))
+def _table(head: str, rows: Sequence[_T], line: Callable[[_T], str], every: bool) -> Iterator[str]:
+    if rows:
+        shown = rows if every else rows[:PATHS_MAX]
+        yield from (_title(head), *map(line, shown), *more(len(rows) - len(shown)))
 
 
 def wasteful(folders: Sequence[FolderShare]) -> tuple[FolderShare, ...]:
@@ -223,7 +201,7 @@ def _bases(inspection: Inspection, width: int, every: bool) -> Iterator[str]:
     for choice in shown:
         line = cut(_base(inspection, choice), width)
         yield click.style(line, fg="green", bold=True) if choice.best else line
-    yield from _more(len(bases) - len(shown))
+    yield from more(len(bases) - len(shown))
     best, without = inspection.best, inspection.best_without_base
     given_up = ""
     if inspection.base and without:
@@ -236,7 +214,7 @@ def _bases(inspection: Inspection, width: int, every: bool) -> Iterator[str]:
         yield f"Squashing saves nothing, {above}."
         yield from filter(None, (given_up,))
         return
-    kept = f"{best.kept_layers} of {_layers_in_words(len(inspection.layers))}"
+    kept = f"{best.kept_layers} of {counted(len(inspection.layers), 'layer')}"
     yield ""
     yield f"* best trade: saves {size(best.saved)} and keeps {kept} (uncompressed)"
     yield f"  {text(best.command)}"
@@ -253,3 +231,27 @@ def _base(inspection: Inspection, choice: BaseChoice) -> str:
         f" {size(choice.squashed_layer_size):>9} {size(choice.image_size):>9}"
         f" {_signed_size(choice.saved):>9} {_percent(choice.saved, inspection.size):>7}  {made}"
     )
+
+
+def _update(update: UpdateCost | None, width: int, every: bool) -> Iterator[Iterable[str]]:
+    def row(each: PathCost | FolderCost, what: str) -> str:
+        return cut(f"{size(each.size):>9}  {what:<10}  {show(b'/' + each.path)}", width)
+
+    if update is not None:
+        yield _reasons(update, width)
+        head = f"{'costs':>9}  {'why':<10}  path"
+        yield _table(head, update.paths, lambda x: row(x, x.why), every)
+        head = f"{'costs':>9}  {'time alone':>10}  folder, with all below it"
+        costly = update.costly if update.paths else ()
+        yield _table(head, costly, lambda x: row(x, f"{_bytes(x.time_alone):>10}"), every)
+
+
+def _reasons(update: UpdateCost, width: int) -> Iterator[str]:
+    line = f"update onto {text(update.previous_name)}"
+    if not update.paths:
+        yield cut(f"{line}: nothing differs", width)
+        return
+    yield _title(cut(f"{line}: a layer of {size(update.size)}", width))
+    for why, (count, total) in update.reasons.items():
+        if count:
+            yield f"{size(total):>9}  {why:<10}  {counted(count, 'path')}"

@@ -169,12 +169,12 @@ docker daemon failed.
 
 
 @click.command("squash", cls=_Command, context_settings=checks.CONTEXT, help=_HELP)
-@click.argument("image", required=False, type=completion.PlaceOrWord(_SUBCOMMANDS))
+@click.argument("image", required=False, type=completion.Place(_SUBCOMMANDS))
 @click.option(
     "-f",
     "--from-layer",
     "base",
-    type=completion.PlaceOrWord(("auto",)),
+    type=completion.Place(("auto",)),
     metavar="BASE",
     help="The base, whose layers are kept. auto: the base that the image names, if it can be"
     " proven; N: squash the newest N rows of the history; or a layer (the first digits of its"

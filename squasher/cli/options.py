@@ -73,29 +73,12 @@ def shared(command: Callable[..., T]) -> Callable[..., T]:
     """Declare the options of all commands; `command` gets them as one value, `shared`."""
 
     @functools.wraps(command)
-    def parsed(
-        *,
-        name: str | None,
-        platform: str | None,
-        blobs_from: tuple[str, ...],
-        tmp_dir: str | None,
-        quiet: bool,
-        verbose: bool,
-        no_progress: bool,
-        **own: Any,
-    ) -> T:
-        checks.exclude(("--quiet", quiet), ("--verbose", verbose))
-        checks.require(("--image", name), ("--platform", platform), ("--tmp-dir", tmp_dir))
-        checks.require(*(("--blobs-from", place) for place in blobs_from))
-        value = Shared(
-            image=name or "",
-            platform=platform or "",
-            blobs_from=blobs_from,
-            tmp_dir=tmp_dir,
-            quiet=quiet,
-            verbose=verbose,
-            bar=not no_progress,
-        )
+    def parsed(*, name: str | None, platform: str | None, no_progress: bool, **own: Any) -> T:
+        rest = {each: own.pop(each) for each in ("blobs_from", "tmp_dir", "quiet", "verbose")}
+        value = Shared(image=name or "", platform=platform or "", bar=not no_progress, **rest)
+        checks.exclude(("--quiet", value.quiet), ("--verbose", value.verbose))
+        checks.require(("--image", name), ("--platform", platform), ("--tmp-dir", value.tmp_dir))
+        checks.require(*(("--blobs-from", place) for place in value.blobs_from))
         return command(shared=value, **own)
 
     for option in reversed(_SHARED):
@@ -122,22 +105,22 @@ clamp_mtime = click.option(
 
 # ---------------------------------------------------------------- values as people write them
 
-_PERCENT = re.compile(r"(\d+(?:\.\d+)?) ?%", re.ASCII)
-_SHARE = re.compile(r"\d*\.?\d+", re.ASCII)
+#: Patterns are compiled when they are used: start-up is quicker.
+_PERCENT = r"(\d+(?:\.\d+)?) ?%"
 #: Sizes as people and dive write them.
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgt])(i?))?b?", re.ASCII | re.IGNORECASE)
+_SIZE = r"(\d+(?:\.\d+)?) ?(?:([kmgt])(i?))?b?"
 
 
 def percent(typed: str) -> float | None:
     """Return what `30%` stands for, 0.3; None for a text of another form."""
-    found = _PERCENT.fullmatch(typed)
+    found = re.fullmatch(_PERCENT, typed, re.ASCII)
     return float(found[1]) / 100 if found else None
 
 
 def share(option: str, typed: str) -> float:
     """Return the share that an option is given, as 0.3 or 30%: 0 to 1. Raises UsageError."""
     value = percent(typed)
-    if value is None and _SHARE.fullmatch(typed):
+    if value is None and re.fullmatch(r"\d*\.?\d+", typed, re.ASCII):
         value = float(typed)
     if value is None or value > 1:
         raise UsageError(
@@ -154,7 +137,7 @@ def size(option: str, typed: str, hint: str = "give bytes, 20MB or 16MiB") -> in
     """
     from decimal import Decimal  # start-up is quicker without it
 
-    found = _SIZE.fullmatch(typed)
+    found = re.fullmatch(_SIZE, typed, re.ASCII | re.IGNORECASE)
     if not found or ("." in found[1] and not found[2]):
         raise UsageError(f"{typed!r} is not a valid size", where=option, hint=hint)
     unit = (1024 if found[3] else 1000) ** " kmgt".index((found[2] or " ").lower())

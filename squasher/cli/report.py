@@ -60,7 +60,6 @@ def summary(
 
 
 def _times(profile: Iterable[tuple[str, float]]) -> Iterator[str]:
-    """Yield the seconds that each phase took; threads that work side by side add up."""
     label = "time"
     for phase, seconds in profile:
         yield labelled(label, f"{phase:<10}{seconds:9.3f} s")

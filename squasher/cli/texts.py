@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 
 import click
 
@@ -18,6 +19,17 @@ def size(count: int) -> str:
             return f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} GB"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return `1 layer`, `2,000 layers`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def more(count: int) -> Iterator[str]:
+    """Yield the last line of a table that leaves out `count` rows; none for 0."""
+    if count:
+        yield f"... and {count:,} more (--all)"
 
 
 def time_text(mtime: int | None) -> str:
@@ -48,14 +60,14 @@ def visible(value: str) -> str:
 
 #: What builders put around the words of a Dockerfile: build arguments, the shell, who made it.
 #: Source: moby, builder/dockerfile; buildkit, frontend/dockerfile/dockerfile2llb.
-_SHELL = re.compile(r"(?:RUN )?(?:\|\d+ .*?)?/bin/sh -c (#\(nop\) *)?")
+_SHELL = r"(?:RUN )?(?:\|\d+ .*?)?/bin/sh -c (#\(nop\) *)?"
 _BUILDKIT = " # buildkit"
 
 
 def step(created_by: str) -> str:
     """Return what a history row says, as its Dockerfile had it, on one line."""
     line = text(created_by).removesuffix(_BUILDKIT)
-    shell = _SHELL.match(line)
+    shell = re.match(_SHELL, line)
     if shell is None:
         return line
     return line[shell.end() :] if shell[1] else f"RUN {line[shell.end() :]}"
@@ -87,7 +99,7 @@ def cut(value: str, width: int) -> str:
 
 
 #: What stays on one line: words, and commands between backticks, so that they can be copied.
-_UNIT = re.compile(r"(?:`[^`]*`|\S)+")
+_UNIT = r"(?:`[^`]*`|\S)+"
 
 
 def fold(line: str, width: int) -> str:
@@ -101,7 +113,7 @@ def fold(line: str, width: int) -> str:
         return line
     start, rest = line[: -len(plain[first.end() :])], plain[first.end() :]
     lines = [""]
-    for unit in _UNIT.findall(rest):
+    for unit in re.findall(_UNIT, rest):
         longer = f"{lines[-1]} {unit}".strip()
         if lines[-1] and columns(longer) > width - first.end():
             lines.append(unit)

@@ -97,24 +97,17 @@ def resolve(
             return Split(kept)
         named = [x for x in others if any(digest.hex.startswith(prefix) for digest in x.ids)]
         if len(ids := dict.fromkeys(str(x.config.image_id) for x in named)) > 1:
-            raise BaseNotFoundError(
-                f"{len(ids)} images of the archive fit",
-                where=f"-f {base}",
-                hint="choose one of the images below",
-                image=image,
-                there=tuple(ids),
-            )
+            what, hint = f"{len(ids)} images of the archive fit", "choose one of the images below"
+            raise _error(image, base, what, hint, tuple(ids))
         if named:
             return _on_top_of(image, [of_image(x) for x in named], base)
     named = [
         x for x in others if base in x.references or any(same_name(tag, base) for tag in x.tags)
     ]
-    if named:
-        return _on_top_of(image, [of_image(x) for x in named], base)
-    fetched = fetch(base)
-    if fetched is not None:
-        return _on_top_of(image, fetched, base)
-    raise _not_found(image, base, others)
+    bases = [of_image(x) for x in named] or fetch(base)
+    if bases is None:
+        raise _not_found(image, base, others)
+    return _on_top_of(image, bases, base)
 
 
 def _on_top_of(image: Image, bases: Sequence[Base], base: str) -> Split:
@@ -125,13 +118,10 @@ def _on_top_of(image: Image, bases: Sequence[Base], base: str) -> Split:
     own = of_image(image)
     hits = [each for each in bases if own.diff_ids[: len(each.diff_ids)] == each.diff_ids]
     if len({len(each.diff_ids) for each in hits}) > 1:
-        raise BaseNotFoundError(
-            f"{image.name} is built on several of its images",
-            where=f"-f {base}",
-            hint="name one as docker-archive:PATH:REF or oci:DIR:REF, or count with --keep-layers",
-            image=image,
-            there=tuple(f"{each.name} (--keep-layers {len(each.diff_ids)})" for each in hits),
-        )
+        what = f"{image.name} is built on several of its images"
+        hint = "name one as docker-archive:PATH:REF or oci:DIR:REF, or count with --keep-layers"
+        there = tuple(f"{each.name} (--keep-layers {len(each.diff_ids)})" for each in hits)
+        raise _error(image, base, what, hint, there)
     for each in hits:
         rows_known = each.history and own.history[: len(each.history)] == each.history
         return Split(len(each.diff_ids), len(each.history) if rows_known else None, each)
@@ -142,9 +132,7 @@ def _on_top_of(image: Image, bases: Sequence[Base], base: str) -> Split:
         what = f"it has {len(other)} layers, {image.name} has {len(own.diff_ids)}"
     else:
         what = f"its layer {differs + 1} is {other[differs]}, the image has {own.diff_ids[differs]}"
-    raise BaseNotFoundError(
-        f"is not the base of {image.name}: {what}", where=f"-f {base}", image=image
-    )
+    raise _error(image, base, f"is not the base of {image.name}: {what}")
 
 
 def keep(image: Image, count: int) -> Split:
@@ -173,11 +161,8 @@ def _keep_below_rows(image: Image, count: int) -> int:
             image=image,
         )
     if count > len(table):
-        raise BaseNotFoundError(
-            f"{image.name} has {len(table)} history rows, not {count}",
-            where=f"-f {count}",
-            image=image,
-        )
+        what = f"{image.name} has {len(table)} history rows, not {count}"
+        raise _error(image, str(count), what)
     return sum(row.layer is not None for row in table[: len(table) - count])
 
 
@@ -193,13 +178,9 @@ def _keep_up_to(image: Image, prefix: str, base: str) -> int | None:
     if len(hits) == 1:
         return next(iter(hits))
     chain = image.chain_ids
-    raise BaseNotFoundError(
-        f"{len(hits)} layers of {image.name} fit",
-        where=f"-f {base}",
-        hint="give one of the chain IDs below",
-        image=image,
-        there=tuple(f"{chain[k - 1]} (layer {k}, {kind})" for k, kind in sorted(hits.items())),
-    )
+    what, hint = f"{len(hits)} layers of {image.name} fit", "give one of the chain IDs below"
+    there = tuple(f"{chain[k - 1]} (layer {k}, {kind})" for k, kind in sorted(hits.items()))
+    raise _error(image, base, what, hint, there)
 
 
 def _names(image: Image) -> tuple[tuple[str, list[str]], ...]:
@@ -216,33 +197,33 @@ def _hex(digest: Digest | None) -> str:
     return digest.hex if digest is not None else ""
 
 
+def _error(
+    image: Image, base: str, what: str, hint: str = "", there: tuple[str, ...] = ()
+) -> BaseNotFoundError:
+    return BaseNotFoundError(what, where=f"-f {base}", hint=hint, image=image, there=there)
+
+
 def _not_found(image: Image, base: str, others: Sequence[Image]) -> BaseNotFoundError:
     import difflib
 
-    where = f"-f {base}"
     names = [name for other in others for name in other.names if other is not image]
     digests = [digest.hex[:24] for digest in image.chain_ids]
     near = difflib.get_close_matches(base.removeprefix("sha256:"), names + digests, 3)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
+    below = "give one of the chain IDs below"
     if _PATH.match(base):
-        return BaseNotFoundError("no such file", where=where, image=image)
+        return _error(image, base, "no such file")
     if normalise_tag(base) is None or _HEX.fullmatch(base):
-        return BaseNotFoundError(
-            f"{image.name} has no layer of that name",
-            where=where,
-            hint=f"{hint}give one of the chain IDs below",
-            image=image,
-        )
+        return _error(image, base, f"{image.name} has no layer of that name", hint + below)
     if any(same_name(tag, base) for tag in image.tags):
-        return BaseNotFoundError(
-            "is the image itself", where=where, hint="give one of the chain IDs below", image=image
-        )
+        return _error(image, base, "is the image itself", below)
     app = image.tags[0] if image.tags else "app"
-    return BaseNotFoundError(
+    what = (
         "there is no layer and no file of that name, and a saved image does not know its base's"
-        " name",
-        where=where,
-        hint=f"{hint}give one of the chain IDs below, -f docker-daemon:{base}, or"
-        f" `docker save {app} {base} | squash --image {app} -f {base}`",
-        image=image,
+        " name"
     )
+    hint += (
+        f"{below}, -f docker-daemon:{base}, or"
+        f" `docker save {app} {base} | squash --image {app} -f {base}`"
+    )
+    return _error(image, base, what, hint)

@@ -9,23 +9,7 @@ from typing import Any
 
 from squasher.digest import Digest
 from squasher.errors import DocumentError
-from squasher.image.documents import (
-    DECODER,
-    SPACE,
-    SURROGATE,
-    as_digest,
-    as_list,
-    as_object,
-    as_text,
-    decoded,
-    dump,
-    encoded,
-    field,
-    fold,
-    load_config,
-    place_of,
-    text_or_none,
-)
+from squasher.image import documents
 from squasher.image.platforms import Platform
 
 #: Describes the layers as built, for BuildKit's cache; untrue once they are merged.
@@ -77,51 +61,48 @@ def kept_weight(config: ImageConfig) -> int:
 
 def parse_config(data: bytes, where: str = "config") -> ImageConfig:
     """Read an image config. O(its length). Raises DocumentError."""
-    document = load_config(data, where)
-    text = decoded(data)
+    document = documents.load_config(data, where)
+    text = documents.decoded(data)
     spans = _members(text, where)
-    rootfs = as_object(field(document, "rootfs", where), f"{where}.rootfs")
-    diff_ids = as_list(field(rootfs, "diff_ids", f"{where}.rootfs"), f"{where}.rootfs.diff_ids")
-    rows = field(document, "history", where)
+    rootfs = documents.as_object(documents.field(document, "rootfs", where), f"{where}.rootfs")
+    diff_ids = documents.field(rootfs, "diff_ids", f"{where}.rootfs")
+    rows = documents.field(document, "history", where)
     history = None
     if rows is not None:
-        at = _span(spans, "history").start
-        texts = (
-            [text[a:b] for a, b in _elements(text, at)] if as_list(rows, f"{where}.history") else []
+        bounds = _elements(text, _span(spans, "history").start)
+        texts = (text[start:stop] for start, stop in bounds)
+        history = documents.elements(
+            rows, f"{where}.history", lambda row, place: _history_entry(row, next(texts), place)
         )
-        history = tuple(
-            _history_entry(
-                as_object(row, f"{where}.history[{i}]"), texts[i], f"{where}.history[{i}]"
-            )
-            for i, row in enumerate(rows)
-        )
-    created = field(document, "created", where)
+    created = documents.field(document, "created", where)
     return ImageConfig(
         data,
-        tuple(
-            as_digest(value, f"{where}.rootfs.diff_ids[{i}]") for i, value in enumerate(diff_ids)
-        ),
+        documents.elements(diff_ids, f"{where}.rootfs.diff_ids", documents.as_digest),
         history,
-        None if created is None else as_text(created, f"{where}.created"),
-        *(text_or_none(document, key, where) for key in ("architecture", "os", "variant")),
+        None if created is None else documents.as_text(created, f"{where}.created"),
+        *(
+            documents.text_or_none(document, key, where)
+            for key in ("architecture", "os", "variant")
+        ),
     )
 
 
-def _history_entry(row: dict[str, Any], text: str, where: str) -> HistoryEntry:
-    empty = field(row, "empty_layer", where)
+def _history_entry(value: Any, text: str, where: str) -> HistoryEntry:
+    row = documents.as_object(value, where)
+    empty = documents.field(row, "empty_layer", where)
     if empty is not None and not isinstance(empty, bool):
         raise DocumentError("true or false is expected", where=f"{where}.empty_layer")
-    created = text_or_none(row, "created", where)
+    created = documents.text_or_none(row, "created", where)
     made_by, comment = (_shown(row, key, where) for key in ("created_by", "comment"))
     return HistoryEntry(text, bool(empty), made_by, created, comment)
 
 
 def _shown(row: dict[str, Any], key: str, where: str) -> str:
     """Return a text of a row for people; what UTF-8 cannot hold is replaced, as Go does."""
-    value = field(row, key, where)
+    value = documents.field(row, key, where)
     if isinstance(value, str):
-        value = SURROGATE.sub("\ufffd", value)
-    return "" if value is None else as_text(value, f"{where}.{key}")
+        value = documents.SURROGATE.sub("\ufffd", value)
+    return "" if value is None else documents.as_text(value, f"{where}.{key}")
 
 
 def emptied(row: HistoryEntry) -> HistoryEntry:
@@ -129,7 +110,7 @@ def emptied(row: HistoryEntry) -> HistoryEntry:
     if row.empty_layer:
         return row
     spans = _members(row.text, "history")
-    own = next((span for span in spans if fold(span.key) == "empty_layer"), None)
+    own = next((span for span in spans if documents.fold(span.key) == "empty_layer"), None)
     if own is not None:
         text = row.text[: own.start] + "true" + row.text[own.stop :]
     else:
@@ -142,7 +123,7 @@ def history_entry(created: str | None, comment: str) -> HistoryEntry:
     """Return the row for a squashed layer, as `docker build --squash` leaves it."""
     document: dict[str, str] = {} if created is None else {"created": created}
     document |= {"created_by": "", "comment": comment}
-    return HistoryEntry(dump(document), False, "", created or "", comment)
+    return HistoryEntry(documents.dump(document), False, "", created or "", comment)
 
 
 def edit_config(
@@ -156,7 +137,7 @@ def edit_config(
     `created` None leaves the time as it is; `history` None leaves it absent. BuildKit's cache
     record is removed: it describes layers that no longer exist.
     """
-    text = decoded(config.raw)
+    text = documents.decoded(config.raw)
     spans = _members(text, "config")
     rootfs = _span(spans, "rootfs")
     inner = text[rootfs.start : rootfs.stop]
@@ -175,7 +156,7 @@ def edit_config(
         text = text[:start] + new + text[stop:]
     if created is not None:
         text = _with_member(text, "created", json.dumps(created))
-    return parse_config(encoded(text))
+    return parse_config(documents.encoded(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,18 +175,18 @@ def _members(text: str, where: str) -> list[_Span]:
     at = _skip(text, _skip(text, 0) + 1)
     while text[at] != "}":
         begin = at
-        key, at = DECODER.raw_decode(text, at)
+        key, at = documents.DECODER.raw_decode(text, at)
         start = _skip(text, _skip(text, at) + 1)
-        _, stop = DECODER.raw_decode(text, start)
+        _, stop = documents.DECODER.raw_decode(text, start)
         spans.append(_Span(key, begin, start, stop))
         at = _skip(text, stop)
         if text[at] == ",":
             at = _skip(text, at + 1)
     seen: set[str] = set()
     for span in spans:
-        if fold(span.key) in seen:  # readers differ on which one counts
-            raise DocumentError("the key occurs twice", where=place_of(where, span.key))
-        seen.add(fold(span.key))
+        if documents.fold(span.key) in seen:  # readers differ on which one counts
+            raise DocumentError("the key occurs twice", where=documents.place_of(where, span.key))
+        seen.add(documents.fold(span.key))
     return spans
 
 
@@ -213,7 +194,7 @@ def _elements(text: str, at: int) -> Iterator[tuple[int, int]]:
     """Yield start and end of the elements of the list that begins at `at`."""
     at = _skip(text, at + 1)
     while text[at] != "]":
-        _, stop = DECODER.raw_decode(text, at)
+        _, stop = documents.DECODER.raw_decode(text, at)
         yield at, stop
         at = _skip(text, stop)
         if text[at] == ",":
@@ -221,20 +202,20 @@ def _elements(text: str, at: int) -> Iterator[tuple[int, int]]:
 
 
 def _skip(text: str, at: int) -> int:
-    match = SPACE.match(text, at)
+    match = documents.SPACE.match(text, at)
     assert match is not None  # noqa: S101
     return match.end()
 
 
 def _span(spans: Sequence[_Span], name: str) -> _Span:
-    return next(span for span in spans if fold(span.key) == name)
+    return next(span for span in spans if documents.fold(span.key) == name)
 
 
 def _with_member(text: str, name: str, value: str) -> str:
     """Return the object `text` with the member `name` set to the JSON `value`."""
     spans = _members(text, name)
     for span in spans:
-        if fold(span.key) == name:
+        if documents.fold(span.key) == name:
             return text[: span.start] + value + text[span.stop :]
     at = _skip(text, 0) + 1
     return text[:at] + f'"{name}":{value}' + ("," if spans else "") + text[at:]

@@ -14,12 +14,14 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from squasher.digest import Digest
-from squasher.errors import DocumentError, SquasherError
+from squasher.errors import DocumentError, placed
 from squasher.tar.paths import show
+
+_T = TypeVar("_T")
 
 #: A real one has kilobytes; podman, skopeo and CRI-O read no longer config than 4 MiB
 #: (containers/image, internal/iolimits), docker was seen to load one of 9 MiB.
@@ -49,21 +51,29 @@ SPACE = re.compile(r"[ \t\r\n]*")
 
 def load(data: bytes, where: str) -> Any:
     """Return the JSON value in `data`. Raises DocumentError for anything else than one."""
+    value = _parsed(data, where, data.decode, _finite, _once, DEPTH_MAX)
+    _check_depth(value, DEPTH_MAX, where)
+    return value
+
+
+def _parsed(
+    data: bytes,
+    where: str,
+    decode: Callable[[], str],
+    number: Callable[[str], float | str],
+    pairs: Callable[[list[tuple[str, Any]]], dict[str, Any]],
+    depth: int,
+) -> Any:
     if len(data) > DOCUMENT_MAX:
         raise DocumentError(f"a document of {len(data)} bytes is too large", where=where)
     try:
-        value = json.loads(
-            data.decode("utf-8"),
-            parse_constant=_no_constant,
-            parse_float=_finite,
-            object_pairs_hook=_once,
+        return json.loads(
+            decode(), parse_constant=_no_constant, parse_float=number, object_pairs_hook=pairs
         )
     except ValueError as error:
         raise DocumentError(f"not valid JSON: {error}", where=where) from None
     except RecursionError:
-        raise _too_deep(where, DEPTH_MAX) from None
-    _check_depth(value, DEPTH_MAX, where)
-    return value
+        raise _too_deep(where, depth) from None
 
 
 def load_config(data: bytes, where: str) -> dict[str, Any]:
@@ -72,19 +82,7 @@ def load_config(data: bytes, where: str) -> dict[str, Any]:
     That is bytes that are no UTF-8, numbers beyond all (both become text), keys that come twice
     under a key that no engine knows (the last one counts), and more levels. Raises DocumentError.
     """
-    if len(data) > DOCUMENT_MAX:
-        raise DocumentError(f"a document of {len(data)} bytes is too large", where=where)
-    try:
-        value = json.loads(
-            decoded(data),
-            parse_constant=_no_constant,
-            parse_float=_number,
-            object_pairs_hook=_perhaps_twice,
-        )
-    except ValueError as error:
-        raise DocumentError(f"not valid JSON: {error}", where=where) from None
-    except RecursionError:
-        raise _too_deep(where, CONFIG_DEPTH_MAX) from None
+    value = _parsed(data, where, lambda: decoded(data), _number, _perhaps_twice, CONFIG_DEPTH_MAX)
     document = as_object(value, where)
     _check_depth(document, CONFIG_DEPTH_MAX, where)
     level: list[Any] = [document]
@@ -238,6 +236,11 @@ def as_list(value: Any, where: str) -> list[Any]:
     return value
 
 
+def elements(value: Any, where: str, read: Callable[[Any, str], _T]) -> tuple[_T, ...]:
+    """Return the elements of a list, as `read` gives each, which it gets with its place."""
+    return tuple(read(each, f"{where}[{i}]") for i, each in enumerate(as_list(value, where)))
+
+
 def as_text(value: Any, where: str) -> str:
     """Return `value` if it is a string without characters that UTF-8 cannot hold."""
     if not isinstance(value, str):
@@ -270,10 +273,8 @@ def as_size(value: Any, where: str) -> int:
 def as_digest(value: Any, where: str) -> Digest:
     """Return the digest that `value` spells."""
     text = as_text(value, where)
-    try:
+    with placed(where):
         return Digest.parse(text)
-    except SquasherError as error:
-        raise error.within(where) from None
 
 
 def dump(document: Any) -> str:

@@ -7,18 +7,7 @@ from typing import Any
 
 from squasher.digest import Digest
 from squasher.errors import DocumentError, UnsupportedImageError
-from squasher.image.documents import (
-    as_digest,
-    as_list,
-    as_object,
-    as_size,
-    as_text,
-    field,
-    load,
-    place_of,
-    spelt,
-    text_or_none,
-)
+from squasher.image import documents
 from squasher.image.platforms import Platform
 from squasher.image.references import is_pinned, normalise_tag
 from squasher.tar.paths import show
@@ -52,28 +41,25 @@ class ManifestItem:
 def parse_manifest_json(data: bytes) -> tuple[ManifestItem, ...]:
     """Read `manifest.json`. Raises DocumentError."""
     where = "manifest.json"
-    value = load(data, where)
-    if isinstance(value, dict) and field(value, "schemaVersion", where) is not None:
+    value = documents.load(data, where)
+    if isinstance(value, dict) and documents.field(value, "schemaVersion", where) is not None:
         raise DocumentError(
             "is a registry's manifest, as the transport dir: has it",
             where=where,
             hint="`skopeo copy dir:FOLDER oci-archive:image.tar` first",
         )
-    return tuple(
-        _manifest_item(as_object(item, f"{where}[{i}]"), f"{where}[{i}]")
-        for i, item in enumerate(as_list(value, where))
-    )
+    return documents.elements(value, where, _manifest_item)
 
 
-def _manifest_item(item: dict[str, Any], where: str) -> ManifestItem:
-    layers = as_list(field(item, "Layers", where), f"{where}.Layers")
-    values = as_list(field(item, "RepoTags", where), f"{where}.RepoTags")
-    tags = [_image_name(tag, f"{where}.RepoTags[{i}]") for i, tag in enumerate(values)]
+def _manifest_item(value: Any, where: str) -> ManifestItem:
+    item = documents.as_object(value, where)
+    layers, tags = (documents.field(item, key, where) for key in ("Layers", "RepoTags"))
+    names = documents.elements(tags, f"{where}.RepoTags", _image_name)
     return ManifestItem(
-        as_text(field(item, "Config", where), f"{where}.Config"),
-        tuple(as_text(name, f"{where}.Layers[{i}]") for i, name in enumerate(layers)),
-        tuple(tag for tag in tags if not is_pinned(tag)),
-        tuple(tag for tag in tags if is_pinned(tag)),
+        documents.as_text(documents.field(item, "Config", where), f"{where}.Config"),
+        documents.elements(layers, f"{where}.Layers", documents.as_text),
+        tuple(name for name in names if not is_pinned(name)),
+        tuple(name for name in names if is_pinned(name)),
     )
 
 
@@ -82,7 +68,7 @@ def _image_name(value: Any, where: str) -> str:
 
     `ctr images export` also writes names that end in a digest.
     """
-    name = as_text(value, where)
+    name = documents.as_text(value, where)
     if normalise_tag(name) is None and not is_pinned(name):
         raise DocumentError(f"{show(name.encode())} is not a valid image name", where=where)
     return name
@@ -107,19 +93,20 @@ _MANIFEST = ("schemaVersion", "mediaType", "config", "layers", "manifests", "sub
 
 def parse_descriptor(value: Any, where: str) -> Descriptor:
     """Read a descriptor. Raises DocumentError."""
-    document = spelt(value, _DESCRIPTOR, where)
+    document = documents.spelt(value, _DESCRIPTOR, where)
     if "annotations" in document:
-        annotations = as_object(document["annotations"], f"{where}.annotations")
+        annotations = documents.as_object(document["annotations"], f"{where}.annotations")
         for name, text in annotations.items():
-            as_text(text, place_of(f"{where}.annotations", name))
+            documents.as_text(text, documents.place_of(f"{where}.annotations", name))
     if "platform" in document:
-        place = document["platform"] = spelt(document["platform"], _PLATFORM, f"{where}.platform")
+        inner = f"{where}.platform"
+        document["platform"] = documents.spelt(document["platform"], _PLATFORM, inner)
         for name in _PLATFORM:
-            text_or_none(place, name, f"{where}.platform")
+            documents.text_or_none(document["platform"], name, inner)
     return Descriptor(
-        as_digest(document.get("digest"), f"{where}.digest"),
-        as_size(document.get("size"), f"{where}.size"),
-        text_or_none(document, "mediaType", where),
+        documents.as_digest(document.get("digest"), f"{where}.digest"),
+        documents.as_size(document.get("size"), f"{where}.size"),
+        documents.text_or_none(document, "mediaType", where),
         document,
     )
 
@@ -134,8 +121,8 @@ def platform_of(descriptor: dict[str, Any]) -> Platform | None:
 
 def parse_document(data: bytes, where: str) -> dict[str, Any]:
     """Read a manifest or an index, what it points at apart. Raises DocumentError."""
-    document = spelt(load(data, where), _MANIFEST, where)
-    text_or_none(document, "mediaType", where)
+    document = documents.spelt(documents.load(data, where), _MANIFEST, where)
+    documents.text_or_none(document, "mediaType", where)
     return document
 
 
@@ -150,13 +137,9 @@ class Manifest:
 
 def parse_manifest(document: dict[str, Any], where: str) -> Manifest:
     """Return what a manifest, as `parse_document` gives it, points at. Raises DocumentError."""
-    layers = as_list(document.get("layers"), f"{where}.layers")
     config = parse_descriptor(document.get("config"), f"{where}.config")
-    return Manifest(
-        config,
-        tuple(parse_descriptor(layer, f"{where}.layers[{i}]") for i, layer in enumerate(layers)),
-        document | {"config": config.document},
-    )
+    layers = documents.elements(document.get("layers"), f"{where}.layers", parse_descriptor)
+    return Manifest(config, layers, document | {"config": config.document})
 
 
 def parse_index(document: dict[str, Any], where: str) -> tuple[Descriptor, ...]:
@@ -175,12 +158,12 @@ def parse_supported(
     Those are the errors with their descriptors. Raises DocumentError.
     """
     found, others = [], []
-    for i, value in enumerate(as_list(document.get("manifests"), f"{where}.manifests")):
+    for i, value in enumerate(documents.as_list(document.get("manifests"), f"{where}.manifests")):
         place = f"{where}.manifests[{i}]"
         try:
             found.append(parse_descriptor(value, place))
         except UnsupportedImageError as error:
-            told = spelt(value, _DESCRIPTOR, place)
+            told = documents.spelt(value, _DESCRIPTOR, place)
             others.append((error, parse_descriptor(told | {"digest": _ANY}, place).document))
     return tuple(found), tuple(others)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from squasher.blobs.content import Content
@@ -211,14 +211,11 @@ class Archive:
 
 def chain_ids(diff_ids: Sequence[Digest]) -> tuple[Digest, ...]:
     """Return the chain ID of each prefix of `diff_ids`. O(layers)."""
-    found: list[Digest] = []
-    for diff_id in diff_ids:
-        if found:
-            text = f"{found[-1]} {diff_id}"
-            found.append(Digest(hashlib.sha256(text.encode("ascii")).hexdigest()))
-        else:
-            found.append(diff_id)
-    return tuple(found)
+
+    def joined(below: Digest, diff_id: Digest) -> Digest:
+        return Digest.of(f"{below} {diff_id}".encode("ascii"))
+
+    return tuple(accumulate(diff_ids, joined))
 
 
 @dataclass(frozen=True, slots=True)

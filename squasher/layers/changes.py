@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
@@ -32,6 +32,7 @@ class Reason(Enum):
         return self is Reason.CARRIES or self is Reason.COVERS
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class ChangedDirectory:
     """A directory on the way to the plan.
 
@@ -47,47 +48,31 @@ class ChangedDirectory:
     carried         a base name below it is written again
     """
 
-    __slots__ = (
-        "base",
-        "below_symlink",
-        "carried",
-        "droppable",
-        "grouped",
-        "late",
-        "live",
-        "node",
-        "parent",
-        "path",
-        "reason",
-        "solid",
-        "whiteouts",
-    )
+    path: bytes
+    node: Directory
+    base: Node | None
+    parent: ChangedDirectory | None
+    reason: Reason = Reason.NONE
+    whiteouts: list[bytes] = field(default_factory=list)
+    live: bool = False
+    carried: bool = False
+    grouped: bool = False
+    droppable: bool = False
+    solid: bool = field(init=False)
+    below_symlink: bool = field(init=False)
+    late: bool = field(init=False)
 
-    def __init__(
-        self, path: bytes, node: Directory, base: Node | None, parent: ChangedDirectory | None
-    ) -> None:
-        self.path = path
-        self.node = node
-        self.base = base
-        self.parent = parent
-        self.reason = Reason.NONE
+    def __post_init__(self) -> None:
+        parent = self.parent
         self.solid = parent is None
-        self.below_symlink: bool = parent is not None and parent.below_symlink
-        self.late: bool = parent is not None and parent.late
-        self.grouped = False
-        self.droppable = False
-        self.whiteouts: list[bytes] = []
-        self.live = False
-        self.carried = False
+        self.below_symlink = parent is not None and parent.below_symlink
+        self.late = parent is not None and parent.late
 
     def repeated(self, *, written: bool, whiteouts: list[bytes]) -> ChangedDirectory:
         """Return the directory as one of several layers says it."""
-        new = ChangedDirectory(self.path, self.node, self.base, self.parent)
-        new.reason = self.reason if written else Reason.NONE
-        new.whiteouts = whiteouts
-        new.live = self.live
-        new.carried = self.carried
-        return new
+        reason = self.reason if written else Reason.NONE
+        same = (self.path, self.node, self.base, self.parent)
+        return ChangedDirectory(*same, reason, whiteouts, self.live, self.carried)
 
     @property
     def gives_group(self) -> bool:
@@ -191,8 +176,6 @@ def find_changes(base: Tree, final: Tree, first: int, redundant: Redundant) -> C
 
 
 class _Walk:
-    """The way through both trees."""
-
     def __init__(self, base: Tree, final: Tree, first: int, redundant: Redundant) -> None:
         self._base = base
         self._final = final

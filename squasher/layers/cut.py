@@ -358,7 +358,6 @@ def _above(folder: Folder, known: Container[Folder]) -> Iterator[Folder]:
 
 
 def _with_above(folders: Iterable[Folder]) -> set[Folder]:
-    """Return the directories and all above them."""
     found: set[Folder] = set()
     for folder in folders:
         found.update(list(_above(folder, found)))

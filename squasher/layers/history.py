@@ -19,14 +19,13 @@ def new_image(
     """Return `image` with `new` layers in place of those above the lowest `kept`, and notices."""
     config, kept = image.config, split.kept
     notices = []
-    created = options.time
     history = None
     if config.history is not None:
-        message = options.message
-        if message is None:
-            message = _default_message(image, kept)
-        row = configs.history_entry(created or config.created, message)
-        history = _history(config, split, (row,) * len(new), options.history)
+        source = config.image_id
+        default = f"create new from {source}"
+        if kept:
+            default = f"merge {source} to {image.chain_ids[kept - 1]}"
+        history = _history(config, split, _rows(config, options, default, new), options.history)
         if history is None:
             history = config.history
             notices.append("history has fewer layer rows than kept layers: it gets no new row")
@@ -40,11 +39,7 @@ def new_image(
             f"{configs.BUILDKIT_CACHE} is removed from the config: its layers no longer exist"
         )
     layers = (*image.layers[:kept], *new)
-    diff_ids = [*config.diff_ids[:kept], *(layer.diff_id for layer in new)]
-    edited = configs.edit_config(config, diff_ids, history, created)
-    return replace(image, config=edited, layers=layers, manifest_digests=(), attested=tuple), tuple(
-        notices
-    )
+    return _edited(image, layers, history, options), tuple(notices)
 
 
 def updated_image(
@@ -57,25 +52,36 @@ def updated_image(
         notices.append("the image shares no layer with the previous one, not even the base")
     if not new:
         notices.append("nothing differs from the previous image: no new layer is written")
-    created = options.time
     history = None
     if config.history is not None:
         lower = _rows_below(previous.config, kept)
         upper = [] if options.history == "drop" else _rows_above(config, shared)
         history = (*(lower or ()), *map(configs.emptied, upper))
-        message = options.message
-        if message is None:
-            message = f"merge {config.image_id} to {previous.chain_ids[-1]}" if kept else ""
         if lower is None:
             notices.append("the history of the previous image has too few rows: it gets no new row")
         else:
-            row = configs.history_entry(created or config.created, message)
-            history += (row,) * len(new)
-    layers = (*previous.layers, *new)
-    edited = configs.edit_config(config, [x.diff_id for x in layers], history, created)
-    return replace(image, config=edited, layers=layers, manifest_digests=(), attested=tuple), tuple(
-        notices
-    )
+            default = f"merge {config.image_id} to {previous.chain_ids[-1]}" if kept else ""
+            history += _rows(config, options, default, new)
+    return _edited(image, (*previous.layers, *new), history, options), tuple(notices)
+
+
+def _edited(
+    image: Image,
+    layers: tuple[Layer, ...],
+    history: Sequence[HistoryEntry] | None,
+    options: Options,
+) -> Image:
+    diff_ids = [layer.diff_id for layer in layers]
+    config = configs.edit_config(image.config, diff_ids, history, options.time)
+    return replace(image, config=config, layers=layers, manifest_digests=(), attested=tuple)
+
+
+def _rows(
+    config: ImageConfig, options: Options, default: str, new: Sequence[Layer]
+) -> tuple[HistoryEntry, ...]:
+    """Return a row for each new layer, whose comment is `default` if nothing else is asked for."""
+    message = default if options.message is None else options.message
+    return (configs.history_entry(options.time or config.created, message),) * len(new)
 
 
 def _rows_below(config: ImageConfig, kept: int) -> tuple[HistoryEntry, ...] | None:
@@ -91,13 +97,6 @@ def _rows_above(config: ImageConfig, shared: int) -> tuple[HistoryEntry, ...]:
     """Return the rows above that of the newest of the `shared` lowest layers."""
     below = _rows_below(config, shared)
     return (config.history or ())[len(below or ()) :]
-
-
-def _default_message(image: Image, kept: int) -> str:
-    source = image.config.image_id
-    if kept:
-        return f"merge {source} to {image.chain_ids[kept - 1]}"
-    return f"create new from {source}"
 
 
 def _history(

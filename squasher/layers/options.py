@@ -98,8 +98,8 @@ def parse_created(option: str) -> str | None:
         where = EPOCH_VARIABLE
         if not option:
             return _rfc3339(datetime.datetime.now(datetime.timezone.utc))
-    moment = _moment(option, where)
-    return option if moment is None else _rfc3339(moment)
+    moment, _ = _moment(option, where)
+    return _rfc3339(moment) if option.isdigit() else option
 
 
 def parse_clamp_mtime(option: str | None) -> int | None:
@@ -117,16 +117,8 @@ def parse_clamp_mtime(option: str | None) -> int | None:
             hint = "set it, or give a time: --clamp-mtime=TIME"
             raise UsageError(f"{EPOCH_VARIABLE} is not set", where=where, hint=hint)
         where = EPOCH_VARIABLE
-    moment, fraction = _moment(option, where), "0"
-    if moment is None:
-        match = _RFC3339.fullmatch(option)
-        assert match is not None  # noqa: S101  (it was a moment)
-        moment = datetime.datetime.fromisoformat(
-            f"{match[1]}{match[3] or '+00'}:{match[4] or '00'}"
-        )
-        fraction = match[2] or "0"
-    seconds = (moment - _EPOCH) // datetime.timedelta(seconds=1)
-    latest = seconds * 10**9 + int(fraction.ljust(9, "0"))
+    moment, fraction = _moment(option, where)
+    latest = (moment - _EPOCH) // datetime.timedelta(seconds=1) * 10**9 + fraction
     if not 0 <= latest < YEAR_2262:
         raise UsageError(f"{option!r} is outside 1970 to 2262", where=where)
     return latest
@@ -135,18 +127,18 @@ def parse_clamp_mtime(option: str | None) -> int | None:
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
 
-def _moment(option: str, where: str) -> datetime.datetime | None:
-    """Return the moment that epoch seconds stand for; None for a valid time in RFC 3339.
+def _moment(option: str, where: str) -> tuple[datetime.datetime, int]:
+    """Return the moment that epoch seconds or a time in RFC 3339 stand for, and nanoseconds more.
 
     Raises UsageError for anything else; a variable (`where`) holds epoch seconds alone.
     """
     match = None if where == EPOCH_VARIABLE else _RFC3339.fullmatch(option)
     try:
         if option.isascii() and option.isdigit():
-            return datetime.datetime.fromtimestamp(int(option), datetime.timezone.utc)
+            return datetime.datetime.fromtimestamp(int(option), datetime.timezone.utc), 0
         if match and int((match[3] or "0")[1:] or 0) < 24 and int(match[4] or 0) < 60:
-            datetime.datetime.strptime(match[1], "%Y-%m-%dT%H:%M:%S")
-            return None
+            text = f"{match[1]}{match[3] or '+00'}:{match[4] or '00'}"
+            return datetime.datetime.fromisoformat(text), int((match[2] or "").ljust(9, "0"))
     except (ValueError, OverflowError, OSError):
         pass
     raise UsageError(

@@ -98,7 +98,6 @@ class Redundant:
 def _names_of(
     entries: Collection[Entry], names: Iterable[tuple[bytes, Node]]
 ) -> dict[Node, set[bytes]]:
-    """Return all names of each of `entries`."""
     found: dict[Node, set[bytes]] = {}
     if entries:
         for path, node in names:

@@ -59,25 +59,41 @@ def compress_kept(done: Squashed, how: Compression, job: Job) -> Squashed:
 
 def _compressed(layer: Layer, how: Compression, job: Job) -> Layer:
     content = layer.blob.content
+    new = stored_as(content, how, layer.blob.media_type, content.size, job)
+    check(layer.diff_id, new.diff_id, where=f"layer {layer.diff_id}")
+    return new
+
+
+def stored_as(content: Content, how: Compression, like: str, total: int, job: Job) -> Layer:
+    """Return the layer whose tar is `content`, stored as `how` says; `like` is a media type.
+
+    The new one is of the same family, docker's or OCI's. O(bytes); `total` is for the progress.
+    Raises OutputError (no room).
+    """
     tar_hash, blob_hash = hashlib.sha256(), hashlib.sha256()
 
     def windows() -> Iterator[bytes]:
         for window in content.windows():
             tar_hash.update(window)
-            job.progress("hash", len(window), content.size)
+            job.progress("hash", len(window), total)
             yield window
 
-    def chunks() -> Iterator[bytes]:
+    def compressed() -> Iterator[bytes]:
         for chunk in job.timed_each(how.name, compress(how, windows())):
             blob_hash.update(chunk)
             yield chunk
 
-    stored = job.spool.store(chunks())
-    check(layer.diff_id, Digest(tar_hash.hexdigest()), where=f"layer {layer.diff_id}")
-    docker = layer.blob.media_type.startswith(DOCKER_LAYER)
-    media_type = f"{DOCKER_LAYER}.{how.name}" if docker else OCI_LAYER + how.suffix
-    blob = Blob(stored, media_type, Digest(blob_hash.hexdigest()), how.name)
-    return replace(layer, blob=blob)
+    if how.name:
+        content = job.spool.store(compressed())
+    else:
+        blob_hash = tar_hash
+        for _ in windows():
+            pass
+    digests = Digest(tar_hash.hexdigest()), Digest(blob_hash.hexdigest())
+    media_type = OCI_LAYER + how.suffix
+    if like.startswith("application/vnd.docker."):
+        media_type = DOCKER_LAYER + how.suffix.replace("+", ".")
+    return Layer(digests[0], Blob(content, media_type, digests[1], how.name))
 
 
 def _described(layer: Layer, blob: Blob) -> dict[str, object]:

@@ -118,13 +118,13 @@ class Squashed:
     merged: bool
     before: tuple[LayerReport, ...]
     after: tuple[LayerReport, ...]
-    entries: int
-    whiteouts: int
-    overwritten: int
-    deleted: int
-    provided: int
     notices: tuple[str, ...]
     warnings: tuple[ImageWarning, ...]
+    entries: int = 0
+    whiteouts: int = 0
+    overwritten: int = 0
+    deleted: int = 0
+    provided: int = 0
     compressor: str = ""
     update: Update | None = None
     clamp: Clamp | None = None

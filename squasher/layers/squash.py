@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import takewhile
 
-from squasher.blobs.compression import Compression, compress, default, version
+from squasher.blobs.compression import Compression, default, version
 from squasher.blobs.content import Content, Part
-from squasher.digest import Digest
-from squasher.errors import SquasherError, UsageError
-from squasher.image import auto_base, manifests
+from squasher.errors import UsageError, placed
+from squasher.image import auto_base
 from squasher.image import base as bases
 from squasher.image.auto_base import Ask
 from squasher.image.base import Fetch, Split
-from squasher.image.model import Archive, Blob, Image, Layer
+from squasher.image.model import Archive, Image, Layer
 from squasher.image.references import normalise_tag
 from squasher.layers.apply import apply
 from squasher.layers.content import Scan, extract, readable, same_content
 from squasher.layers.history import new_image, updated_image
-from squasher.layers.lazy import lost_tables
 from squasher.layers.merge import Draft
 from squasher.layers.options import Options
 from squasher.layers.plan import MergePlan, Span
 from squasher.layers.read import layer_places, name_blobs, scan, stacked
-from squasher.layers.repack import compress_kept
+from squasher.layers.repack import compress_kept, stored_as
 from squasher.layers.result import Clamp, LayerReport, Squashed, Update, layer_reports, origins
 from squasher.layers.tree import Tree
-from squasher.layers.words import describing
+from squasher.layers.words import describing, lost_tables
 from squasher.run import Job, Progress, silent
 from squasher.tar.entry import REG, Entry, ImageWarning, Pair
 
@@ -110,10 +107,8 @@ def begin(
         tags = tuple(dict.fromkeys(map(_with_tag, options.tags)))
     references = image.references if options.tags is None else ()
     image = replace(image, tags=tags, references=references)
-    if onto is not None:
-        done = _update(image, onto, options, job, zstd)
-    elif _something_to_do(len(image.layers) - split.kept, options):
-        done = _merge(image, split, options, job, zstd)
+    if onto is not None or _something_to_do(len(image.layers) - split.kept, options):
+        done = _merge(image, split, onto, options, job, zstd)
     else:
         done = _passed(image, split, options, job)
     if options.compress_kept:
@@ -142,7 +137,6 @@ def _unchanged(
     scans: Sequence[Scan],
     warnings: Iterable[ImageWarning],
 ) -> Squashed:
-    """Return the image as it is, and as it was read."""
     image = replace(image, layers=tuple(done.layer for done in scans))
     before = layer_reports(image, scans)
     notices = (_idle(options), *_odd_layers(image.layers))
@@ -153,11 +147,6 @@ def _unchanged(
         False,
         before,
         before,
-        0,
-        0,
-        0,
-        0,
-        0,
         notices,
         tuple(warnings),
     )
@@ -183,11 +172,8 @@ def _read(
     for done, changes in scan(image, kept, job, options.max_size, places):
         if len(scans) == kept:
             tree = above(lower, kept)
-        try:
-            with job.timed("merge"):
-                apply(tree, changes.clamped(options.latest))
-        except SquasherError as error:
-            raise error.within(places[len(scans)]) from None
+        with placed(places[len(scans)]), job.timed("merge"):
+            apply(tree, changes.clamped(options.latest))
         entries += len(changes.entries) if len(scans) >= kept else 0
         scans.append(done)
         del changes  # its names are in the tree now
@@ -196,40 +182,69 @@ def _read(
     return scans, lower, tree, entries
 
 
-def _merge(image: Image, split: Split, options: Options, job: Job, zstd: bool) -> Squashed:
-    kept = split.kept
-    scans, lower, tree, entries = _read(image, kept, options, job)
-    if len(scans) - kept == 1 and scans[kept].size <= (options.max_layer_size or 0):
-        return _unchanged(image, split, options, scans, (*lower.warnings, *tree.warnings))
-    image = replace(image, layers=tuple(done.layer for done in scans))
-    before = layer_reports(image, scans)
+def _merge(
+    image: Image, split: Split, previous: Image | None, options: Options, job: Job, zstd: bool
+) -> Squashed:
+    """Return `image` with one new layer above its base, or above all layers of `previous`.
+
+    That one turns the tree of `previous` into what the layers of `image` make of an empty one.
+    Layers that both have, by diff_id, are read once, and what lies in them is not compared.
+    """
+    kept = split.kept if previous is None else len(previous.layers)
+    stack, places = (image, ()) if previous is None else stacked(image, previous)
+    above = Tree.fork if previous is None else _alone
+    scans, lower, tree, entries = _read(stack, kept, options, job, places, above)
+    warnings = (*(lower.warnings if previous is None else ()), *tree.warnings)
+    small = len(scans) - kept == 1 and scans[kept].size <= (options.max_layer_size or 0)
+    if small and previous is None:
+        return _unchanged(image, split, options, scans, warnings)
     with job.timed("merge"):
         draft = Draft.of(lower, tree, kept)
-    _, plans, large = _planned(draft, scans, kept, options, job)
-    warnings = (*lower.warnings, *tree.warnings)
+    same, plans, large = _planned(draft, scans, kept, options, job)
+    warnings += tuple(draft.warnings)
     overwritten = tree.overwritten
     deleted = max(0, entries - draft.survivors - overwritten)
+    used, held = (0, 0) if previous is None else (draft.still_used(same), _held(lower))
     del draft, lower, tree
-    how = _how(options, image, zstd)
-    layers = _new_layers(image, kept, plans, scans, how, job)
-    result, notices = new_image(image, split, layers, options)
+    read = tuple(done.layer for done in scans)
+    written = previous is None or plans[0].entries or plans[0].whiteouts
+    how = _how(options, image, zstd) if written else Compression("")
+    layers = _new_layers(stack, kept, plans, scans, how, job) if written else ()
+    update = None
+    if previous is None:
+        image = replace(image, layers=read)
+        before = layer_reports(image, scans)
+        after = before[:kept]
+        result, notices = new_image(image, split, layers, options)
+    else:
+        previous = replace(previous, layers=read[:kept])
+        before = layer_reports(image, scans[kept:])
+        after = layer_reports(previous, scans[:kept])
+        update = _update(image, previous, layers, used, held)
+        result, notices = updated_image(image, previous, update.shared, layers, options)
+        warnings = tuple(replace(each, layer=max(0, each.layer - kept)) for each in warnings)
     return Squashed(
         result,
         image.config.image_id,
         kept,
-        True,
+        bool(layers),
         before,
-        (*before[:kept], *_new_reports(layers, plans)),
+        (*after, *_new_reports(layers, plans)),
+        (*notices, *large, *_odd_layers(result.layers)),
+        warnings,
         sum(plan.entries for plan in plans),
         plans[0].whiteouts,
         overwritten,
         deleted,
         plans[0].provided,
-        (*notices, *large, *_odd_layers(result.layers)),
-        warnings,
         version(how.name),
-        clamp=_clamp(options, plans),
+        update,
+        _clamp(options, plans),
     )
+
+
+def _alone(lower: Tree, first: int) -> Tree:
+    return Tree(first)
 
 
 def _clamp(options: Options, plans: Iterable[MergePlan]) -> Clamp | None:
@@ -258,73 +273,23 @@ def _planned(
 
 
 def _new_reports(layers: Sequence[Layer], plans: Sequence[MergePlan]) -> Iterator[LayerReport]:
-    for layer, plan in zip(layers, plans, strict=True):
+    for layer, plan in zip(layers, plans, strict=False):  # an update in which nothing differs
         count = plan.entries + plan.whiteouts
         digest = layer.blob.digest or layer.diff_id
         yield LayerReport(layer.diff_id, digest, layer.blob.size, count, "")
 
 
-def _update(image: Image, previous: Image, options: Options, job: Job, zstd: bool) -> Squashed:
-    """Return all layers of `previous` and one that turns its tree into that of `image`.
-
-    The base is the tree of `previous`; the layers of `image` are applied to an empty one. Layers
-    that both have, by diff_id, are read once, and what lies in them is not compared.
-    """
-    kept = len(previous.layers)
-    stack, places = stacked(image, previous)
+def _update(image: Image, previous: Image, layers: Sequence[Layer], used: int, held: int) -> Update:
+    pairs = zip(image.config.diff_ids, previous.config.diff_ids, strict=False)
     known = {layer.diff_id for layer in previous.layers}
-    scans, lower, tree, entries = _read(
-        stack, kept, options, job, places, lambda _, first: Tree(first)
-    )
-    with job.timed("merge"):
-        draft = Draft.of(lower, tree, kept)
-    same, plans, large = _planned(draft, scans, kept, options, job)
-    used, held = draft.still_used(same), _held(lower)
-    warnings = (*tree.warnings, *draft.warnings)
-    overwritten = tree.overwritten
-    deleted = max(0, entries - draft.survivors - overwritten)
-    del draft, lower, tree
-    previous = replace(previous, layers=tuple(done.layer for done in scans[:kept]))
-    before = layer_reports(image, scans[kept:])
-    after = list(layer_reports(previous, scans[:kept]))
-    layers: tuple[Layer, ...] = ()
-    how = Compression("")
-    if plans[0].entries or plans[0].whiteouts:
-        how = _how(options, image, zstd)
-        layers = _new_layers(stack, kept, plans, scans, how, job)
-        after += _new_reports(layers, plans)
-    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], _pairs(image, previous)))
-    update = Update(
+    return Update(
         previous,
-        shared,
+        sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)),
         sum(layer.blob.size for layer in layers),
         sum(x.blob.size for x in image.layers if x.diff_id not in known),
         used,
         held,
     )
-    result, notices = updated_image(image, previous, shared, layers, options)
-    return Squashed(
-        result,
-        image.config.image_id,
-        kept,
-        bool(layers),
-        before,
-        tuple(after),
-        sum(plan.entries for plan in plans),
-        plans[0].whiteouts,
-        overwritten,
-        deleted,
-        plans[0].provided,
-        (*notices, *large, *_odd_layers(result.layers)),
-        tuple(replace(warning, layer=max(0, warning.layer - kept)) for warning in warnings),
-        version(how.name),
-        update,
-        _clamp(options, plans),
-    )
-
-
-def _pairs(image: Image, previous: Image) -> Iterator[tuple[Digest, Digest]]:
-    return zip(image.config.diff_ids, previous.config.diff_ids, strict=False)
 
 
 def _held(tree: Tree) -> int:
@@ -343,7 +308,6 @@ def _odd_layers(layers: Sequence[Layer]) -> Iterator[str]:
 
 
 def _how(options: Options, image: Image, zstd: bool) -> Compression:
-    """Return how new blobs are stored."""
     how = options.compression or _as_before(image, zstd)
     return how if how.name or not options.compress_kept else default("gzip")
 
@@ -389,48 +353,12 @@ def _new_layers(
     how: Compression,
     job: Job,
 ) -> tuple[Layer, ...]:
-    """Return the layers that `plans` describe, stored as `how` says."""
-    like = image.layers[min(kept, len(image.layers) - 1)]
-    docker = like.blob.media_type.startswith("application/vnd.docker.")
-    dot = {"": "", "gzip": ".gzip", "zstd": ".zstd"}[how.name]
-    media_type = manifests.DOCKER_LAYER + dot if docker else manifests.OCI_LAYER + how.suffix
+    like = image.layers[min(kept, len(image.layers) - 1)].blob.media_type
     total = sum(plan.size for plan in plans)
     with job.timed("hash new"):
         contents = _contents(plans, scans, job)
-        return tuple(_new_layer(plan, contents, how, media_type, total, job) for plan in plans)
-
-
-def _new_layer(
-    plan: MergePlan,
-    contents: dict[int, Content],
-    how: Compression,
-    media_type: str,
-    total: int,
-    job: Job,
-) -> Layer:
-    content = Content(tuple(_parts(plan, contents)))
-    assert content.size == plan.size  # noqa: S101
-    tar_hash, blob_hash = hashlib.sha256(), hashlib.sha256()
-
-    def windows() -> Iterator[bytes]:
-        for window in content.windows():
-            tar_hash.update(window)
-            job.progress("hash", len(window), total)
-            yield window
-
-    def compressed() -> Iterator[bytes]:
-        for chunk in job.timed_each(how.name, compress(how, windows())):
-            blob_hash.update(chunk)
-            yield chunk
-
-    if how.name:
-        stored = job.spool.store(compressed())
-    else:
-        stored, blob_hash = content, tar_hash
-        for _ in windows():
-            pass
-    digests = Digest(tar_hash.hexdigest()), Digest(blob_hash.hexdigest())
-    return Layer(digests[0], Blob(stored, media_type, digests[1], how.name))
+        new = (Content(tuple(_parts(plan, contents))) for plan in plans)
+        return tuple(stored_as(content, how, like, total, job) for content in new)
 
 
 def _parts(plan: MergePlan, contents: dict[int, Content]) -> Iterator[Part]:

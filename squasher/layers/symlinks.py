@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from squasher.errors import ArchiveError
 from squasher.layers.tree import Directory, Tree
@@ -19,6 +20,7 @@ STEPS_FREE = 1 << 14
 STEPS_FACTOR = 16
 
 
+@dataclass(slots=True, eq=False)
 class Way:
     """Where a path has led so far: a directory and its real path.
 
@@ -26,13 +28,10 @@ class Way:
     lower   whether one of them is of a lower layer
     """
 
-    __slots__ = ("folder", "hops", "lower", "place")
-
-    def __init__(self, place: bytes, folder: Directory, hops: int = 0) -> None:
-        self.place = place
-        self.folder = folder
-        self.hops = hops
-        self.lower = False
+    place: bytes
+    folder: Directory
+    hops: int = 0
+    lower: bool = False
 
 
 #: Says what a path finds at a name: a directory, a symlink to follow, or None where it ends.

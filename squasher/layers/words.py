@@ -4,7 +4,9 @@ It is kept, as everything that the config says: who reads it has to know. A key 
 its text has the digest of one, or if it is known to.
 
 Source: buildpacks platform spec, "io.buildpacks.lifecycle.metadata"; ostree-rs-ext,
-"ostree.final-diffid"; OCI image-spec, annotations.md, "org.opencontainers.image.base.*".
+"ostree.final-diffid"; OCI image-spec, annotations.md, "org.opencontainers.image.base.*";
+containers/storage, docs/containers-storage-zstd-chunked.md; stargz-snapshotter, docs/estargz.md,
+"TOC" and "Footer".
 """
 
 from __future__ import annotations
@@ -23,6 +25,14 @@ KIND = "describes-layers"
 _DIGEST = re.compile("(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 #: What the config has to say of its layers; these are true of the result.
 _OWN = ("rootfs", "history", BUILDKIT_CACHE)
+
+
+#: How annotations of layers that are pulled in parts begin, and how people call each form of those:
+#: a table of contents is in the blob, and they point at it. It describes the compressed bytes.
+_LAZY = {
+    "io.github.containers.zstd-chunked.": "zstd:chunked",
+    "containerd.io/snapshot/stargz/": "eStargz",
+}
 
 
 def describing(image: Image, result: Image) -> tuple[ImageWarning, ...]:
@@ -71,3 +81,21 @@ def _of_config(config: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str, A
                 yield ("config", "Labels"), label, text
         else:
             yield ("config",), key, value
+
+
+def lost_tables(image: Image, result: Image) -> tuple[str, ...]:
+    """Return a notice if layers of `image` that `result` has no more had a table of contents."""
+    there = set(result.config.diff_ids)
+    keys = [
+        key
+        for layer in image.layers
+        if layer.diff_id not in there
+        for key in layer.descriptor.get("annotations") or {}
+    ]
+    lost = [name for start, name in _LAZY.items() if any(key.startswith(start) for key in keys)]
+    if not lost:
+        return ()
+    return (
+        f"left out the table of contents of squashed layers ({', '.join(lost)}): the new layer is"
+        " pulled as a whole",
+    )

@@ -113,16 +113,6 @@ def join(parent: bytes, name: bytes) -> bytes:
     return parent + b"/" + name if parent else name
 
 
-def ancestors(path: bytes) -> list[bytes]:
-    """Return the directories above `path`, nearest first, without the root."""
-    found = []
-    path = path.rpartition(b"/")[0]
-    while path:
-        found.append(path)
-        path = path.rpartition(b"/")[0]
-    return found
-
-
 def new_ancestors(path: bytes, seen: set[bytes]) -> Iterator[bytes]:
     """Yield the directories above `path` that are not in `seen`, nearest first, and add them."""
     path = path.rpartition(b"/")[0]

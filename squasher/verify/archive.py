@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from squasher.archive import members, oci_index, reader
 from squasher.archive.lay_out import Form
-from squasher.archive.members import FolderStore, TarStore
+from squasher.archive.members import Store, TarStore
 from squasher.archive.target import Target
 from squasher.blobs.content import Content
 from squasher.errors import OutputError, PolicyError, SquasherError
@@ -18,7 +18,7 @@ from squasher.run import Job
 
 
 def verify_result(
-    result: Callable[[], TarStore | FolderStore],
+    result: Callable[[], Store],
     source: Archive,
     done: Sequence[Squashed],
     target: Target,
@@ -31,48 +31,40 @@ def verify_result(
     `absent` are the blobs that it leaves out, by the names of members. No new layer is larger than
     `limit` bytes as a tar, if it can be smaller.
     """
+    from squasher.verify.proof import NewLayers, prove
+
     try:
         with job.apart():
-            _prove(result(), source, done, target, job, absent, limit)
+            found = result()
+            if isinstance(found, TarStore) and any(name in found for name in absent):
+                raise PolicyError("the archive has a layer that a partial archive leaves out")
+            read = reader.read(found, "the result", absent.get)
+            for notice in read.notices:  # of what is missing, or what contradicts itself
+                raise PolicyError(notice)
+            _check_form(found, read.images, target.form)
+            total = sum(image.stored_size for image in source.images + read.images)
+            job = job.telling("read", "compare", total)
+            images = {image.config.image_id: image for image in read.images}
+            for before, squashed in zip(source.images, done, strict=True):
+                after = images.get(squashed.image.config.image_id)
+                if after is None or not after.manifest:
+                    raise PolicyError("an image is missing, or the index does not list it")
+                if target.form == "docker" and after.tags != squashed.image.tags:
+                    raise PolicyError("the tags differ")
+                previous = squashed.update.previous if squashed.update else None
+                latest = squashed.clamp.latest if squashed.clamp else None
+                packed = frozenset(squashed.compressed)
+                count = len(squashed.after) - squashed.kept if squashed.merged else 0
+                new = NewLayers(count, limit)
+                prove(before, after, squashed.kept, job, previous, latest, packed, new)
+            _check_names(found, read, done, target)
     except OutputError:  # no room for what is unpacked: nothing is said about the result
         raise
     except SquasherError as error:
         raise PolicyError(str(error), where="not verified") from None
 
 
-def _prove(
-    found: TarStore | FolderStore,
-    source: Archive,
-    done: Sequence[Squashed],
-    target: Target,
-    job: Job,
-    absent: Mapping[str, Content],
-    limit: int | None,
-) -> None:
-    from squasher.verify.new_layers import NewLayers
-    from squasher.verify.proof import prove
-
-    if isinstance(found, TarStore) and any(name in found for name in absent):
-        raise PolicyError("the archive has a layer that a partial archive leaves out")
-    result = reader.read(found, "the result", absent.get)
-    for notice in result.notices:  # of what is missing, or what contradicts itself
-        raise PolicyError(notice)
-    _check_form(found, result.images, target.form)
-    total = sum(image.stored_size for image in source.images + result.images)
-    job = job.telling("read", "compare", total)
-    images = {image.config.image_id: image for image in result.images}
-    for before, squashed in zip(source.images, done, strict=True):
-        after = images.get(squashed.image.config.image_id)
-        if after is None or not after.manifest:
-            raise PolicyError("an image is missing, or the index does not list it")
-        if target.form == "docker" and after.tags != squashed.image.tags:
-            raise PolicyError("the tags differ")
-        previous = squashed.update.previous if squashed.update else None
-        latest = squashed.clamp.latest if squashed.clamp else None
-        packed = frozenset(squashed.compressed)
-        count = len(squashed.after) - squashed.kept if squashed.merged else 0
-        new = NewLayers(count, limit)
-        prove(before, after, squashed.kept, job, previous, latest, packed, new)
+def _check_names(found: Store, result: Archive, done: Sequence[Squashed], target: Target) -> None:
     tags = {tag for squashed in done for tag in squashed.image.tags}
     if target.form == "docker":
         items = parse_manifest_json(members.document(found, "manifest.json"))
@@ -82,7 +74,7 @@ def _prove(
         raise PolicyError("the index has other names for the images")
 
 
-def _check_form(found: TarStore | FolderStore, images: Sequence[Image], form: Form) -> None:
+def _check_form(found: Store, images: Sequence[Image], form: Form) -> None:
     """Require what tells loaders which form it is: for docker's, a list of all images."""
     if "oci-layout" not in found:
         raise PolicyError("oci-layout is missing")
@@ -100,7 +92,6 @@ def _full(tags: Iterable[str]) -> set[str]:
 
 
 def _named(nodes: Iterable[Node]) -> Iterator[str]:
-    """Yield the image names in an index."""
     for node in nodes:
         yield from oci_index.tags_of(node.descriptor)
         if isinstance(node, Branch):

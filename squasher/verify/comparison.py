@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from squasher.errors import SquasherError
+from squasher.errors import placed
 from squasher.image import configs, documents
 from squasher.image.configs import ImageConfig
 from squasher.image.model import Image
@@ -164,15 +164,11 @@ def _differences(
 
 
 class _Side:
-    """One of two root filesystems."""
-
     def __init__(self, name: str, scans: Sequence[tuple[Scan, Changeset]]) -> None:
         self._tree = Tree()
         for i, (_, changes) in enumerate(scans, 1):
-            try:
+            with placed(f"{name}: layer {i} of {len(scans)}"):
                 apply(self._tree, changes)
-            except SquasherError as error:
-                raise error.within(f"{name}: layer {i} of {len(scans)}") from None
         self.nodes = dict(self._tree.walk())
         self._links: dict[Node, list[bytes]] = {}
         link_overrides = self._tree.link_overrides
@@ -264,14 +260,9 @@ def config_differences(
             for key, value in document.items()
             if history or documents.fold(key) not in _MADE
         }
-        for document in map(_document, (before, after))
+        for document in (documents.load_config(x.raw, "config") for x in (before, after))
     )
     return tuple(_differing((), one, two))
-
-
-def _document(config: ImageConfig) -> dict[str, Any]:
-    """Return the config as JSON has it. Raises DocumentError."""
-    return documents.load_config(config.raw, "config")
 
 
 def _differing(key: tuple[str, ...], one: Any, two: Any) -> Iterator[ConfigDifference]:

@@ -10,21 +10,47 @@ Source: OCI image-spec, layer.md, "Applying Changesets"; what engines make of wh
 
 from __future__ import annotations
 
-from typing import NoReturn
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 from squasher.errors import PolicyError
+from squasher.image import configs, documents
 from squasher.image.model import Image, rows_fit
 from squasher.layers.content import Scan
 from squasher.layers.read import scan
 from squasher.run import Job
-from squasher.tar.entry import ABSOLUTE, BLOCK, MAGIC, REG, Entry
+from squasher.tar.entry import ABSOLUTE, BLOCK, DIR, LINK, MAGIC, REG, Changeset, Entry
 from squasher.tar.paths import join, show
 from squasher.verify.apply import Folder, apply
-from squasher.verify.clamp import clamp
-from squasher.verify.document import what_stays
 from squasher.verify.fields import directory_fields, fields
-from squasher.verify.new_layers import NewLayers
 from squasher.verify.pages import cursor, unlike
+
+#: Keys of the config that squashing may change.
+_CHANGED = frozenset(("rootfs", "history", "created", configs.BUILDKIT_CACHE))
+
+
+@dataclass(frozen=True, slots=True)
+class NewLayers:
+    """How many layers were made, 0 for none, and how many bytes each may have as a tar (I4)."""
+
+    count: int
+    limit: int | None = None
+
+    def check(self, changes: Changeset, size: int, *, lowest: bool) -> None:
+        """Require of a layer of `size` bytes what makes several as good as one.
+
+        All whiteouts are in the `lowest`: another one would hide what that brings. A layer that is
+        too large could not be smaller: it holds whiteouts, or one file, or what lies between the
+        names of one. Raises PolicyError.
+        """
+        where = f"layer {changes.layer + 1}"
+        if not lowest and changes.whiteouts:
+            raise PolicyError("a whiteout that is not in the first new layer", where=where)
+        if self.limit is None or size <= self.limit:
+            return
+        kinds = [entry.kind for entry in changes.entries if entry.kind != DIR]
+        if LINK not in kinds and len(kinds) + bool(changes.whiteouts) > 1:
+            raise PolicyError("is larger than --max-layer-size", where=where)
 
 
 def prove(
@@ -51,43 +77,51 @@ def prove(
     for what cannot be read ArchiveError, OutputError.
     """
     with job.verified(), job.timed("compare"):
-        _prove(before, after, kept, job, previous, latest, packed, new)
+        if _what_stays(before) != _what_stays(after):
+            raise PolicyError("the config differs")
+        if rows_fit(before.config) and not rows_fit(after.config):
+            raise PolicyError("the rows of the history no longer fit the layers")
+        if new is None:
+            new = NewLayers(int(len(after.layers if previous else before.layers[1:]) > kept))
+        if len(after.layers) != (
+            kept + new.count if new.count else len((previous or before).layers)
+        ):
+            raise PolicyError(f"the result has {len(after.layers)} layers, and {kept} were kept")
+        ours, left = _read(before, None, job, latest)
+        theirs, right = _read(after, kept if new.count else None, job, latest, new)
+        lower = ours if previous is None else [done for done, _ in scan(previous, kept, job)]
+        for i, (one, two) in enumerate(zip(lower[:kept], theirs, strict=False)):
+            same = _identity(one) == _identity(two)
+            if i in packed:
+                both = (one.layer.blob.compression, two.layer.blob.compression)
+                same = one.layer.diff_id == two.layer.diff_id and not both[0] and bool(both[1])
+            if not same:
+                raise PolicyError(f"kept layer {i + 1} is not the same")
+        for made in theirs[kept:] if new.count else ():
+            _require_tar(made)
+        pairs = _compare(left, right)
+        files = ((x, b) for x, (b, _) in pairs.items() if x.kind == REG and x.size)
+        for x, _ in unlike(files, ours, theirs, lambda count: None):
+            _differ(pairs[x][1], "content")
 
 
-def _prove(
-    before: Image,
-    after: Image,
-    kept: int,
-    job: Job,
-    previous: Image | None,
-    latest: int | None,
-    packed: frozenset[int],
-    new: NewLayers | None,
-) -> None:
-    if what_stays(before) != what_stays(after):
-        raise PolicyError("the config differs")
-    if rows_fit(before.config) and not rows_fit(after.config):
-        raise PolicyError("the rows of the history no longer fit the layers")
-    if new is None:
-        new = NewLayers(int(len(after.layers if previous else before.layers[1:]) > kept))
-    if len(after.layers) != (kept + new.count if new.count else len((previous or before).layers)):
-        raise PolicyError(f"the result has {len(after.layers)} layers, and {kept} were kept")
-    ours, left = _read(before, None, job, latest)
-    theirs, right = _read(after, kept if new.count else None, job, latest, new)
-    lower = ours if previous is None else [done for done, _ in scan(previous, kept, job)]
-    for i, (one, two) in enumerate(zip(lower[:kept], theirs, strict=False)):
-        same = _identity(one) == _identity(two)
-        if i in packed:
-            both = (one.layer.blob.compression, two.layer.blob.compression)
-            same = one.layer.diff_id == two.layer.diff_id and not both[0] and bool(both[1])
-        if not same:
-            raise PolicyError(f"kept layer {i + 1} is not the same")
-    for made in theirs[kept:] if new.count else ():
-        _require_tar(made)
-    pairs = _compare(left, right)
-    files = ((x, b) for x, (b, _) in pairs.items() if x.kind == REG and x.size)
-    for x, _ in unlike(files, ours, theirs, lambda count: None):
-        _differ(pairs[x][1], "content")
+def _what_stays(image: Image) -> dict[str, Any]:
+    """Return the config without what squashing may change (I1). Raises ArchiveError."""
+    found = documents.load_config(image.config.raw, "config")
+    return {key: value for key, value in found.items() if documents.fold(key) not in _CHANGED}
+
+
+def _clamp(changes: Changeset, latest: int, *, made: bool) -> None:
+    """M9: make times of entries that are later than `latest`, in nanoseconds, `latest`; in place.
+
+    A layer that was `made` here must have none that is later. O(entries). Raises PolicyError.
+    """
+    for path, entry in zip(changes.paths, changes.entries, strict=True):
+        if entry.mtime > latest:
+            if made:
+                where = f"layer {changes.layer + 1}"
+                raise PolicyError(f"{show(path)} is later than --clamp-mtime allows", where=where)
+            entry.mtime = latest
 
 
 def _require_tar(new: Scan) -> None:
@@ -112,7 +146,8 @@ def _read(
     root = Folder(None, None)
     for done, changes in scan(image, 0, job):
         made = first is not None and changes.layer >= first
-        clamp(changes, latest, made=made)
+        if latest is not None:
+            _clamp(changes, latest, made=made)
         if made and new is not None:
             new.check(changes, done.size, lowest=changes.layer == first)
         apply(root, changes, strict=made)

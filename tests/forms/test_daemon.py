@@ -509,9 +509,9 @@ def test_no_read_times_out(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_stream_is_read_in_pieces_of_any_size() -> None:
-    from squasher.archive.daemon import _Chunks
+    from squasher.archive.source import Chunks
 
-    stream = _Chunks([b"abc", b"defgh"])
+    stream = Chunks([b"abc", b"defgh"])
     assert stream.readable()
     assert (stream.read(2), stream.read(2), stream.read(9)) == (b"ab", b"c", b"defgh")
     assert stream.read(1) == b""

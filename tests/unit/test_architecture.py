@@ -143,7 +143,7 @@ def test_the_proof_shares_with_the_work_only_what_reads() -> None:
         "history",
         "options",
     }
-    for module in ("proof", "apply", "fields", "pages", "clamp", "document", "new_layers"):
+    for module in ("proof", "apply", "fields", "pages"):
         assert not used_by(f"verify.{module}") & {f"layers.{name}" for name in work}, module
 
 

@@ -13,7 +13,7 @@ from squasher.layers.cut import LAYERS_MAX, Folders, Part, cut, smallest_limit
 from squasher.layers.merge import Draft
 from squasher.layers.tree import Tree
 from squasher.tar.walk import LayerWalk
-from squasher.verify.new_layers import NewLayers
+from squasher.verify.proof import NewLayers
 from tests.builders import Dir, File, Hardlink, Member, Whiteout, layer
 from tests.notation import layers, text
 

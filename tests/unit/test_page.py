@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import squasher
@@ -391,6 +391,7 @@ def apart(one: page.Tile, other: page.Tile) -> bool:
     )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(st.dictionaries(PATHS, st.integers(1, 10**13), min_size=1, max_size=40))
 def test_tiles_never_overlap_and_lie_in_their_folders(files: dict[bytes, int]) -> None:
     """Their areas are as their sizes: whole maps, and the children of each folder."""

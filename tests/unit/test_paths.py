@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from squasher.errors import ArchiveError
-from squasher.tar.paths import Cover, Meaning, ancestors, classify, clean, join, new_ancestors, show
+from squasher.tar.paths import Cover, Meaning, classify, clean, join, new_ancestors, show
 
 
 @pytest.mark.parametrize(
@@ -116,11 +116,9 @@ def test_show(path: bytes, text: str) -> None:
     assert show(path) == text
 
 
-def test_joining_and_ancestors() -> None:
+def test_joining() -> None:
     assert join(b"", b"a") == b"a"
     assert join(b"a", b"b") == b"a/b"
-    assert ancestors(b"a/b/c") == [b"a/b", b"a"]
-    assert ancestors(b"a") == ancestors(b"") == []
 
 
 def test_new_ancestors_come_once() -> None:

@@ -17,7 +17,7 @@ from typing import BinaryIO
 import pytest
 
 from squasher.archive.members import FolderStore, TarStore, document, names
-from squasher.archive.source import _Growing, _Piped, open_store
+from squasher.archive.source import Chunks, _Growing, _pieces, open_store
 from squasher.blobs.content import Content
 from squasher.errors import ArchiveError, OutputError, UnsupportedImageError
 from squasher.run import Job
@@ -162,7 +162,8 @@ def test_what_cannot_seek_is_copied(piece: int) -> None:
 
 
 def test_what_is_piped_is_a_stream() -> None:
-    assert io.BufferedReader(_Piped(Pipe(TAR), lambda count: None)).read() == TAR  # type: ignore[arg-type]
+    pieces = _pieces(Pipe(TAR), lambda count: None)  # type: ignore[arg-type]
+    assert io.BufferedReader(Chunks(pieces)).read() == TAR
 
 
 def test_what_is_compressed_is_unpacked(tmp_path: Path) -> None:
