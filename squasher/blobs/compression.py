@@ -206,7 +206,9 @@ def parse_compression(text: str) -> Compression | None:
     levels = _LEVELS.get(name)
     if levels is None:
         raise UsageError(
-            f"{text!r} is not known", where="--compress", hint="auto, none, gzip or zstd[:LEVEL]"
+            f"{text!r} is not known",
+            where="--compress",
+            hint="give auto, none, gzip or zstd[:LEVEL]",
         )
     if not colon:
         return Compression(name, _DEFAULT_LEVEL[name])
@@ -214,7 +216,7 @@ def parse_compression(text: str) -> Compression | None:
         raise UsageError(
             f"{level!r} is not a level of {name}",
             where="--compress",
-            hint=f"{levels.start} to {levels.stop - 1}",
+            hint=f"give {levels.start} to {levels.stop - 1}",
         )
     return Compression(name, int(level))
 

@@ -21,7 +21,7 @@ from squasher.layers.result import LayerReport, Squashed, Update
 #: Rows of a table that are shown when nobody asked for all.
 _ROWS_MAX = 40
 #: Who squashes every release anew is told, once, that there is a cheaper way.
-_PREVIOUS = "its cost onto the last release: squash inspect --onto PREVIOUS IMAGE"
+_PREVIOUS = "to see its cost as an update: squash inspect --onto PREVIOUS IMAGE"
 
 
 def summary(
@@ -41,7 +41,7 @@ def summary(
     if report.partial is not None:
         count = len(report.partial.layers)
         left = f"{count} layer{'s' * (count != 1)}, {size(report.partial.size)}, left out"
-        lines.append(labelled("partial", f"{left}: only hosts that have them can load the archive"))
+        lines.append(labelled("partial", f"{left}: only hosts with them can load it"))
     if any(each.merged for each in report.images) and not any(
         each.update for each in report.images
     ):

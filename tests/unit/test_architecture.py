@@ -1,4 +1,4 @@
-"""The rooms of the package, as docs/development/architecture.md says: who may use whom."""
+"""The packages, as docs/development/architecture.md says: who may use whom."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LONGER = {
 
 def rooms() -> dict[str, set[str]]:
     """Return the packages of the page, in its order, with those that each may use."""
-    table = PAGE.read_text(encoding="utf-8").partition("## The rooms")[2].partition("\n## ")[0]
+    table = PAGE.read_text(encoding="utf-8").partition("## The packages")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)` \|[^|]*\|([^|]*)\|$", table, re.MULTILINE)
     return {name: set(re.findall(r"\w+", uses)) for name, uses in rows}
 

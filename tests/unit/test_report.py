@@ -56,7 +56,7 @@ def test_the_summary() -> None:
 
 def test_who_squashes_every_release_anew_hears_of_updates(tmp_path: Path) -> None:
     """Once, whatever the number of images; not where there is nothing to save, or it is known."""
-    line = "update   its cost onto the last release: squash inspect --onto PREVIOUS IMAGE"
+    line = "update   to see its cost as an update: squash inspect --onto PREVIOUS IMAGE"
     assert shown(squashed(LAYERS), 80).count(line) == 1
     assert line not in shown(squashed(LAYERS[:1]), 80)
     previous = tmp_path / "previous.tar"
