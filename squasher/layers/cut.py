@@ -17,9 +17,10 @@ changes its own layer and leaves the cuts where they were.
 from __future__ import annotations
 
 import zlib
+from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 
 from squasher.errors import UsageError
@@ -46,20 +47,18 @@ _HEADROOM = 32
 _REACH = 8
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Part:
     """What is not parted: one entry, mostly, or all names of one file.
 
     path     its first name: a cut before it falls there
     size     bytes in the tar, headers and padding included
     folders  numbers of the directories that it lies in
-    names    its entries: the number of the item in the plan, and the name there
     """
 
     path: bytes
     size: int
-    folders: list[int]
-    names: list[tuple[int, bytes]] = field(default_factory=list)
+    folders: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +125,16 @@ class _Ends:
     def __init__(self, parts: Sequence[Part], folders: Folders) -> None:
         self.parts = parts
         self._folders = folders
-        self._sizes = [part.size for part in parts]
-        pairs = enumerate(pairwise(parts), 1)
-        self._turns = [i for i, (one, two) in pairs if one.folders != two.folders]
+        self._sizes = array("q")
+        self._turns = array("q")
+        before: Sequence[int] = ()
+        for i, part in enumerate(parts):  # once: parts may be made while they are looked at
+            self._sizes.append(part.size)
+            if part.folders != before:
+                self._turns.append(i)
+                before = part.folders
 
-    def __call__(self, run: range) -> list[int]:
+    def __call__(self, run: range) -> Sequence[int]:
         """Return the bytes up to and with each part of `run`, from its first on."""
         sizes = self._sizes[run.start : run.stop]
         low, high = (bisect_right(self._turns, run.start), bisect_left(self._turns, run.stop))
@@ -141,7 +145,7 @@ class _Ends:
                     seen.add(number)
                     sizes[i - run.start] += self._folders.sizes[number]
                     number = above[number]
-        return list(accumulate(sizes))
+        return array("q", accumulate(sizes))
 
 
 def _place(parts: Sequence[Part], run: range, ends: Sequence[int], limit: int) -> int:
@@ -197,7 +201,7 @@ def plans(
     # What is left out has no layer: the first one counts it.
     found = (replace(found[0], provided=left_out(items, provided)), *found[1:])
     large = [
-        (plan.size, table.parts[run.start].path)
+        (plan.size, table.path(run.start))
         for run, plan in zip(runs, found, strict=True)
         if plan.size > limit
     ]
@@ -217,6 +221,90 @@ def _notices(large: Sequence[tuple[int, bytes]], limit: int) -> Iterator[str]:
     )
 
 
+class _Parts(Sequence[Part]):
+    """The parts of a plan: numbers and names; a `Part` is made when one is asked for.
+
+    A million entries are a million parts, mostly, so there is no object for each. Every directory
+    to be said and every name is a row: the number of its item, and the name, None for a directory
+    itself. A part has rows one behind the other, and a size.
+    """
+
+    def __init__(self, items: Sequence[Item], numbers: Mapping[Folder, int]) -> None:
+        self._items = items
+        #: By the number of the item: that of its directory.
+        self._folders = array("q", (numbers[_folder(item)] for item in items))
+        self._sizes = array("q")
+        self._at = array("q")
+        self._names: list[bytes | None] = []
+        self._starts = array("q")
+        self._part = array("q")  # of each row, while parts are added
+
+    def add(self, size: int = 0) -> int:
+        """Add a part without a row, and return its number."""
+        self._sizes.append(size)
+        return len(self._sizes) - 1
+
+    def put(self, part: int, at: int, name: bytes | None, size: int) -> None:
+        """Add a row of that many bytes to a part."""
+        self._part.append(part)
+        self._at.append(at)
+        self._names.append(name)
+        self._sizes[part] += size
+
+    def join(self, ranges: Iterable[range]) -> Sequence[int]:
+        """Make the parts of each range one; return by old number the new one. Ends the adding."""
+        ends: dict[int, int] = {}
+        for each in ranges:
+            ends[each.start] = max(ends.get(each.start, 0), each.stop)
+        sizes, numbers, end = array("q"), array("q"), 0
+        for i, size in enumerate(self._sizes):
+            if i < end:
+                sizes[-1] += size
+            else:
+                sizes.append(size)
+            numbers.append(len(sizes) - 1)
+            end = max(end, ends.get(i, 0))
+        numbers.append(len(sizes))
+        self._sizes = sizes
+        part = array("q", (numbers[i] for i in self._part))
+        if any(one > two for one, two in pairwise(part)):  # a name that joined an earlier part
+            order = sorted(range(len(part)), key=part.__getitem__)
+            part = array("q", map(part.__getitem__, order))
+            self._at = array("q", map(self._at.__getitem__, order))
+            self._names = [self._names[i] for i in order]
+        self._starts = array("q", [0])
+        for i, (one, two) in enumerate(pairwise(part), 1):
+            if one != two:
+                self._starts.append(i)
+        if part:
+            self._starts.append(len(part))
+        self._part = array("q")
+        return numbers
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def __getitem__(self, i: int) -> Part:  # type: ignore[override]  # nobody asks for slices
+        rows = range(self._starts[i], self._starts[i + 1])
+        folders = [self._folders[self._at[row]] for row in rows]
+        return Part(self.path(i), self._sizes[i], folders)
+
+    def path(self, i: int) -> bytes:
+        """Return the path of the first row of a part."""
+        item, name = self._items[self._at[self._starts[i]]], self._names[self._starts[i]]
+        return _folder(item).path if name is None else join(_folder(item).path, name)
+
+    def rows(self, run: range) -> Iterator[tuple[int, int, bytes | None]]:
+        """Yield item, directory and name of the rows of these parts."""
+        for row in range(self._starts[run.start], self._starts[run.stop]):
+            at = self._at[row]
+            yield at, self._folders[at], self._names[row]
+
+
+def _folder(item: Item) -> Folder:
+    return item if type(item) is Folder else item.folder  # type: ignore[union-attr]
+
+
 class _Table:
     """The items of a plan as parts and numbered directories."""
 
@@ -231,15 +319,16 @@ class _Table:
         self.folders = Folders(above, [directory_size(f) for f in self._all])
         #: Directories that must not be said earlier than they are, by the number of the part there.
         self._not_before: dict[Folder, int] = {}
+        self._gone = [folder for folder in self._all if folder.whiteouts]
         self.parts = self._parts()
 
-    def _parts(self) -> list[Part]:
+    def _parts(self) -> _Parts:
         """Return the parts in the order of the plan; whiteouts are the first, if there are any."""
-        parts: list[Part] = []
-        hiding = [folder for folder in self._all if folder.whiteouts]
-        if hiding:
-            size = sum(map(whiteouts_size, hiding))
-            parts.append(Part(b"", size, [self._number[folder] for folder in hiding]))
+        parts = _Parts(self._items, self._number)
+        if self._gone:
+            gone = parts.add()
+            for folder in self._gone:
+                parts.put(gone, self._at[folder], None, whiteouts_size(folder))
         alone, bound = self._without_content(), self._bound()
         firsts: dict[Entry, tuple[bytes, int]] = {}
         joins: list[range] = []
@@ -248,21 +337,26 @@ class _Table:
                 if item.node.default_acl:
                     self._not_before[item] = len(parts)
                 if item in alone:
-                    parts.append(Part(item.path, 0, [self._number[item]]))
+                    parts.put(parts.add(), at, None, 0)
                 continue
             for name, path, entry in self._names(item):
                 first, to = path, len(parts)
                 if entry in self._final.link_overrides:
                     first, to = firsts.setdefault(entry, (path, to))
-                size = entry_size(path, entry, first, self._final)
                 if first == path or entry in bound:
-                    parts.append(Part(path, 0, []))
-                    joins.append(range(to, len(parts)))
-                    to = len(parts) - 1
-                parts[to].size += size
-                parts[to].folders.append(self._number[item.folder])  # type: ignore[union-attr]
-                parts[to].names.append((at, name))
-        return self._joined(parts, [each for each in joins if len(each) > 1])
+                    new = parts.add()
+                    if to != new:
+                        joins.append(range(to, new + 1))
+                        to = new
+                parts.put(to, at, name, entry_size(path, entry, first, self._final))
+        numbers = parts.join(joins)
+        for folder, number in self._not_before.items():
+            self._not_before[folder] = numbers[number]
+        return parts
+
+    def path(self, part: int) -> bytes:
+        """Return the first name of a part; none for whiteouts."""
+        return b"" if self._gone and not part else self.parts.path(part)
 
     def _names(self, item: Item) -> Iterator[tuple[bytes, bytes, Entry]]:
         """Yield name, path and entry of what is written of a run."""
@@ -307,35 +401,13 @@ class _Table:
             if entry in self._final.link_overrides
         }
 
-    def _joined(self, parts: list[Part], joins: Sequence[range]) -> list[Part]:
-        """Return the parts with those of each range made one."""
-        found: list[Part] = []
-        numbers: list[int] = []
-        ends: dict[int, int] = {}
-        for each in joins:
-            ends[each.start] = max(ends.get(each.start, 0), each.stop)
-        end = 0
-        for i, part in enumerate(parts):
-            if i < end:
-                found[-1].size += part.size
-                found[-1].folders += part.folders
-                found[-1].names += part.names
-            else:
-                found.append(part)
-            numbers.append(len(found) - 1)
-            end = max(end, ends.get(i, 0))
-        numbers.append(len(found))
-        for folder, number in self._not_before.items():
-            self._not_before[folder] = numbers[number]
-        return found
-
     def items(self, run: range) -> list[Item]:
         """Return what the layer with the parts `run` says, in the order of the plan."""
         names: dict[int, list[bytes]] = {}
         below: set[Folder] = set()
-        for i in run:
-            below.update(self._all[number] for number in self.parts[i].folders)
-            for at, name in self.parts[i].names:
+        for at, number, name in self.parts.rows(run):
+            below.add(self._all[number])
+            if name is not None:
                 names.setdefault(at, []).append(name)
         found: dict[int, Item] = {
             at: Run(self._items[at].folder, sorted(some))  # type: ignore[union-attr]

@@ -269,6 +269,7 @@ def _planned(
         limit = options.max_layer_size
         if limit is None or plan.size <= limit or not plan.entries + plan.whiteouts:
             return same, (plan,), ()
+        del plan  # as large as those that follow
         return same, *draft.cut(same, sizes, limit, kept)
 
 
