@@ -36,13 +36,27 @@ def gzip_library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the number of random images for tests/conformance, a folder for tests/browser."""
+    """Add the numbers of images for tests/conformance and of pairs, a folder for tests/browser."""
     parser.addoption(
         "--random-images",
         type=int,
         default=100,
         metavar="N",
         help="squash N random images at every base (default: 100)",
+    )
+    parser.addoption(
+        "--pairs-per-case",
+        type=int,
+        default=3,
+        metavar="N",
+        help="have engines show each case of the corpus onto N others (default: 3)",
+    )
+    parser.addoption(
+        "--turn",
+        type=int,
+        default=0,
+        metavar="T",
+        help="which others: each turn takes the next ones (default: 0)",
     )
     parser.addoption(
         "--pictures",

@@ -22,7 +22,8 @@ from typing import IO, Any, Protocol, TextIO
 
 from tests.engines.tree import Tree, read_tree
 
-TIMEOUT = 120
+#: Seconds. What test_pairs.py loads, a busy disk takes minutes to remove.
+TIMEOUT = 600
 numbers = count()
 
 

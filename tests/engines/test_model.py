@@ -69,7 +69,7 @@ WHILE_UNPACKING = {
 }
 
 
-def _whites_out_below_file(layer: bytes) -> bool:
+def whites_out_below_file(layer: bytes) -> bool:
     """Tell whether a layer has a whiteout below what it makes a file: case w31."""
     entries = model.read(layer)
     files = {e.path for e in entries if e.kind not in ("dir", "whiteout", "opaque")}
@@ -85,7 +85,7 @@ RANDOM = {
     f"random-{seed}": layers
     for seed in range(RANDOM_IMAGES)
     for layers in [random_image(seed, tame=True)]
-    if not any(map(_whites_out_below_file, layers))
+    if not any(map(whites_out_below_file, layers))
 }
 
 # The other two show what these show, and take minutes.
