@@ -8,7 +8,7 @@
 3. Squashing it would lose nothing (which also checks every digest in it).
 4. Engines agree on what is in it.
 
-Prints what is wrong, one line each; exit code 1 if anything is, 3 and more if it is no sound image.
+Prints each fault on a line. Exit code 1 if there is one; 3 or more if the image cannot be read.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 #!/bin/sh
 # Squash an image of the docker daemon after its build: squash-step.sh IMAGE BASE [REPORT.md]
 #
-# Copy it into your repository. IMAGE is replaced under its name by the squashed one; BASE is what -f takes (a chain ID,
+# Copy it into your repository. The squashed image gets the name of IMAGE; BASE is what -f takes (a chain ID,
 # a number of rows, docker-daemon:NAME). Thresholds come from the environment and are checked before anything changes:
 # SQUASH_MIN_EFFICIENCY=0.9, SQUASH_MAX_WASTED=20MB. Exit codes are squash's: 1 a threshold is missed or the result is
-# not verified, 3 no sound image, 4 base not found, 6 no room, 7 the daemon.
+# not verified, 3 damaged or not an image, 4 base not found, 6 disk full, 7 the daemon.
 #
-# Nothing needs caching but pip's own folder. Keep the unsquashed image under another tag if the legacy builder is to
+# Only the folder of pip is worth caching. Keep the unsquashed image under another tag if the legacy builder is to
 # take it for --cache-from.
 set -eu
 image=$1

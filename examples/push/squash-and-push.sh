@@ -1,22 +1,22 @@
 #!/bin/sh
-# Squash an image above what the registry has already, and push it: squash-and-push.sh ARCHIVE BELOW NAME
+# Squash an image above layers that the registry already has, and push it: squash-and-push.sh ARCHIVE BELOW NAME
 #
-#   ARCHIVE  what was built, for one platform: `docker buildx build --output type=oci,dest=app.tar .`, or with buildah
+#   ARCHIVE  the built image, for one platform: `docker buildx build --output type=oci,dest=app.tar .`, or with buildah
 #            `buildah push app oci-archive:app.tar`
 #   BELOW    an image in the registry whose layers stay as they are: the one that FROM names, or, for an update, the
 #            last release. One new layer lies above them
-#   NAME     what is pushed, such as registry.example.com/app:1.0
+#   NAME     the name to push to, such as registry.example.com/app:1.0
 #
 # No daemon and no root. The new layer and the config are uploaded; the layers of BELOW are mounted from its own
 # repository, if that is in the same registry. With COSIGN_KEY, a cosign key file, the result is signed, without a
-# transparency log. The last line is what was pushed, by its digest. Exit codes are squash's own, or 1.
+# transparency log. The last line is the pushed image with its digest. Exit codes are those of squash, or 1.
 set -eu
 archive=$1 below=$2 name=$3
 case ${name##*/} in *:*) repository=${name%:*} ;; *) repository=$name ;; esac
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/squash-and-push.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
-# skopeo remembers which repository it fetched a blob from, and has the registry mount it from there.
+# skopeo remembers from which repository it fetched a blob, and lets the registry mount it from there.
 skopeo copy --quiet "docker://$below" "oci-archive:$work/below.tar"
 squash --onto "$work/below.tar" "$archive" --verify --digestfile "$work/digest" -o "oci-archive:$work/squashed.tar"
 skopeo copy --quiet "oci-archive:$work/squashed.tar" "docker://$name"
