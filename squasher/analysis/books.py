@@ -58,7 +58,7 @@ class Books:
             sum(entry.stored for entry in changes.entries),
         )
         self.pages.append(page)
-        here: set[Entry] = set()
+        here: dict[int, int] = {}  # where the bytes lie that are still there, and how many
         left: dict[Entry, tuple[bytes, bool]] = {}
         names = 0
         for path, old, new in _changes(before.root, tree.root):
@@ -76,7 +76,7 @@ class Books:
             if new is not None:
                 names += 1
                 if new.layer == layer:
-                    here.add(new)
+                    here[new.data] = new.stored
                 if new in tree.link_overrides:
                     self._count(new, layer, 1)
                     self._bringer[path] = layer
@@ -84,9 +84,9 @@ class Books:
             if not self._links[entry]:
                 self._lose(path, entry, overwritten=overwritten)
         page.overwritten_entries += page.entries - names  # by the layer itself
-        if page.added != sum(entry.stored for entry in here):
+        if page.added != sum(here.values()):
             for path, entry in zip(changes.paths, changes.entries, strict=True):
-                if entry not in here:
+                if entry.data not in here:
                     self._lose(path, entry, overwritten=True)
 
     def _count(self, entry: Entry, layer: int, change: int) -> None:

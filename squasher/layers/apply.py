@@ -43,7 +43,8 @@ from squasher.tar.paths import join
 def apply(tree: Tree, changes: Changeset) -> None:
     """Apply one more layer to `tree`.
 
-    O(its entries), plus the size of directories it first changes.
+    The layer stays as it is: what its place in the tree makes of an entry, the tree holds another
+    Entry for. O(its entries), plus the size of directories it first changes.
     Raises ArchiveError for what engines refuse or have no common reading of.
     """
     tree.own_root()
@@ -118,7 +119,7 @@ class _Application:
                 folder = directories.enter(parent, entry)
             if real and parent in real:
                 # A symlink led here: the name in the header is not the path.
-                entry.flags |= REWRITE
+                entry = entry.marked(REWRITE)
                 place = join(real[parent].place, name)
                 check_length(place)
                 self._moved[join(parent, name)] = place
@@ -126,7 +127,7 @@ class _Application:
             kind = entry.kind
             children = folder.children
             if folder.gives and folder.layer == layer:
-                self._inherit(folder, entry)
+                entry = self._inherit(folder, entry)
             existing = children.get(name)
             if existing is not None and existing.layer >= first and kind != IMPLIES:
                 overwritten += type(existing) is Entry or existing.entry is not None  # type: ignore[union-attr]
@@ -146,14 +147,15 @@ class _Application:
                 children[name] = entry
         self._tree.overwritten += overwritten
 
-    def _inherit(self, folder: Directory, entry: Entry) -> None:
-        """Note what the kernel hands on to what is made in a directory."""
+    def _inherit(self, folder: Directory, entry: Entry) -> Entry:
+        """Return `entry` with what the kernel hands on to what is made in a directory."""
         if folder.default_acl:
-            entry.flags |= INHERITS
+            entry = entry.marked(INHERITS)
+        if folder.setgid and entry.flags & LEAVES:
+            entry = entry.of_group(folder.entry.owner[2])  # type: ignore[union-attr]
         if folder.acl and entry.kind not in (DIR, LINK, SYM):
             self._tree.inherited_acls[entry] = folder.acl
-        if folder.setgid and entry.flags & LEAVES:
-            entry.owner = (*entry.owner[:2], folder.entry.owner[2])  # type: ignore[union-attr]
+        return entry
 
     def _directory(
         self, parent: Directory, name: bytes, path: bytes, entry: Entry, existing: Node | None

@@ -178,27 +178,38 @@ class Entry:
             return 0
         return self.size if self.target is None else self.target.stored  # type: ignore[union-attr]
 
+    def copy(self) -> Entry:
+        """Return another one that says the same."""
+        new = Entry(
+            self.kind, self.layer, self.data, self.headers_size, self.size, self.owner, self.mtime,
+            (), self.target, self.flags,
+        )  # fmt: skip
+        new.source = self.source
+        new.packed = self.packed
+        return new
+
     def restamped(self, layer: int, owner: Owner, mtime: int, xattrs: Xattrs) -> Entry:
         """Return the same content under new attributes, set by `layer`."""
-        new = Entry(
-            self.kind,
-            layer,
-            self.data,
-            self.headers_size,
-            self.size,
-            owner,
-            mtime,
-            xattrs,
-            self.target,
-        )
-        new.source = self.source
-        new.flags = self.flags
+        new = self.copy()
+        new.layer, new.owner, new.mtime, new.xattrs = layer, owner, mtime, xattrs
+        return new
+
+    def marked(self, flags: int) -> Entry:
+        """Return the same with `flags` besides."""
+        new = self.copy()
+        new.flags |= flags
+        return new
+
+    def of_group(self, gid: int) -> Entry:
+        """Return the same with another group."""
+        new = self.copy()
+        new.owner = (*self.owner[:2], gid)
         return new
 
     def clamped(self, latest: int) -> Entry:
         """Return the same with the time `latest`, which its header does not have."""
-        new = self.restamped(self.layer, self.owner, latest, self.xattrs)
-        new.flags |= REWRITE | CLAMPED
+        new = self.marked(REWRITE | CLAMPED)
+        new.mtime = latest
         return new
 
     def same_attributes(self, other: Entry) -> bool:
@@ -274,7 +285,9 @@ class Changeset:
 
     def repeated(self, layer: int) -> Changeset:
         """Return what the same bytes say as another layer; they lie where they lay. O(entries)."""
-        entries = [e.restamped(layer, e.owner, e.mtime, e.xattrs) for e in self.entries]
+        entries = [entry.copy() for entry in self.entries]
+        for entry in entries:
+            entry.layer = layer
         warnings = [replace(warning, layer=layer) for warning in self.warnings]
         return replace(self, layer=layer, entries=entries, warnings=warnings)
 
