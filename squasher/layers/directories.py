@@ -107,6 +107,7 @@ class DirectoryIndex:
                 raise ArchiveError("a file of the same layer is in the way", where=show(place))
             if child.kind == SYM:
                 new.replaced_symlink = child
+                self._reached.clear()  # targets of hard links may have led through it
                 trace.warn("through-lower-symlink", place)
                 trace.replaced_targets.add(self._resolver.leads_to(folder, place))
             else:

@@ -89,7 +89,6 @@ def scan(
         _within(place, partial(limit.count, limit.holes(changes)))
         if i in repeated:
             known[i] = done, changes
-            changes = changes.repeated(i)  # applying a layer marks its entries
         yield done, changes
 
 

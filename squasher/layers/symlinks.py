@@ -11,14 +11,6 @@ from squasher.tar import paths
 from squasher.tar.entry import SYM, Entry
 from squasher.tar.paths import join, show
 
-#: Symbolic links followed in one path; Linux gives up after 40, the engines' own resolver at 255.
-MAX_HOPS = 255
-#: Names in the targets of symbolic links that one layer may have followed, and so many more for
-#: each of its entries. A target has up to 2,048 of them, and each entry can go through it anew;
-#: those that are real have two or three.
-STEPS_FREE = 1 << 14
-STEPS_FACTOR = 16
-
 
 @dataclass(slots=True, eq=False)
 class Way:
@@ -57,7 +49,7 @@ class Resolver:
 
     def __init__(self, tree: Tree, entries: int) -> None:
         self._tree = tree
-        self._steps = STEPS_FREE + STEPS_FACTOR * entries
+        self._steps = paths.STEPS_FREE + paths.STEPS_FACTOR * entries
 
     def go(self, way: Way, name: bytes, step: Step) -> bool:
         """Go on to `name`, and through symlinks to where they lead, inside the root.
@@ -83,7 +75,7 @@ class Resolver:
                 way.place, way.folder = join(way.place, name), child
                 continue
             way.hops += 1
-            if way.hops > MAX_HOPS:
+            if way.hops > paths.HOPS_MAX:
                 raise _too_many(start)
             names = child.target.split(b"/")  # type: ignore[union-attr]
             self._pay(len(names), start)

@@ -24,6 +24,13 @@ AUFS_PREFIX = b".wh..wh."
 PATH_MAX = 4095
 #: Linux NAME_MAX; a whiteout may name a file of that length (`.wh.` + 255 bytes is legal).
 NAME_MAX = 255
+#: Symbolic links followed in one path; Linux gives up after 40, the engines' own resolver at 255.
+HOPS_MAX = 255
+#: Names in the targets of symbolic links that one layer may have followed, and so many more for
+#: each of its entries. A target has up to 2,048 of them, and each entry can go through it anew;
+#: those that are real have two or three.
+STEPS_FREE = 1 << 14
+STEPS_FACTOR = 16
 
 
 class Meaning(enum.Enum):

@@ -1,103 +1,86 @@
 """A second, plain reading of the rules A1 to A6: layers applied to a tree that is only compared.
 
-`layers.apply` has the first, with all that merging wants to know; nothing of it is used here.
+`layers.apply` has the first, with all that merging wants to know; nothing of it is used here, so
+that `--verify` and `diff` do not share its faults. What is refused is the same, for the same
+reasons, and so are the bounds: `diff` reads images of strangers.
 
 Source: OCI image-spec, layer.md, "Applying Changesets"; what engines make of what it leaves open.
 """
 
 from __future__ import annotations
 
-from typing import NoReturn
+from squasher.errors import ArchiveError, PolicyError
+from squasher.tar.entry import (
+    DIR,
+    LEAVES,
+    LEFT,
+    LINK,
+    REWRITE,
+    SYM,
+    XATTRS_MAX,
+    Changeset,
+    Entry,
+    WhiteoutMark,
+)
+from squasher.tar.paths import PATH_MAX, Cover, clean, join, show
+from squasher.verify.bounds import too_long
+from squasher.verify.tree import Folder, Node, Tree
+from squasher.verify.ways import Ways
 
-from squasher.errors import PolicyError
-from squasher.tar.entry import DIR, LEAVES, LEFT, LINK, REWRITE, SYM, Changeset, Entry
-from squasher.tar.paths import Cover, clean, join, show
 
-#: Symbolic links followed in one name; engines give up there too.
-_HOPS_MAX = 255
+class _Mark:
+    """Stands for a whiteout among the entries, where its folder is to be made.
 
-
-class Folder:
-    """A directory: its header, if it has one, and its names. A file is its own Entry.
-
-    layer   that last said something about it
-    reset   overlay engines show it without its attributes: the last layer that went through it
-            has no entry for it
-    ghosts  names that overlay engines list here and do not find: of whiteouts that hide nothing,
-            as long as no other layer has the directory
+    With `behind` it stands there to be refused if that is below a symlink.
     """
 
-    __slots__ = ("children", "entry", "ghosts", "layer", "parent", "reset")
+    __slots__ = ("behind", "data")
 
-    def __init__(self, parent: Folder | None, entry: Entry | None, layer: int = -1) -> None:
-        self.parent = parent or self
-        self.entry = entry
-        self.layer = layer
-        self.reset = False
-        self.ghosts: frozenset[bytes] = frozenset()
-        self.children: dict[bytes, Folder | Entry] = {}
+    def __init__(self, data: int, *, behind: bool) -> None:
+        self.data = data
+        self.behind = behind
 
 
-_Node = Folder | Entry
-_Record = tuple[bytes, bytes, Entry | None]
+_Record = tuple[bytes, bytes, Entry | _Mark]
 
 
-def apply(root: Folder, changes: Changeset, *, strict: bool) -> None:
-    """Apply a layer to the tree below `root`. O(entries). Raises PolicyError.
+def apply(tree: Tree, changes: Changeset, *, strict: bool) -> None:
+    """Apply a layer to `tree`; the layer stays as it is. O(entries). Raises ArchiveError.
 
-    `strict` is for a layer that was made here: it must hold nothing that engines refuse or read
-    differently.
+    `strict` is for a layer that was made here: PolicyError is raised if it holds something that
+    engines refuse or read differently.
     """
     if strict:
-        _require_each_once(root, changes)
-    _Application(root, changes, strict=strict).run()
+        _require_each_once(tree, changes)
+    _Application(tree, changes, strict=strict).run()
 
 
-def _require_each_once(root: Folder, changes: Changeset) -> None:
+def _require_each_once(tree: Tree, changes: Changeset) -> None:
     for path, entry in zip(changes.paths, changes.entries, strict=True):
         if entry.flags & REWRITE:
-            raise _fault(changes, path, "not all readers read this header alike")
+            raise PolicyError("not all readers read this header alike", where=show(path))
     seen: set[bytes] = set()
     for path in (*changes.paths, *(mark.path for mark in changes.whiteouts)):
         if path in seen:
-            raise _fault(changes, path, "comes twice")
+            raise PolicyError("comes twice", where=show(path))
         seen.add(path)
     for mark in changes.opaques:
-        raise _fault(changes, mark.path, "is emptied by an opaque whiteout")
+        raise PolicyError("is emptied by an opaque whiteout", where=show(mark.path))
     for mark in changes.whiteouts:
-        if _find(root, mark.path) is None:
-            raise _fault(changes, mark.path, "a whiteout of a path that no lower layer has")
-
-
-def _fault(changes: Changeset, path: bytes, what: str) -> PolicyError:
-    return PolicyError(f"{show(path)}: {what}", where=f"layer {changes.layer + 1}")
-
-
-def _find(root: Folder, path: bytes) -> _Node | None:
-    """Return what is at `path`, following nothing."""
-    node: _Node | None = root
-    for name in path.split(b"/") if path else ():
-        node = node.children.get(name) if type(node) is Folder else None
-    return node
+        if tree.find(mark.path) is None:
+            raise PolicyError("a whiteout of a path that no lower layer has", where=show(mark.path))
 
 
 class _Application:
-    """One layer on its way into the tree below `root`. Entries are inodes: links change them.
+    """One layer on its way into the tree."""
 
-    `strict` is for a layer that was made here: it must hold nothing that engines refuse or read
-    differently.
-    """
-
-    def __init__(self, root: Folder, changes: Changeset, *, strict: bool) -> None:
-        self._root = root
+    def __init__(self, tree: Tree, changes: Changeset, *, strict: bool) -> None:
+        self._tree = tree
         self._changes = changes
         self._layer = changes.layer
         self._strict = strict
-        #: Where the names that an entry has for its directory lead.
-        self._known: dict[bytes, Folder] = {b"": root}
-        #: The same for names that hard links have.
-        self._linked_in: dict[bytes, Folder | None] = {}
-        self._touched: dict[Folder, bool] = {}  # whether the layer has its entry
+        self._ways = Ways(tree, changes)
+        self._touched = self._ways.touched
         self._ghosts: dict[bytes, set[bytes]] = {}  # by the path of their directory
 
     def run(self) -> None:
@@ -108,194 +91,185 @@ class _Application:
         ]
         if changes.whiteouts or changes.opaques:
             records = self._hide(records)
-        for parent, name, entry in records:
-            folder = self._known.get(parent) or self._enter(parent)
-            if entry is None:
-                continue
-            if entry.flags & LEAVES:
-                _leave_group(folder, entry)
-            if entry.kind == DIR:
-                self._directory(folder, join(parent, name), name, entry)
-                continue
-            node = self._linked(folder, name, entry) if entry.kind == LINK else entry
-            self._forget(folder.children.get(name))
-            folder.children[name] = node
+        self._put(records)
         for folder, own in self._touched.items():
             folder.reset = not own
             folder.ghosts = frozenset()
         for path, ghosts in self._ghosts.items():
-            found = _find(self._root, path)
+            found = self._tree.find(path)
             if type(found) is Folder:
                 found.ghosts = frozenset(ghosts - found.children.keys())
+        self._ways.end()
 
-    def _fail(self, path: bytes, what: str) -> NoReturn:
-        raise _fault(self._changes, path, what)
+    def _put(self, records: list[_Record]) -> None:
+        ways, known, hops = self._ways, self._ways.known, self._ways.hops
+        for parent, name, entry in records:
+            if type(entry) is not Entry:
+                self._marked(parent, entry)  # type: ignore[arg-type]
+                continue
+            folder = known.get(parent) or ways.enter(parent)
+            if parent in hops and folder.length_with(name) > PATH_MAX:
+                raise too_long(folder, name)
+            if entry.flags & LEAVES:
+                entry = _of_folder_group(folder, entry)
+            if entry.kind == DIR:
+                self._directory(folder, parent, name, entry)
+                continue
+            node = self._linked(folder, name, entry) if entry.kind == LINK else entry
+            if name in folder.children:
+                ways.forget(folder.children[name])
+            folder.children[name] = node
+
+    # ------------------------------------------------------------ A1: whiteouts
 
     def _hide(self, records: list[_Record]) -> list[_Record]:
-        """A1: remove what whiteouts name; return `records` with those that make a folder instead.
+        """Remove what whiteouts name; return `records` and marks, in the order of the archive.
 
         A whiteout in a folder that is not there makes it, in its place in the archive.
         """
         changes = self._changes
+        hidden = [(mark, *_split(mark.path)) for mark in changes.whiteouts]
+        marks = [(mark, parent) for mark, parent, _ in hidden]
+        marks += [(mark, mark.path) for mark in changes.opaques]
+        records = [*self._behind_symlinks(marks), *records]
+        below: dict[bytes, Node | None] = {}
         own = {
             path for path, x in zip(changes.paths, changes.entries, strict=True) if x.kind == DIR
         }
-        at: list[tuple[int, _Record]] = [(record[2].data, record) for record in records]  # type: ignore[union-attr]
-        emptied = [(mark, mark.path) for mark in changes.opaques]
-        hidden = [(mark, mark.path.rpartition(b"/")[0]) for mark in changes.whiteouts]
-        for mark, parent in hidden + emptied:
-            found = self._lower(parent, own)
-            if found is None:
-                at.append((mark.offset, (parent, b"", None)))
+        for mark, parent in marks:
+            if parent not in below:
+                below[parent] = self._below(parent, own)
+            if below[parent] is None:
+                records.append((parent, b"", _Mark(mark.offset, behind=False)))
         opaque = Cover(mark.path for mark in changes.opaques if mark.path)
-        for mark, parent in hidden:
-            if type(_find(self._root, parent)) is not Folder or opaque.below(mark.path):
-                self._ghosts.setdefault(parent, set()).add(mark.path.rpartition(b"/")[2])
-        for mark, parent in hidden:
-            folder = _find(self._root, parent)
+        for mark, parent, name in hidden:
+            if type(below[parent]) is not Folder or opaque.below(mark.path):
+                self._ghosts.setdefault(parent, set()).add(name)
+        for _, parent, name in hidden:
+            folder = below[parent]
             if type(folder) is Folder:
-                folder.children.pop(mark.path.rpartition(b"/")[2], None)
-        for _, parent in emptied:
-            folder = _find(self._root, parent)
+                folder.children.pop(name, None)
+        for mark in changes.opaques:
+            folder = below[mark.path]
             if type(folder) is Folder:
-                folder.children = {}
-        for _, parent in hidden + emptied:
+                folder.children.clear()
+        for parent in below:
             self._touch_all(parent)
-        return [record for _, record in sorted(at, key=lambda pair: pair[0])]
+        return sorted(records, key=_place)
 
-    def _lower(self, path: bytes, excused: set[bytes]) -> _Node | None:
+    def _below(self, path: bytes, excused: set[bytes]) -> Node | None:
         """Return what is at `path`, following nothing; only those `excused` may be files."""
-        node: _Node | None = self._root
+        node: Node | None = self._tree.root
         names = path.split(b"/") if path else []
         for depth, name in enumerate(names, 1):
             node = node.children.get(name) if type(node) is Folder else None
             if type(node) is Entry:
                 done = b"/".join(names[:depth])
                 if done not in excused:
-                    self._fail(path, f"a whiteout below {show(done)}, which is not a directory")
+                    what = f"a whiteout below {show(done)}, which is not a directory"
+                    raise ArchiveError(what, where=show(path))
         return node
 
+    def _behind_symlinks(self, marks: list[tuple[WhiteoutMark, bytes]]) -> list[_Record]:
+        """Return a mark for each whiteout that may be below a symlink of its own layer."""
+        changes = self._changes
+        pairs = zip(changes.names, changes.entries, strict=True)
+        links = {name for name, entry in pairs if entry.kind in (SYM, LINK)}
+        return [
+            (parent, b"", _Mark(mark.offset, behind=True))
+            for mark, parent in marks
+            if links and not links.isdisjoint(parent.split(b"/"))
+        ]
+
+    def _marked(self, parent: bytes, mark: _Mark) -> None:
+        """Do what is to be done where a whiteout stands whose folder is `parent`."""
+        if not mark.behind:
+            if parent not in self._ways.known:
+                self._ways.enter(parent)
+            return
+        node: Node | None = self._tree.root
+        for name in parent.split(b"/"):
+            node = node.children.get(name) if type(node) is Folder else None
+            if type(node) is Entry and node.kind == SYM and node.layer == self._layer:
+                what = "a whiteout below a symlink of the same layer"
+                raise ArchiveError(what, where=show(parent))
+
     def _touch_all(self, path: bytes) -> None:
-        node: _Node | None = self._root
+        node: Node | None = self._tree.root
         for name in path.split(b"/") if path else ():
             node = node.children.get(name) if type(node) is Folder else None
             if type(node) is Folder:
                 self._touched.setdefault(node, False)
 
-    def _enter(self, path: bytes) -> Folder:
-        """A2: return the folder at `path`, made where it is missing."""
-        missing = []
-        while path not in self._known:
-            missing.append(path)
-            path = path.rpartition(b"/")[0]
-        folder = self._known[path]
-        for path in reversed(missing):
-            folder = self._known[path] = self._go(folder, path)
-        return folder
-
-    def _go(self, folder: Folder, path: bytes) -> Folder:
-        """Go on to the last name of `path`: through symlinks of this layer, never of a lower one.
-
-        What is no directory gives way to one.
-        """
-        todo = [path.rpartition(b"/")[2]]
-        hops = 0
-        while todo:
-            name = todo.pop()
-            if name in (b"", b"."):
-                continue
-            if name == b"..":
-                folder = folder.parent
-                continue
-            child = folder.children.get(name)
-            if type(child) is Entry and child.kind == SYM and child.layer == self._layer:
-                hops += 1
-                folder = self._follow(child, folder, todo, hops, path)
-                continue
-            if type(child) is not Folder:
-                if child is not None and child.layer == self._layer:
-                    self._fail(path, "a file of the same layer is in the way")
-                child = folder.children[name] = Folder(folder, None, self._layer)
-            folder = child
-            self._touched.setdefault(folder, False)
-        return folder
-
-    def _follow(
-        self, link: Entry, folder: Folder, todo: list[bytes], hops: int, path: bytes
-    ) -> Folder:
-        """Put the names of a symlink's target before `todo`; return where they start."""
-        if hops > _HOPS_MAX:
-            self._fail(path, "too many symbolic links")
-        target: bytes = link.target  # type: ignore[assignment]
-        todo.extend(reversed(target.split(b"/")))
-        return self._root if target.startswith(b"/") else folder
-
-    def _forget(self, old: _Node | None) -> None:
-        """Forget what led through `old`: it leads elsewhere."""
-        if type(old) is Folder or (type(old) is Entry and old.kind == SYM):
-            self._known = {b"": self._root}
-            self._linked_in = {}
+    # ------------------------------------------------------------ A3 and A5
 
     def _directory(self, parent: Folder, path: bytes, name: bytes, entry: Entry) -> None:
-        folder: _Node | None = parent.children.get(name) if name else self._root
+        """A3: give a folder the attributes of its entry; make it, if it is not there."""
+        folder: Node | None = parent.children.get(name) if name else self._tree.root
         if type(folder) is not Folder:
-            self._forget(folder)
-            folder = parent.children[name] = Folder(parent, None)
+            if folder is not None:
+                self._ways.forget(folder)
+            folder = parent.children[name] = Folder(parent, name)
         folder.entry, folder.layer = entry, self._layer
         self._touched[folder] = True
+        if path not in self._ways.hops:
+            self._ways.known[join(path, name)] = folder
 
     def _linked(self, folder: Folder, name: bytes, link: Entry) -> Entry:
         """A5: return the file that `link` names, with the attributes that the link gives it."""
-        path = clean(link.target)  # type: ignore[arg-type]
-        parent, _, last = path.rpartition(b"/")
-        if parent not in self._linked_in:
-            self._linked_in[parent] = self._lookup(parent)
-        place = self._linked_in[parent]
-        file = place.children.get(last) if place else None
-        if type(file) is not Entry or (place, last) == (folder, name):
-            self._fail(path, "is not a file that a hard link can name")
-        same = _take_attributes(file, link)
-        if self._strict and not (same and file.layer == self._layer):
-            self._fail(path, "a hard link differs from its file, or the file is of a lower layer")
-        file.layer = self._layer
+        target: bytes = link.target  # type: ignore[assignment]
+        try:
+            path = clean(target)
+            parent, last = _split(path)
+            place = self._ways.reach(parent)
+        except ArchiveError as error:
+            here = show(folder.path_of(name))
+            raise error.within(f"{here}: hard link to {show(target)}") from None
+        file = self._tree.root if not path else place.children.get(last) if place else None
+        if type(file) is not Entry:
+            what = "is not a file" if file else "does not exist"
+            what = f"hard link to {show(target)}, which {what} at this point"
+            raise ArchiveError(what, where=show(folder.path_of(name)))
+        assert place is not None  # noqa: S101
+        if (place, last) == (folder, name):
+            raise ArchiveError("a hard link to itself", where=show(folder.path_of(name)))
+        if file not in self._tree.linked:
+            file = place.children[last] = file.copy()
+            self._tree.linked.add(file)
+        if not _take_attributes(file, link, self._layer) and self._strict:
+            what = "a hard link differs from its file, or the file is of a lower layer"
+            raise PolicyError(what, where=show(path))
+        if link.packed and len(file.xattrs) > XATTRS_MAX:
+            what = f"more than {XATTRS_MAX} extended attributes"
+            raise ArchiveError(what, where=show(folder.path_of(name)))
         return file
 
-    def _lookup(self, path: bytes) -> Folder | None:
-        """Return the directory at `path`, all symlinks on the way followed."""
-        folder, hops = self._root, 0
-        todo = path.split(b"/")[::-1]
-        while todo:
-            name = todo.pop()
-            if name == b"..":
-                folder = folder.parent
-            elif name not in (b"", b"."):
-                child = folder.children.get(name)
-                if type(child) is Folder:
-                    folder = child
-                elif type(child) is Entry and child.kind == SYM:
-                    hops += 1
-                    folder = self._follow(child, folder, todo, hops, path)
-                else:
-                    return None
-        return folder
+
+def _place(record: _Record) -> int:
+    return record[2].data
 
 
-def _leave_group(folder: Folder, entry: Entry) -> None:
+def _split(path: bytes) -> tuple[bytes, bytes]:
+    parent, _, name = path.rpartition(b"/")
+    return parent, name
+
+
+def _of_folder_group(folder: Folder, entry: Entry) -> Entry:
     """Give what says no group that of a setgid directory, which must be of its own layer."""
     own = folder.entry if folder.layer == entry.layer else None
-    if own and own.owner[0] & 0o2000:
-        entry.owner = (*entry.owner[:2], own.owner[2])
+    return entry.of_group(own.owner[2]) if own and own.owner[0] & 0o2000 else entry
 
 
-def _take_attributes(file: Entry, link: Entry) -> bool:
-    """Give a file the attributes of a link to it; tell whether it has them already."""
+def _take_attributes(file: Entry, link: Entry, layer: int) -> bool:
+    """Give a file the attributes of a link to it; tell whether the layer said the same of it."""
     left = zip(link.owner, file.owner, strict=True)
     mode, uid, gid = (there if said == LEFT else said for said, there in left)
-    link.owner = mode, uid, gid
-    same = [link.owner[1:], link.packed] == [file.owner[1:], file.packed]
+    same = file.layer == layer and (uid, gid, link.packed) == (*file.owner[1:], file.packed)
     if file.kind != SYM:
-        same = same and (link.owner, link.mtime) == (file.owner, file.mtime)
+        same = same and (mode, link.mtime) == (file.owner[0], file.mtime)
         file.mtime = link.mtime
-    file.owner = link.owner
-    file.xattrs = tuple(sorted({**dict(file.xattrs), **dict(link.xattrs)}.items()))
+    file.owner = mode, uid, gid
+    file.layer = layer
+    if link.packed and link.packed != file.packed:
+        file.xattrs = tuple(sorted({**dict(file.xattrs), **dict(link.xattrs)}.items()))
     return same

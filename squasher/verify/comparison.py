@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +12,15 @@ from squasher.errors import placed
 from squasher.image import configs, documents
 from squasher.image.configs import ImageConfig
 from squasher.image.model import Image
-from squasher.layers.apply import apply
 from squasher.layers.content import Scan
 from squasher.layers.options import parse_clamp_mtime
 from squasher.layers.read import scan
-from squasher.layers.tree import Directory, Node, Tree
 from squasher.run import Job, Progress, silent
-from squasher.tar.entry import BLK, CHR, FIFO, REG, SYM, Changeset, Entry, Owner, Xattrs
+from squasher.tar.entry import BLK, CHR, FIFO, REG, SYM, Entry, Owner, Pair, Xattrs
+from squasher.verify.apply import apply
 from squasher.verify.fields import directory_fields, fields
 from squasher.verify.pages import unlike
+from squasher.verify.tree import Folder, Node, Tree, side_by_side
 
 _KINDS = {
     REG: "file",
@@ -117,94 +117,92 @@ def compare(
         sides = []
         for place, image in (("before", before), ("after", after)):
             with job.verified(place):
-                layers = scan(image, 0, job)
-                sides.append(tuple((done, said.clamped(latest)) for done, said in layers))
+                sides.append(_Side(image, latest, job))
         left, right = sides
         with job.verified(), job.timed("compare"):
             return _differences(left, right, lambda count: job.progress("compare", count, total))
 
 
+class _Side:
+    """One of two root filesystems, as the layers of an image make it, and what was read of them."""
+
+    def __init__(self, image: Image, latest: int | None, job: Job) -> None:
+        self.tree = Tree()
+        self.scans: list[Scan] = []
+        for done, changes in scan(image, 0, job):
+            with placed(f"layer {changes.layer + 1} of {len(image.layers)}"):
+                apply(self.tree, changes.clamped(latest), strict=False)
+            self.scans.append(done)
+
+
+class _Names:
+    """All names of the files of one side that have several."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._linked = tree.linked
+        self._paths: dict[Node, list[bytes]] = {}
+        self._sorted: dict[Node, tuple[bytes, ...]] = {}
+
+    def note(self, node: Node | None, path: bytes) -> bool:
+        """Note a path, if what is there ever had a second name; tell whether it had."""
+        if node not in self._linked:
+            return False
+        self._paths.setdefault(node, []).append(path)
+        return True
+
+    def of(self, node: Node | None) -> tuple[bytes, ...]:
+        """Return all names of a file if it has several, else (); always the same object."""
+        paths = self._paths.get(node)  # type: ignore[arg-type]
+        if node is None or not paths or len(paths) == 1:
+            return ()
+        if node not in self._sorted:
+            self._sorted[node] = tuple(sorted(paths))
+        return self._sorted[node]
+
+
+_Pair = tuple[Node | None, Node | None]
+
+
 def _differences(
-    before: Sequence[tuple[Scan, Changeset]],
-    after: Sequence[tuple[Scan, Changeset]],
-    progress: Callable[[int], None],
+    before: _Side, after: _Side, progress: Callable[[int], None]
 ) -> tuple[Difference, ...]:
-    """Return where two stacks of layers, lowest first, make different trees, sorted by path.
+    """Return where two trees differ, sorted by path.
 
     Directories that no layer has an entry for compare without their time. Bytes are compared
     where sizes agree, unless they are the same bytes of the same layer; `progress` is told how
-    many. Time O(bytes), memory O(entries). Raises ArchiveError, naming "before" or "after".
+    many. Time O(bytes), memory O(entries). Raises ArchiveError.
     """
-    left, right = _Side("before", before), _Side("after", after)
-    same_names = _SameNames()
+    ours, theirs = _Names(before.tree), _Names(after.tree)
     found: dict[bytes, tuple[str, ...]] = {}
-    pairs: dict[tuple[Entry, Entry], list[bytes]] = {}
-    for path in left.nodes.keys() | right.nodes.keys():
-        one, two = left.at(path), right.at(path)
-        if one is None or two is None:
-            found[path] = ("added",) if one is None else ("removed",)
-            continue
+    nodes: dict[bytes, _Pair] = {}
+    linked: list[bytes] = []
+    files: dict[Pair, list[bytes]] = {}
+    for path, one, two in side_by_side(before.tree, after.tree):
         what = tuple(_fields(one, two))
-        if not same_names(left.names(path), right.names(path)):
-            what += ("links",)
+        has_names = ours.note(one, path) | theirs.note(two, path)
+        if has_names and one is not None and two is not None:
+            linked.append(path)
         if what:
             found[path] = what
+        if what or has_names:
+            nodes[path] = one, two
         if type(one) is not Entry or type(two) is not Entry or not one.kind == two.kind == REG:
             continue
         if one.size == two.size != 0:
-            pairs.setdefault((one, two), []).append(path)
-    ours, theirs = ([done for done, _ in side] for side in (before, after))
-    for pair in unlike(pairs, ours, theirs, progress):
-        for path in pairs[pair]:
+            files.setdefault((one, two), []).append(path)
+    same_names = _SameNames()
+    for path in linked:
+        one, two = nodes[path]
+        if not same_names(ours.of(one), theirs.of(two)):
+            found[path] = (*found.get(path, ()), "links")
+    for pair in unlike(files, before.scans, after.scans, progress):
+        for path in files[pair]:
             found[path] = (*found.get(path, ()), "content")
+            nodes[path] = pair
     return tuple(
-        Difference(path, what, left.facts(path), right.facts(path))
+        Difference(path, what, _facts(nodes[path][0], ours.of), _facts(nodes[path][1], theirs.of))
         for path, what in sorted(found.items())
     )
-
-
-class _Side:
-    def __init__(self, name: str, scans: Sequence[tuple[Scan, Changeset]]) -> None:
-        self._tree = Tree()
-        for i, (_, changes) in enumerate(scans, 1):
-            with placed(f"{name}: layer {i} of {len(scans)}"):
-                apply(self._tree, changes)
-        self.nodes = dict(self._tree.walk())
-        self._links: dict[Node, list[bytes]] = {}
-        link_overrides = self._tree.link_overrides
-        for path, node in self.nodes.items() if link_overrides else ():
-            if node in link_overrides:
-                self._links.setdefault(node, []).append(path)
-        self._names = {node: tuple(names) for node, names in self._links.items() if len(names) > 1}
-
-    def at(self, path: bytes) -> Node | None:
-        """Return what is at `path` with its attributes as they are now; None for nothing."""
-        node = self.nodes.get(path)
-        return self._tree.state(node) if type(node) is Entry else node
-
-    def names(self, path: bytes) -> tuple[bytes, ...]:
-        """Return all names of the file at `path` if it has several, else ()."""
-        return self._names.get(self.nodes[path], ())
-
-    def facts(self, path: bytes) -> Facts | None:
-        """Return what is at `path`, None for nothing."""
-        node = self.at(path)
-        if type(node) is Entry:
-            kind, target = node.kind, node.target
-            return Facts(
-                _KINDS[kind],
-                node.owner,
-                node.mtime,
-                node.xattrs,
-                node.size if kind == REG else 0,
-                target if kind == SYM else b"",  # type: ignore[arg-type]
-                target if kind in (CHR, BLK) else None,  # type: ignore[arg-type]
-                self.names(path),
-            )
-        if type(node) is Directory:
-            own = node.entry
-            return Facts("directory", *((own.owner, own.mtime, own.xattrs) if own else _IMPLIED))
-        return None
 
 
 class _SameNames:
@@ -214,15 +212,38 @@ class _SameNames:
         self._known: dict[tuple[int, int], bool] = {}
 
     def __call__(self, one: tuple[bytes, ...], two: tuple[bytes, ...]) -> bool:
-        key = id(one), id(two)  # the trees outlive this
+        key = id(one), id(two)  # they outlive this
         if key not in self._known:
             self._known[key] = one == two
         return self._known[key]
 
 
-def _fields(one: Node, two: Node) -> Iterator[str]:
+def _facts(node: Node | None, names: Callable[[Node], tuple[bytes, ...]]) -> Facts | None:
+    """Return what is there, None for nothing; `names` gives those of a file that has several."""
+    if node is None:
+        return None
+    if type(node) is Folder:
+        own = node.entry
+        return Facts("directory", *((own.owner, own.mtime, own.xattrs) if own else _IMPLIED))
+    assert type(node) is Entry  # noqa: S101
+    kind, target = node.kind, node.target
+    return Facts(
+        _KINDS[kind],
+        node.owner,
+        node.mtime,
+        node.xattrs,
+        node.size if kind == REG else 0,
+        target if kind == SYM else b"",  # type: ignore[arg-type]
+        target if kind in (CHR, BLK) else None,  # type: ignore[arg-type]
+        names(node),
+    )
+
+
+def _fields(one: Node | None, two: Node | None) -> Iterator[str]:
     """Yield in what two nodes differ, links and content apart."""
-    if type(one) is Directory and type(two) is Directory:
+    if one is None or two is None:
+        yield "added" if one is None else "removed"
+    elif type(one) is Folder and type(two) is Folder:
         yield from directory_fields(one.entry, two.entry)
     elif type(one) is Entry and type(two) is Entry:
         yield from fields(one, two)

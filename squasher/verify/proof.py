@@ -10,10 +10,10 @@ Source: OCI image-spec, layer.md, "Applying Changesets"; what engines make of wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from squasher.errors import PolicyError
+from squasher.errors import PolicyError, placed
 from squasher.image import configs, documents
 from squasher.image.model import Image, rows_fit
 from squasher.layers.content import Scan
@@ -21,9 +21,10 @@ from squasher.layers.read import scan
 from squasher.run import Job
 from squasher.tar.entry import ABSOLUTE, BLOCK, DIR, LINK, MAGIC, REG, Changeset, Entry
 from squasher.tar.paths import join, show
-from squasher.verify.apply import Folder, apply
+from squasher.verify.apply import apply
 from squasher.verify.fields import directory_fields, fields
 from squasher.verify.pages import cursor, unlike
+from squasher.verify.tree import Folder, Tree, side_by_side
 
 #: Keys of the config that squashing may change.
 _CHANGED = frozenset(("rootfs", "history", "created", configs.BUILDKIT_CACHE))
@@ -111,17 +112,21 @@ def _what_stays(image: Image) -> dict[str, Any]:
     return {key: value for key, value in found.items() if documents.fold(key) not in _CHANGED}
 
 
-def _clamp(changes: Changeset, latest: int, *, made: bool) -> None:
-    """M9: make times of entries that are later than `latest`, in nanoseconds, `latest`; in place.
+def _clamp(changes: Changeset, latest: int, *, made: bool) -> Changeset:
+    """M9: return a layer with times of entries later than `latest`, in nanoseconds, made `latest`.
 
     A layer that was `made` here must have none that is later. O(entries). Raises PolicyError.
     """
+    entries = []
     for path, entry in zip(changes.paths, changes.entries, strict=True):
         if entry.mtime > latest:
             if made:
                 where = f"layer {changes.layer + 1}"
                 raise PolicyError(f"{show(path)} is later than --clamp-mtime allows", where=where)
+            entry = entry.copy()
             entry.mtime = latest
+        entries.append(entry)
+    return replace(changes, entries=entries)
 
 
 def _require_tar(new: Scan) -> None:
@@ -140,44 +145,39 @@ def _read(
     job: Job,
     latest: int | None,
     new: NewLayers | None = None,
-) -> tuple[list[Scan], Folder]:
+) -> tuple[list[Scan], Tree]:
     """Return the layers of `image` as read, `new` ones from `first` on, and the tree they make."""
     scans: list[Scan] = []
-    root = Folder(None, None)
+    tree = Tree()
     for done, changes in scan(image, 0, job):
         made = first is not None and changes.layer >= first
         if latest is not None:
-            _clamp(changes, latest, made=made)
+            changes = _clamp(changes, latest, made=made)
         if made and new is not None:
             new.check(changes, done.size, lowest=changes.layer == first)
-        apply(root, changes, strict=made)
+        with placed(f"layer {changes.layer + 1}"):
+            apply(tree, changes, strict=made)
         scans.append(done)
-    return scans, root
+    return scans, tree
 
 
-def _compare(left: Folder, right: Folder) -> dict[Entry, tuple[Entry, bytes]]:
+def _compare(left: Tree, right: Tree) -> dict[Entry, tuple[Entry, bytes]]:
     """Require that both trees say the same; return the files whose content is to be compared.
 
     Names of one file here must be names of one file there: each Entry has one counterpart.
     """
     there: dict[Entry, tuple[Entry, bytes]] = {}
     back: dict[Entry, Entry] = {}
-    todo = [(b"", left, right)]
-    while todo:
-        path, one, two = todo.pop()
-        _compare_folders(path, one, two)
-        for name in one.children.keys() | two.children.keys():
-            x, b = one.children.get(name), two.children.get(name)
-            place = join(path, name)
-            if type(x) is Folder and type(b) is Folder:
-                todo.append((place, x, b))
-            elif type(x) is Entry and type(b) is Entry:
-                if what := [*fields(x, b)]:
-                    _differ(place, *what)
-                if there.setdefault(x, (b, place))[0] is not b or back.setdefault(b, x) is not x:
-                    _differ(place, "links")
-            else:
-                _differ(place, "added" if x is None else "missing" if b is None else "type")
+    for path, x, b in side_by_side(left, right):
+        if type(x) is Folder and type(b) is Folder:
+            _compare_folders(path, x, b)
+        elif type(x) is Entry and type(b) is Entry:
+            if what := [*fields(x, b)]:
+                _differ(path, *what)
+            if there.setdefault(x, (b, path))[0] is not b or back.setdefault(b, x) is not x:
+                _differ(path, "links")
+        else:
+            _differ(path, "added" if x is None else "missing" if b is None else "type")
     return there
 
 

@@ -24,6 +24,13 @@ AT_LEAST = 150
 #: Places in one archive where both libraries are asked what they make of gzip there.
 STREAMS_MAX = 9
 
+#: What is refused because the result would be a trap.
+WRITTEN = (
+    "limit: names that each repeat long annotations",
+    "limit: a large attribute for each of a thousand names",
+    "limit: an attribute that fits no header with a long name",
+)
+
 
 def test_the_corpus_is_large_and_its_names_are_its_own() -> None:
     names = Counter(case.name for case in CASES)
@@ -37,6 +44,23 @@ def test_an_exit_code_and_one_line_or_the_same_image(case: Case, tmp_path: Path)
     for found in islice(re.finditer(rb"\x1f\x8b\x08", image), STREAMS_MAX):
         inflate.compare(image[found.start() :])
     require(case, image, tmp_path)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_diff_takes_and_refuses_what_squash_does(case: Case, tmp_path: Path) -> None:
+    """Its applier is another one, with the same bounds; it writes no layer that could be a trap."""
+    path, empty = tmp_path / "image.tar", tmp_path / "empty"
+    path.write_bytes(case.make())
+    empty.mkdir()
+    done = squash("diff", "-q", "--tmp-dir", empty, path, path)
+    assert os.listdir(empty) == []
+    assert done.out == b""
+    if case.code == 0 or case.name in WRITTEN:
+        assert (done.code, done.err) == (0, "")
+        return
+    assert done.code == case.code, done.err
+    if case.says.startswith("layer "):
+        assert done.err.startswith(f"squash: {path}: {case.says}"), done.err
 
 
 @pytest.mark.parametrize(

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Sequence
+from random import Random
 
 import pytest
 
 import squasher
-from squasher.errors import SquasherError
+from squasher.errors import ArchiveError, SquasherError
 from squasher.layers.apply import apply
 from squasher.layers.read import scan
 from squasher.layers.tree import Tree
 from squasher.run import Job
-from squasher.tar.entry import CLAMPED, INHERITS, REWRITE, Changeset, Entry
+from squasher.tar.entry import CLAMPED, INHERITS, REWRITE, SYM, Changeset, Entry
 from squasher.tar.walk import LayerWalk
+from squasher.verify import apply as verify
+from squasher.verify import tree as verify_tree
 from tests.builders import Dir, File, Hardlink, Symlink, archive, layer
 from tests.conformance.corpus import CASES
 from tests.generator import ACL, random_image
+from tests.generator import layers as blind_layers
 
 #: In each of them the place of an entry says more than its header, or a link changes its file.
 MARKED = {
@@ -67,7 +71,13 @@ def to_be_merged() -> Callable[[Changeset], None]:
     return lambda changes: apply(tree, changes)
 
 
-APPLIERS = {"merging": to_be_merged}
+def to_be_compared() -> Callable[[Changeset], None]:
+    """Return what applies layers for `--verify` and `diff`."""
+    tree = verify_tree.Tree()
+    return lambda changes: verify.apply(tree, changes, strict=False)
+
+
+APPLIERS = {"merging": to_be_merged, "comparing": to_be_compared}
 
 
 def images() -> Iterator[tuple[str, Sequence[bytes]]]:
@@ -75,6 +85,7 @@ def images() -> Iterator[tuple[str, Sequence[bytes]]]:
     yield from ((name, (tar, tar)) for name, tar in MARKED.items())
     yield from ((case.name, case.layers) for case in CASES)
     yield from ((f"random {seed}", random_image(seed)) for seed in range(60))
+    yield from ((f"blind {seed}", blind_layers(Random(seed).choice)) for seed in range(60))
 
 
 @pytest.mark.parametrize("who", APPLIERS)
@@ -94,6 +105,82 @@ def test_applying_a_layer_leaves_it_as_it_was(who: str) -> None:
             except SquasherError:
                 pass
             assert [snapshot(changes) for changes in stack] == before, name
+
+
+def shown(entry: Entry | None, names: Sequence[bytes] = ()) -> tuple[object, ...]:
+    """Return what both appliers must say alike of a directory's entry, or of a file."""
+    if entry is None:
+        return ()
+    mode = 0 if entry.kind == SYM else entry.owner[0]
+    return (
+        *(entry.kind, mode, *entry.owner[1:], entry.mtime, entry.packed, entry.target, entry.size),
+        *(entry.source, entry.data, *sorted(names)),
+    )
+
+
+def as_merging_has_it(layers: Sequence[Changeset]) -> dict[bytes, tuple[object, ...]]:
+    """Return what layers show, and for a file all its names."""
+    tree = Tree()
+    for changes in layers:
+        apply(tree, changes)
+    nodes = dict(tree.walk())
+    names: dict[object, list[bytes]] = {}
+    for path, node in nodes.items():
+        names.setdefault(node, []).append(path)
+    return {
+        path: shown(tree.state(node), names[node]) if type(node) is Entry else shown(node.entry)  # type: ignore[union-attr]
+        for path, node in nodes.items()
+    }
+
+
+def as_comparing_has_it(layers: Sequence[Changeset]) -> dict[bytes, tuple[object, ...]]:
+    """Return the same of the other applier."""
+    tree = verify_tree.Tree()
+    for changes in layers:
+        verify.apply(tree, changes, strict=False)
+    nodes = {path: node for path, node, _ in verify_tree.side_by_side(tree, tree)}
+    names: dict[object, list[bytes]] = {}
+    for path, node in nodes.items():
+        names.setdefault(node, []).append(path)
+    assert {node for node in names if type(node) is Entry and len(names[node]) > 1} <= tree.linked
+    return {
+        path: shown(node, names[node]) if type(node) is Entry else shown(node.entry)  # type: ignore[union-attr]
+        for path, node in nodes.items()
+    }
+
+
+def test_both_appliers_show_the_same_and_refuse_the_same() -> None:
+    """They share no code. What both refuse they refuse in the same words."""
+    refused = 0
+    for name, tars in images():
+        stack: list[Changeset] = []
+        for tar in tars:
+            try:
+                stack.append(said(tar, len(stack)))
+            except SquasherError:
+                continue
+        found: list[object] = []
+        for way in (as_merging_has_it, as_comparing_has_it):
+            try:
+                found.append(way(stack))
+            except ArchiveError as error:
+                found.append(str(error))
+        assert found[0] == found[1], name
+        refused += type(found[0]) is str
+    assert refused > 10
+
+
+@pytest.mark.parametrize("who", APPLIERS)
+def test_a_link_is_looked_up_again_where_a_folder_takes_the_place_of_a_symlink(who: str) -> None:
+    """Its target led through the symlink of a lower layer; engines find no `t` in the folder."""
+    link, file = Hardlink(b"h", b"s/t/f"), File(b"s/x")
+    put = APPLIERS[who]()
+    put(said(layer(Dir(b"d"), Dir(b"d/t"), File(b"d/t/f"), Symlink(b"s", b"d"))))
+    put(said(layer(link, Hardlink(b"i", b"s/t/f"), file), 1))
+    put = APPLIERS[who]()
+    put(said(layer(Dir(b"d"), Dir(b"d/t"), File(b"d/t/f"), Symlink(b"s", b"d"))))
+    with pytest.raises(ArchiveError, match="'i': hard link to 's/t/f', which does not exist"):
+        put(said(layer(link, file, Hardlink(b"i", b"s/t/f")), 1))
 
 
 def test_a_layer_that_comes_again_is_the_same_entries_for_the_first_time() -> None:

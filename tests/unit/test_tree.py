@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from squasher.errors import ArchiveError
 from squasher.layers.apply import apply
-from squasher.layers.symlinks import MAX_HOPS
 from squasher.layers.tree import Directory, Tree
 from squasher.tar.entry import Changeset, Entry
+from squasher.tar.paths import HOPS_MAX
 from squasher.tar.walk import LayerWalk
+from squasher.verify import apply as verify
+from squasher.verify import tree as compared
 from tests.builders import Dir, File, Hardlink, Member, Opaque, Symlink, Whiteout, layer
 
 
@@ -20,9 +24,18 @@ def changes(number: int, *members: Member) -> Changeset:
 
 
 def tree(*layers: tuple[Member, ...]) -> Tree:
-    made = Tree()
+    """Apply layers. What is refused the other applier must refuse, too, in the same words."""
+    made, other = Tree(), compared.Tree()
     for number, members in enumerate(layers):
-        apply(made, changes(number, *members))
+        try:
+            apply(made, changes(number, *members))
+        except ArchiveError as error:
+            with pytest.raises(ArchiveError, match=re.escape(str(error))):
+                verify.apply(other, changes(number, *members), strict=False)
+            raise
+        verify.apply(other, changes(number, *members), strict=False)
+    paths = sorted(path for path, _, _ in compared.side_by_side(other, other))
+    assert paths == sorted(listed(made))
     return made
 
 
@@ -112,13 +125,23 @@ def test_a_whiteout_below_what_is_no_directory(member: Member) -> None:
 
 
 def test_symlinks_count_for_the_whole_path() -> None:
-    links = [Symlink(b"d/" * i + b"s", b"d") for i in range(MAX_HOPS + 2)]
-    made = (Dir(b"/".join([b"d"] * (MAX_HOPS + 2))), *links)
-    tree((*made, File(b"s/" * MAX_HOPS + b"f")))
-    tree((*made, File(b"s/" * MAX_HOPS + b"d/f")))
-    for name in (b"s/" * (MAX_HOPS + 1) + b"f", b"s/" * MAX_HOPS + b"d/s/f"):
+    links = [Symlink(b"d/" * i + b"s", b"d") for i in range(HOPS_MAX + 2)]
+    made = (Dir(b"/".join([b"d"] * (HOPS_MAX + 2))), *links)
+    tree((*made, File(b"s/" * HOPS_MAX + b"f")))
+    tree((*made, File(b"s/" * HOPS_MAX + b"d/f")))
+    for name in (b"s/" * (HOPS_MAX + 1) + b"f", b"s/" * HOPS_MAX + b"d/s/f"):
         with pytest.raises(ArchiveError, match="too many symbolic links"):
-            tree((*made, File(b"s/" * MAX_HOPS + b"f"), File(name)))
+            tree((*made, File(b"s/" * HOPS_MAX + b"f"), File(name)))
+
+
+def test_a_symlink_leads_no_deeper_than_any_path() -> None:
+    deep, name = b"/".join([b"d" * 200] * 20), b"n" * 73  # 4,019 bytes, a slash, 73, a slash
+    lower = (Dir(deep), Symlink(b"s", deep), Symlink(b"t", b"s/" + name + b"nnn/.."))
+    assert tree((*lower, File(b"s/" + name + b"/f"))).find(deep + b"/" + name) is not None
+    assert tree((*lower, File(b"s/" + name + b"nn"))).find(deep + b"/" + name + b"nn") is not None
+    for path in (b"s/" + name + b"nnn", b"s/" + name + b"nnn/f", b"s/" + name + b"/ff", b"t/f"):
+        with pytest.raises(ArchiveError, match="the path is longer than 4095 bytes"):
+            tree((*lower, File(path)))
 
 
 def test_where_a_lower_symlink_leads_is_found_or_nothing_is_trusted() -> None:
@@ -141,7 +164,7 @@ def test_a_hard_link_finds_what_came_after_one_before() -> None:
 
 
 def test_as_many_symlinks_as_engines_follow() -> None:
-    chain = [Symlink(b"l%d" % n, b"l%d" % (n + 1)) for n in range(MAX_HOPS - 1)]
-    end = Symlink(b"l%d" % (MAX_HOPS - 1), b"d")
+    chain = [Symlink(b"l%d" % n, b"l%d" % (n + 1)) for n in range(HOPS_MAX - 1)]
+    end = Symlink(b"l%d" % (HOPS_MAX - 1), b"d")
     made = tree((Dir(b"d"), *chain, end, File(b"l0/x")))
     assert made.find(b"d/x") is not None
