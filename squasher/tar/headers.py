@@ -10,9 +10,10 @@ Others read layers too: scanners, `tar` itself. A header passes through to a new
 plain, so that all of them read it alike; any other is written anew. Plain is: the magic of POSIX
 with nothing behind the prefix, or GNU's with nothing behind the device numbers; each number octal,
 nothing but NULs, or base-256 led by 0x80 or 0xff; the checksum of unsigned bytes; typeflag not NUL;
-no size on what has no data, no link name on what is no link, no slash behind the name of a file;
-one PAX header or GNU's long names, none twice; in PAX no key twice, no value that is empty, of
-several lines or no UTF-8 (but for xattrs), no sparse map of another form than GNU tar's.
+no size on what has no data, no link name on what is no link or on an extension, no slash behind the
+name of a file; one PAX header or GNU's long names, none twice; in PAX no key twice, no value that
+is empty, of several lines or no UTF-8 (but for xattrs), no sparse map of another form than GNU
+tar's.
 
 Sources: POSIX.1-2017 pax ("ustar Interchange Format", "pax Extended Header"), GNU tar manual
 ("Basic Tar Format", "Storing Sparse Files"), Go archive/tar reader.go and strconv.go.
@@ -137,6 +138,8 @@ class HeaderParser:
         if MAGIC.match(block) or not self.is_plain(block):
             self.odd = True
             _check_numbers(block)
+        if block[157]:  # a link name, which libarchive writes here and node's `tar` warns of
+            self.odd = True
         self.seen |= {flag}
         if self.start < 0:
             self.start = start

@@ -19,6 +19,8 @@ import (
 // beyond contentMax is not told.
 const contentMax, readMax = 1 << 20, 64 << 20
 
+const xattr = "SCHILY.xattr."
+
 type entry struct {
 	Name, Link, Sha256 []byte
 	Type               byte
@@ -56,7 +58,8 @@ func read(from io.Reader) (found answer) {
 			Major: header.Devmajor, Minor: header.Devminor,
 		}
 		for key, value := range header.PAXRecords {
-			if name, is := strings.CutPrefix(key, "SCHILY.xattr."); is {
+			if strings.HasPrefix(key, xattr) {
+				name := strings.TrimPrefix(key, xattr)
 				said.Xattrs = append(said.Xattrs, [2][]byte{[]byte(name), []byte(value)})
 			}
 		}

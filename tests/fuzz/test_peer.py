@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 import shutil
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -100,6 +101,21 @@ def test_who_refuses_what_the_other_takes() -> None:
     how = peer.difference(layer(File(b"../x")), strays)
     assert how == "the name leads out of the root | taken"
     assert any(re.search(pattern, how) for pattern, _ in peer.EXPLAINED)
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        *(File(name) for name in (b".wh.a/b", b".wh.", b"/", b"n" * 256, b"p/" * 2100 + b"x")),
+        replace(File(b"x"), type=b"V"),
+        Symlink(b"s", b""),
+        File(b"x", xattrs={b"user.%d" % n: b"" for n in range(1001)}),
+    ],
+    ids=lambda member: member.path[:9].decode(),
+)
+def test_what_squash_alone_refuses_is_explained(member: Any) -> None:
+    how = peer.difference(layer(member), Answers({"Error": "", "Entries": []}))
+    assert any(re.search(pattern, how) for pattern, _ in peer.EXPLAINED), how
 
 
 def test_what_is_changed_is_mostly_a_tar() -> None:

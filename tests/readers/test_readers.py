@@ -8,6 +8,7 @@ SQUASHER_READERS=required makes a missing reader an error; otherwise it is a ski
 from __future__ import annotations
 
 import codecs
+import contextlib
 import hashlib
 import io
 import json
@@ -58,17 +59,30 @@ Reading = list[dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def layers(tmp_path_factory: pytest.TempPathFactory) -> list[Layer]:
-    """Return each layer that squashing the corpus makes, once."""
+    """Return each layer that squashing the corpus, and what others have packed, makes, once."""
     folder = tmp_path_factory.mktemp("layers")
+    images = [(case.name, case.layers) for case in SOUND]
+    images += foreign(tmp_path_factory.mktemp("foreign"))
     found: dict[bytes, Layer] = {}
-    for case in SOUND:
-        for keep in range(len(case.layers) - 1):
-            data = layers_of(squash(archive(case.layers), keep)[1])[keep]
+    for name, stack in images:
+        for keep in range(len(stack) - 1):
+            data = layers_of(squash(archive(stack), keep)[1])[keep]
             if data not in found:
                 file = folder / f"{len(found)}.tar"
                 file.write_bytes(data)
-                found[data] = Layer(case.name, data, file, modelled(data), sparse(data))
+                found[data] = Layer(name, data, file, modelled(data), sparse(data))
     return list(found.values())
+
+
+def foreign(place: Path) -> Iterator[tuple[str, tuple[bytes, ...]]]:
+    """Yield an image of each other tar that is here, under its name."""
+    from tests.readers.test_writers import ROOMY, WRITERS, above, hard, packed
+    from tests.readers.test_writers import plain as fill
+
+    for name, write in WRITERS.items():
+        with contextlib.suppress(pytest.skip.Exception):
+            lower = packed(write, hard if name in ROOMY else fill, place / f"{name}-lower")
+            yield f"packed by {name}", (lower, packed(write, above, place / f"{name}-upper"))
 
 
 def modelled(data: bytes) -> Reading:

@@ -295,6 +295,14 @@ def test_gnu_has_no_prefix(patch: bytes, path: bytes) -> None:
     assert only(replace(File(b"f"), dialect="gnu", patches=((345, patch),)))[0] == path
 
 
+def test_a_link_name_on_an_extension_is_odd() -> None:
+    """Libarchive's GNU form has it; node's `tar` warns of it."""
+    for link, flags in ((b"", 0), (b"x", REWRITE)):
+        long = builders.header(name=b"l", type=b"L", size=2, linkname=link, dialect="gnu")
+        member = replace(File(b"n"), prefixed=long + b"n\0".ljust(builders.BLOCK, b"\0"))
+        assert only(member, "gnu")[1].flags == flags
+
+
 def test_device_numbers() -> None:
     assert only(Char(b"c", 5, 1))[1].target == (5, 1)
     assert only(Block(b"b", 7, 0))[1].target == (7, 0)
