@@ -355,7 +355,7 @@ def test_a_lender_proves_the_base(image: bytes, lender: bytes, tmp_path: Path) -
     assert ended.out == done(squash("-f", path, stdin=image)).out
     found, shown = inspected(image, "--blobs-from", path)
     assert found["base"]["kept_layers"] == KEPT
-    assert found["base"]["why"].startswith(f"{BASE} of {path} has the 2 layers")
+    assert found["base"]["why"].startswith(f"the 2 layers of {BASE} of {path} are ")
     assert "base     2 layers, " in shown
 
 
@@ -366,7 +366,7 @@ def test_a_lender_of_the_daemon_proves_the_base() -> None:
         export.return_value.__enter__.return_value = stream
         words = ("-f", "auto", "--blobs-from", f"docker-daemon:{BASE}")
         ended = done(squash(*words, stdin=image))
-    assert f"{BASE} of docker-daemon:{BASE} has the 2 layers" in ended.err
+    assert f"the 2 layers of {BASE} of docker-daemon:{BASE} are " in ended.err
 
 
 def test_lenders_of_an_image_that_lacks_the_layers_of_its_base(tmp_path: Path) -> None:
@@ -380,7 +380,7 @@ def test_lenders_of_an_image_that_lacks_the_layers_of_its_base(tmp_path: Path) -
     (second / lowest).write_bytes(files[lowest])
     lenders = ("--blobs-from", first, "--blobs-from", second)
     ended = done(squash("-f", "auto", "--verify", *lenders, stdin=image))
-    assert f"{BASE} of {first} has the 2 layers" in ended.err
+    assert f"the 2 layers of {BASE} of {first} are " in ended.err
 
 
 def test_a_lender_that_holds_no_image_still_lends(tmp_path: Path) -> None:
@@ -415,7 +415,7 @@ def test_the_archive_itself_comes_before_its_lenders(tmp_path: Path) -> None:
     lender.write_bytes(pack(base_layout()))
     image = built(said(min_predicate()), base=True)
     ended = done(squash("-f", "auto", "--image", TAG, "--blobs-from", lender, stdin=image))
-    assert f"{BASE} of the archive has the 2 layers" in ended.err
+    assert f"the 2 layers of {BASE} of the archive are " in ended.err
 
 
 # ---------------------------------------------------------------- the library, names, inspect

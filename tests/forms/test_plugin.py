@@ -120,7 +120,7 @@ def test_an_image_of_the_archive_comes_before_the_daemons(daemon: Daemon, tmp_pa
 @pytest.mark.parametrize(
     ("base", "message"),
     [
-        ("nothing:1", "docker-daemon:nothing:1: the daemon has no such image; `docker pull noth"),
+        ("nothing:1", "docker-daemon:nothing:1: the daemon has no such image; run `docker pull "),
         ("abcdef012345", "docker-daemon:abcdef012345: the daemon has no such image\n"),
         ("./nowhere.tar", "-f ./nowhere.tar: no such file"),
         ("-", "-f -: example.com/team/app:1.0 has no layer of that name"),
