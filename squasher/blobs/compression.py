@@ -69,7 +69,7 @@ def sniff(head: bytes) -> str:
 def _zstd() -> ModuleType:
     """Return the zstd module. Raises UnsupportedImageError with the line that installs it."""
     try:
-        if sys.version_info >= (3, 14):  # pragma: no cover  (the suite's Python has the backport)
+        if sys.version_info >= (3, 14):  # pragma: no cover  (scripts/test-forky)
             from compression import zstd
         else:
             from backports import zstd

@@ -83,8 +83,8 @@ def load_config(data: bytes, where: str) -> dict[str, Any]:
     under a key that no engine knows (the last one counts), and more levels. Raises DocumentError.
     """
     value = _parsed(data, where, lambda: decoded(data), _number, _perhaps_twice, CONFIG_DEPTH_MAX)
+    _check_depth(value, CONFIG_DEPTH_MAX, where)  # first: since 3.14 deeper ones are read as well
     document = as_object(value, where)
-    _check_depth(document, CONFIG_DEPTH_MAX, where)
     level: list[Any] = [document]
     while level:
         for found in level:

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backports import zstd
-
 from tests import model
 from tests.builders import sha256
 from tests.forms.shapes import CONTAINERD_NAME, REF_NAME, Folder
+from tests.zstd import zstd
 
 #: Skopeo takes an archive from a plain user only if they are in it.
 FOLDERS = ["blobs", "blobs/sha256"]

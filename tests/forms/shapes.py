@@ -22,10 +22,9 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
-from backports import zstd
-
 from tests import model
 from tests.builders import Dir, File, Hardlink, Opaque, Symlink, Whiteout, layer, outer_tar, sha256
+from tests.zstd import zstd
 
 Document = dict[str, Any]
 Folder = dict[str, bytes]

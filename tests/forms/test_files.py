@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from backports import zstd
 
 import squasher
 from squasher.archive.location import Location, parse_location
@@ -25,6 +24,7 @@ from tests.forms.shapes import (
     TAG,
     gzipped,
 )
+from tests.zstd import zstd
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,9 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterator
 
-from backports import zstd
-
 from tests.builders import archive, image_config, outer_tar, sha256
 from tests.hostile.case import GOOD, Case, docker, dump, item, refused
+from tests.zstd import zstd
 
 SMALL = GOOD + bytes(9000)
 PACKED: dict[str, Callable[[bytes], bytes]] = {

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from backports import zstd
 
 from squasher.errors import ArchiveError
 from squasher.image import configs, documents
@@ -33,6 +32,7 @@ from tests.builders import (
 from tests.faults.command import COMMAND, environment, error_line
 from tests.hostile.case import GOOD, docker, dump, item
 from tests.hostile.streams import greedy_xz, greedy_zstd, packed
+from tests.zstd import zstd
 
 #: Address space of the command, Python and its threads included; a bomb unpacks to more.
 MEMORY = 700 << 20

@@ -14,7 +14,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from backports import zstd
 
 from squasher.blobs import gzipped
 from squasher.blobs.compression import (
@@ -28,6 +27,7 @@ from squasher.blobs.compression import (
 )
 from squasher.errors import ArchiveError, UnsupportedImageError, UsageError
 from tests.hostile.streams import greedy_xz
+from tests.zstd import zstd
 
 DATA = bytes(range(256)) * 9000  # more than two windows
 PACKED = {
@@ -159,7 +159,7 @@ def test_what_is_no_option(text: str) -> None:
 
 
 def test_zstd_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("compression.zstd", "backports.zstd", "backports"):
+    for module in ("compression.zstd", "compression", "backports.zstd", "backports"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UnsupportedImageError, match=r"pip install 'image-squasher\[zstd\]'"):
         list(decompress("zstd", io.BytesIO(PACKED["zstd"])))
