@@ -7,6 +7,7 @@ so that all of them meet in the course of it. `pytest -s` prints the matrix as i
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from squasher.cli import main
+from tests.docs.blocks import ROOT
 from tests.engines.engines import (
     Docker,
     DockerOnContainerd,
@@ -25,10 +27,12 @@ from tests.engines.engines import (
     Podman,
     Umoci,
     loaders,
+    places,
 )
 from tests.engines.makers import TAG, Maker, copy, makers
 from tests.engines.tree import Tree, differences
 
+PAGE = ROOT / "docs/how-to/other-engines.md"
 FORMS = ("docker-archive", "oci-archive", "oci")
 COMPRESSIONS = ("none", "gzip", "zstd")
 Measured = dict[tuple[str, str, str], str]
@@ -178,7 +182,7 @@ def _unpacked(loader: Loader, path: Path) -> Tree:
 
 
 def refuses(loader: Loader, form: str, compression: str) -> bool:
-    """Tell whether an engine is known not to take a form. The README says so too."""
+    """Tell whether an engine is known not to take a form. The page says so too."""
     if isinstance(loader, DockerOnContainerd):
         return False
     if isinstance(loader, Docker):
@@ -204,3 +208,93 @@ def table(measured: Measured) -> str:
         name = loader.name.partition("-")[0].replace("umoci", "skopeo, umoci")
         lines.append(f"| {name} {loader.version} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+# ---------------------------------------------------------------- the page
+#
+# What a test above requires of an engine is what the page may say of it.
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the page: an engine in some versions, what it takes by form."""
+
+    engine: str
+    versions: tuple[str, ...]
+    cells: tuple[str, ...]
+
+    def of(self, engine: str, version: str) -> list[str]:
+        """Return which of its versions stand for this one."""
+        return [x for x in self.versions if engine == self.engine and is_version(version, x)]
+
+
+def is_version(version: str, shown: str) -> bool:
+    """Tell whether a version is what the page calls by its first numbers."""
+    return re.match(rf"{re.escape(shown)}(?!\d)", version) is not None
+
+
+def page_rows() -> list[Row]:
+    """Return the table of the page."""
+    found = []
+    for line in PAGE.read_text("utf-8").partition("| | docker-archive")[2].splitlines()[2:]:
+        if not line:
+            break
+        name, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        match = re.fullmatch(r"([a-z]+) ([\d., ]+?)( with containerd's store .*)?", name)
+        assert match, name
+        versions = tuple(match[2].split(", "))
+        found.append(Row(match[1] + (" on containerd" if match[3] else ""), versions, tuple(cells)))
+    return found
+
+
+def required(loader: Loader) -> list[Row]:
+    """Return what the tests require of an engine, as rows; umoci gets archives from skopeo."""
+    cells = []
+    for form in FORMS:
+        taken = [x for x in COMPRESSIONS if not refuses(loader, form, x)]
+        words = ", ".join(taken).replace("none", "plain") or "no"
+        cells.append("-" if way(loader, form) is None else words)
+    if isinstance(loader, Umoci):
+        umoci, _, skopeo = loader.version.split()
+        through = ("through skopeo", "through skopeo", cells[2])
+        return [Row("umoci", (umoci,), through), Row("skopeo", (skopeo,), tuple(cells[:2]))]
+    engine = loader.name.partition("-")[0]
+    if isinstance(loader, DockerOnContainerd):
+        engine = "docker on containerd"
+    return [Row(engine, (loader.version,), tuple(cells))]
+
+
+@pytest.fixture
+def all_places() -> None:
+    """Require every generation of engines."""
+    for place in places():
+        if reason := place.missing():
+            if os.environ.get("SQUASHER_ENGINES") == "required":
+                pytest.fail(reason)
+            pytest.skip(reason)
+
+
+@pytest.mark.usefixtures("all_places")
+def test_the_page_has_the_matrix() -> None:
+    rows = page_rows()
+    used = []
+    for each in (row for loader in loaders() for row in required(loader)):
+        (version,) = each.versions
+        hits = [(row, x) for row in rows for x in row.of(each.engine, version)]
+        assert len(hits) == 1, each
+        ((row, shown),) = hits
+        assert row.cells[: len(each.cells)] == each.cells, each
+        used.append((row.engine, shown))
+    assert set(used) == {(row.engine, x) for row in rows for x in row.versions}
+
+
+@pytest.mark.usefixtures("all_places")
+@pytest.mark.parametrize("tool", ["podman", "buildah", "skopeo", "umoci", "containerd"])
+def test_the_page_has_the_makers(tool: str) -> None:
+    told = re.search(rf"\b{tool} \(([\d., ]+)\)", PAGE.read_text("utf-8").replace("\n", " "))
+    assert told, tool
+    shown = told[1].split(", ")
+    there = [re.search(r"\d+(\.\d+)+", place.call(tool, "--version")) for place in places()]
+    found = {match[0] for match in there if match}
+    assert all(any(is_version(version, x) for x in shown) for version in found), found
+    assert all(any(is_version(version, x) for version in found) for x in shown), found
