@@ -317,9 +317,17 @@ def test_a_long_chain_of_referrers(out: Path) -> None:
         ("--dry-run --export-attestations OUT/d", 2, "--dry-run and --export-attestations cannot"),
         ("--export-attestations - -o OUT/x", 2, "--export-attestations -: a folder is needed"),
         ("--export-attestations= -o OUT/x", 2, "--export-attestations: the name is empty"),
-        ("--export-attestations OUT/x -o OUT/x", 2, "OUT/x: the archive goes there"),
-        ("--export-attestations OUT/x -o oci:OUT/x", 2, "OUT/x: the archive goes there"),
-        ("--export-attestations IMAGE -o OUT/x", 2, "IMAGE: the image is read from there"),
+        (
+            "--export-attestations OUT/x -o OUT/x",
+            2,
+            "OUT/x: squash writes the archive to this file",
+        ),
+        (
+            "--export-attestations OUT/x -o oci:OUT/x",
+            2,
+            "OUT/x: squash writes the archive to this file",
+        ),
+        ("--export-attestations IMAGE -o OUT/x", 2, "IMAGE: squash reads the image from this file"),
         (
             "--export-attestations OUT/no/d -o OUT/x",
             6,

@@ -96,7 +96,7 @@ def test_the_library_takes_no_stream_without_its_file_object(image: Path, out: P
     assert result.read((out / "x.tar").read_bytes()).one
     squasher.write((), parse_location(f"oci:{out}/layout"))
     with (
-        pytest.raises(squasher.ArchiveError, match="no image that index.json lists"),
+        pytest.raises(squasher.ArchiveError, match="no image that index"),
         squasher.open_archive(parse_location(f"{out}/layout")),
     ):
         pass
