@@ -83,9 +83,9 @@ def check_folder(option: str, path: str | None, inputs: Iterable[object], output
     if path == "-":
         raise UsageError("a folder is needed", where=where)
     if any(_same(path, place) for place in inputs):
-        raise UsageError("the image is read from there", where=where)
+        raise UsageError("squash reads the image from this file", where=where)
     if _same(path, output):
-        raise UsageError("the archive goes there", where=where)
+        raise UsageError("squash writes the archive to this file", where=where)
     with placed(option):
         require_new(path)
 
