@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import os
 import re
-import shutil
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -100,6 +99,8 @@ def saved(folder: str | os.PathLike[str] | None, archive: Archive) -> Iterator[S
     with placed(archive.name):
         found = archive.attachments(tuple(digests))
     notices = (MISSING.format(found.missing),) if found.missing else () if found.found else (NONE,)
+    import shutil  # start-up is quicker without it
+
     with output_errors(name):
         os.mkdir(temporary)
     try:

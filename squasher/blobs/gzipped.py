@@ -12,7 +12,6 @@ import sys
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from types import ModuleType
 
@@ -141,6 +140,8 @@ def _deflate(level: int, before: bytes, block: bytes) -> bytes:
 
 def _side_by_side(tasks: Iterable[Callable[[], bytes]]) -> Iterator[bytes]:
     """Yield the results of `tasks` in their order, a few of them at work at once."""
+    from concurrent.futures import Future, ThreadPoolExecutor  # start-up is quicker without
+
     pending: deque[Future[bytes]] = deque()
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="squasher-gzip") as pool:
         for task in tasks:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
-from urllib.parse import quote
 
 import click
 
@@ -117,6 +116,8 @@ def _uri(origin: Origin) -> str:
     name = normalise_tag(next(iter(origin.names), ""))
     if name is None:
         return ""
+    from urllib.parse import quote  # start-up is quicker without it
+
     repository, _, tag = short_name(name).rpartition(":")
     platform = f"?platform={quote(origin.platform, safe='')}" if origin.platform else ""
     return f"pkg:docker/{quote(repository)}@{quote(tag)}{platform}"

@@ -7,6 +7,7 @@ import os
 import re
 import runpy
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -179,3 +180,25 @@ def test_the_subcommands_are_there_for_what_walks_over_commands() -> None:
         "inspect": "Command",
         "diff": "Command",
     }
+
+
+#: What takes long to import and what squashing plain layers does not need.
+_HEAVY = ["bz2", "concurrent", "difflib", "lzma", "logging", "shutil", "tempfile", "urllib.parse"]
+_RUN = """
+import sys
+import click
+before = set(sys.modules)
+from squasher.cli import main
+assert main.run(sys.argv[2:]) == 0
+print(*set(sys.argv[1].split()) & set(sys.modules) - before)
+"""
+
+
+def test_a_run_imports_nothing_heavy_that_it_does_not_need(image: str, tmp_path: Path) -> None:
+    words = ["--quiet", "--keep-layers=1", image, f"--output={tmp_path / 'out.tar'}"]
+    for arguments in (["--version"], words):
+        command = [sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}\n{_RUN}"]
+        shown = subprocess.run(
+            [*command, " ".join(_HEAVY), *arguments], check=True, capture_output=True, text=True
+        )
+        assert shown.stdout.splitlines()[-1] == "", arguments
