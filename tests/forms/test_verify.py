@@ -53,7 +53,7 @@ def plant_byte(patch: pytest.MonkeyPatch) -> None:
         for chunk in real(*arguments):
             yield chunk.replace(b"hello again", b"hello ag\0in")
 
-    for module, name in ((stream, "chunks"), (layout_folder, "_counted")):
+    for module, name in ((stream, "chunks"), (layout_folder, "counted")):
         patch.setattr(module, name, partial(wrong, getattr(module, name)))
 
 

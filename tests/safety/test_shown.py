@@ -43,7 +43,7 @@ def test_the_summary(form: str, tmp_path: Path, here: Here) -> None:
     text = result.stderr.decode()
     assert nasty.harmless(text)
     own = "squash: |before |after |  [0-9a-f]{12} |size |dropped |notice |warning |         |tags "
-    own += "|image |manifest |archive |time "
+    own += "|image |manifest |update |archive |time "
     assert all(re.match(own, line) for line in text.splitlines())
     assert "colour-evil" in text
     assert not re.search("^squash: lines-evil", text, re.MULTILINE)
