@@ -276,8 +276,7 @@ class _Parts(Sequence[Part]):
         for i, (one, two) in enumerate(pairwise(part), 1):
             if one != two:
                 self._starts.append(i)
-        if part:
-            self._starts.append(len(part))
+        self._starts.append(len(part))
         self._part = array("q")
         return numbers
 
