@@ -126,7 +126,7 @@ def test_a_signal_that_comes_when_the_index_is_there(
         if (layout / "index.json").exists():
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(output_file, "_sync_folder", interrupted)
+    monkeypatch.setattr(output_file, "sync_folder", interrupted)
     with pytest.raises(KeyboardInterrupt):
         squasher.squash_archive(image, to(layout, "one"))
     assert names(layout) == ["one"]
