@@ -15,7 +15,17 @@ import squasher
 from tests.builders import archive
 from tests.engines.engines import EngineError, Loader
 from tests.engines.tree import differences
-from tests.readers.test_writers import ROOMY, WRITERS, above, hard, packed, plain, program
+from tests.readers.test_writers import (
+    ROOMY,
+    WITH_ACLS,
+    WRITERS,
+    above,
+    give_acls,
+    hard,
+    packed,
+    plain,
+    program,
+)
 
 TAG = "example.com/foreign:1"
 #: An outer archive of each of these is loaded, in turn: all engines together see them all.
@@ -37,8 +47,10 @@ def _layers(place: Path) -> Iterator[bytes]:
                 fill(folder / own)
                 if own == "gnu-posix":
                     os.setxattr(folder / own / "etc", "user.note", b"\0\xff=\n")
+                if own in WITH_ACLS and (folder / own / "etc/same").is_file():
+                    give_acls(folder / own)
 
-            yield packed(write, inside, place / f"{name}-{n}")
+            yield packed(WITH_ACLS.get(name, write), inside, place / f"{name}-{n}")
 
 
 def _packed_again(image: bytes, name: str, place: Path) -> bytes:

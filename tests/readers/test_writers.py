@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 import stat
+import struct
 import subprocess
 import tarfile
 from collections.abc import Callable
@@ -208,6 +209,11 @@ WITH_XATTRS = {
     "bsdtar-pax": program("bsdtar", "--format=pax", "--xattrs", "-cf"),
 }
 NOTE = b"\0\xff=\n"
+#: Those that pack access control lists: as text, in records of their own that no engine reads.
+WITH_ACLS = {
+    "gnu-posix": program("tar", "--format=posix", "--acls", "--xattrs", "-cf"),
+    "bsdtar-pax": program("bsdtar", "--format=pax", "--acls", "-cf"),
+}
 
 
 @pytest.mark.parametrize("name", WITH_XATTRS)
@@ -227,6 +233,46 @@ def test_extended_attributes_stay(name: str, tmp_path: Path) -> None:
     assert told == {path: {b"user.note": NOTE} for path in (b"bin", b"bin/tool")}
     for keep in (0, 1):
         check([lower, upper, upper], keep)
+
+
+def acl(*rows: tuple[int, int, int]) -> bytes:
+    """Return an access control list as Linux keeps it: rows of tag, rights, and owner.
+
+    Source: include/uapi/linux/posix_acl_xattr.h.
+    """
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *row) for row in rows)
+
+
+def give_acls(folder: Path) -> None:
+    """Let user 4242 write a file, and read what comes into a folder."""
+    none = 0xFFFFFFFF
+    user, named, group, mask, other = 0x01, 0x02, 0x04, 0x10, 0x20
+    last = ((group, 4, none), (mask, 6, none), (other, 4, none))
+    try:
+        for path, name, rights in (("etc/release", "access", 6), ("etc", "default", 4)):
+            value = acl((user, 6, none), (named, rights, 4242), *last)
+            os.setxattr(folder / path, f"system.posix_acl_{name}", value)
+    except OSError as error:
+        pytest.skip(f"the file system has no access control lists: {error}")
+
+
+@pytest.mark.parametrize("name", WITH_ACLS)
+def test_access_control_lists(name: str, tmp_path: Path) -> None:
+    """GNU tar writes them as extended attributes, too, which engines read; bsdtar as text alone."""
+
+    def write(folder: Path, out: Path) -> None:
+        give_acls(folder)
+        WITH_ACLS[name](folder, out)
+
+    lower = packed(write, plain, tmp_path / "lower")
+    upper = packed(WITH_ACLS[name], above, tmp_path / "upper")
+    with tarfile.open(fileobj=io.BytesIO(lower)) as tar:
+        texts = [text for each in tar for key, text in each.pax_headers.items() if ".acl." in key]
+    assert any(":4242" in text for text in texts)
+    found = {key for _, node in model.walk(model.apply([lower]).root) for key in dict(node.xattrs)}
+    assert any(b"posix_acl" in key for key in found) == (name == "gnu-posix")
+    for keep in (0, 1):
+        check([lower, upper, *[upper] * keep], keep)
 
 
 #: Owners and times that no octal field of a header holds.
