@@ -151,12 +151,13 @@ def _check_names(images: Sequence[Image]) -> None:
     for image in images:
         for tag in image.tags:
             if owners.setdefault(tag, image) is not image:
-                platforms = [str(x.platform) for x in images if tag in x.tags]
-                ids = " or ".join(x.config.image_id.hex[:12] for x in images if tag in x.tags)
-                ways = "with --platform" if len({*platforms}) > 1 else f"with --image {ids}"
+                named = [x for x in images if tag in x.tags]
+                platforms = dict.fromkeys(str(x.platform) for x in named)
+                ids = " or ".join(x.config.image_id.hex[:12] for x in named[:3])
+                ways = "with --platform" if len(platforms) > 1 else f"with --image {ids}"
                 raise UsageError(
-                    f"{tag} names several images ({', '.join(platforms)}), but in a docker-archive"
-                    " a name is for one image",
+                    f"{tag} names {len(named)} images ({', '.join(platforms)}), but in a"
+                    " docker-archive a name is for one image",
                     hint=f"choose one {ways}, or write them all with --format oci",
                 )
 

@@ -103,7 +103,7 @@ def test_writing_under_the_name_of_the_destination(image: Path, out: Path) -> No
 def test_two_images_of_one_name_cannot_be_written() -> None:
     with squasher.open_archive(io.BytesIO(TWO)) as found:
         images = [replace(image, tags=("app:1",)) for image in found.images]
-        with pytest.raises(squasher.UsageError, match="names several images"):
+        with pytest.raises(squasher.UsageError, match="names 2 images"):
             squasher.write(images, io.BytesIO())
 
 

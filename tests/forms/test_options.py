@@ -127,7 +127,7 @@ def test_one_id_for_several_images(option: str, out: Path) -> None:
 
 def test_several_platforms_under_one_name(out: Path) -> None:
     line = failed(squash(stdin=PLATFORMS), 2)
-    assert f"{TAG} names several images (linux/amd64, linux/arm64/v8)" in line
+    assert f"{TAG} names 2 images (linux/amd64, linux/arm64/v8)" in line
     assert "--platform" in line
     assert "--format oci" in line
     found = result.read(done(squash("--platform", "linux/arm64", stdin=PLATFORMS)).out)

@@ -244,7 +244,10 @@ def one_config_in_many_manifests(n: int) -> bytes:
     ]
     index = dump({"manifests": [descriptor(x, "manifest.v1+json") for x in manifests]})
     name = f"blobs/sha256/{sha256(config)}"
-    items = [item(Config=name, Layers=[f"blobs/sha256/{sha256(x)}"])[0] for x in layers]
+    items = [
+        item(Config=name, Layers=[f"blobs/sha256/{sha256(x)}"], RepoTags=[f"a:{i}"])[0]
+        for i, x in enumerate(layers)
+    ]
     return oci(config, *layers, *manifests, index=index, members={"manifest.json": dump(items)})
 
 
