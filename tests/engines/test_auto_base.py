@@ -123,7 +123,7 @@ def test_the_daemon_has_the_base(
     location = squasher.parse_location(f"docker-daemon:{APP}")
     report = squasher.squash_archive(location, tmp_path / "out", base="auto")
     (one,) = report.images
-    assert any("docker-daemon:" in line and "has the" in line for line in one.notices)
+    assert any("of docker-daemon:" in line and "are the lowest" in line for line in one.notices)
     assert [str(layer.diff_id) for layer in one.after[: one.kept]] == _layers(docker)
 
 
