@@ -110,7 +110,7 @@ def test_a_node_is_lost_in_the_middle(shared: Workshop, cluster: Cluster) -> Non
     assert len(list((folder / "squashed").glob(".squash-*.tmp"))) >= len(cut)
     assert not any((folder / "squashed" / name).exists() for name in cut)
     wait_for("the lost node", lambda: cluster.state("n2") == "down*")
-    assert not cluster.tasks()
+    wait_for("its tasks", lambda: not cluster.tasks())
     submit(shared, cluster)
     wait_for("the second run", lambda: not cluster.tasks())
     second = finished(folder)
