@@ -13,7 +13,7 @@ from typing import Any
 
 from squasher.archive.documents import Documents
 from squasher.digest import Digest, check
-from squasher.errors import ArchiveError, SquasherError
+from squasher.errors import SquasherError
 from squasher.image import manifests
 from squasher.image.documents import as_list, as_object, load
 from squasher.image.manifests import Descriptor
@@ -70,11 +70,10 @@ def attachments(
     """
     about: dict[Digest | None, list[Beside]] = {}
     for each in known:
-        about.setdefault(None if each.signs and not each.about else each.about, []).append(each)
-    loose = [each for each in about.pop(None, ()) if each.signs]
+        about.setdefault(each.about, []).append(each)
+    about[None] = [each for each in about.get(None, ()) if each.signs]
     found: dict[Digest, Attachment] = {}
     missing, waiting, seen = 0, [*images, None], {*images, None}
-    about[None] = loose
     while waiting:
         for each in about.get(waiting.pop(), ()):
             own = each.descriptor.digest
@@ -86,10 +85,9 @@ def attachments(
             there = [x for x in descriptors if manifests.blob_name(x[0].digest) in documents.store]
             missing += len(there) < len(descriptors)
             for descriptor, kind in there:
-                content = documents.store.content(manifests.blob_name(descriptor.digest))
-                if content.size != descriptor.size:
-                    what = f"expected {descriptor.size} bytes, found {content.size}"
-                    raise ArchiveError(what, where=manifests.blob_name(descriptor.digest))
+                name = manifests.blob_name(descriptor.digest)
+                content = documents.store.content(name)
+                manifests.check_size(descriptor, content.size, name)
                 attachment = Attachment(
                     descriptor.digest, descriptor.media_type, kind, each.about, content
                 )
@@ -152,7 +150,6 @@ def _read(documents: Documents, descriptor: Descriptor) -> bytes:
     """Return a blob that is there. Raises ArchiveError if it is damaged."""
     name = manifests.blob_name(descriptor.digest)
     data = documents.get(name)
-    if len(data) != descriptor.size:
-        raise ArchiveError(f"expected {descriptor.size} bytes, found {len(data)}", where=name)
+    manifests.check_size(descriptor, len(data), name)
     check(descriptor.digest, Digest.of(data), where=name)
     return data

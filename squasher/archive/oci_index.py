@@ -159,7 +159,7 @@ class Index:
             return
         data = self.documents.get(name)
         check(descriptor.digest, Digest.of(data), where=name)
-        _check_size(descriptor, len(data), name)
+        manifests.check_size(descriptor, len(data), name)
         found = manifests.parse_document(data, name)
         if "manifests" in found:
             if len(above) == _DEPTH_MAX:
@@ -232,14 +232,14 @@ class Index:
             self._miss(error)
             return None
         raw = self.documents.get(name)
-        _check_size(manifest.config, len(raw), name)
+        manifests.check_size(manifest.config, len(raw), name)
         check(manifest.config.digest, Digest.of(raw), where=name)
         config = self.documents.config(raw, name)
         check_count(len(manifest.layers), config, f"{where}.layers")
         layers = []
         for i, descriptor in enumerate(manifest.layers):
             diff_id, content, place = config.diff_ids[i], contents[i], f"{where}.layers[{i}]"
-            _check_size(descriptor, content.size, blobs[i])
+            manifests.check_size(descriptor, content.size, blobs[i])
             layers.append(layer_of(diff_id, content, descriptor.digest, descriptor.document, place))
         return Image(config, tuple(layers), manifest=manifest.document)
 
@@ -273,11 +273,6 @@ def _is_layer(media_type: str) -> bool:
     Engines take any type that says tar, and none at all.
     """
     return not media_type or "tar" in media_type.split("/")[-1]
-
-
-def _check_size(descriptor: Descriptor, size: int, where: str) -> None:
-    if descriptor.size != size:
-        raise ArchiveError(f"expected {descriptor.size} bytes, found {size}", where=where)
 
 
 def tags_of(descriptor: dict[str, Any]) -> tuple[str, ...]:

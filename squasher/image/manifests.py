@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from squasher.digest import Digest
-from squasher.errors import DocumentError, UnsupportedImageError
+from squasher.errors import ArchiveError, DocumentError, UnsupportedImageError
 from squasher.image import documents
 from squasher.image.platforms import Platform
 from squasher.image.references import is_pinned, normalise_tag
@@ -89,6 +89,12 @@ _DESCRIPTOR = ("mediaType", "digest", "size", "urls", "annotations", "data", "pl
 _ANY = f"sha256:{'0' * 64}"
 _PLATFORM = ("os", "architecture", "variant")
 _MANIFEST = ("schemaVersion", "mediaType", "config", "layers", "manifests", "subject")
+
+
+def check_size(descriptor: Descriptor, size: int, where: str) -> None:
+    """Raise ArchiveError if a descriptor gives another size than `size` bytes to what is there."""
+    if descriptor.size != size:
+        raise ArchiveError(f"expected {descriptor.size} bytes, found {size}", where=where)
 
 
 def parse_descriptor(value: Any, where: str) -> Descriptor:
