@@ -8,7 +8,7 @@
         squashed = squasher.squash(archive.images[0], "3")
         squasher.write([squashed.image], "small.tar")
 
-Layers are always counted and listed from the lowest up. Nothing is printed; errors derive from
+Layers are always counted and listed lowest first. Nothing is printed; errors derive from
 `SquasherError` and carry the exit code that the command gives them.
 """
 

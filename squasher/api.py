@@ -56,14 +56,16 @@ class Partial:
 class SquashReport:
     """What one call did.
 
-    manifests   manifest digest of each image, in the order of `images`
-    notices     about the archive as a whole
-    size        bytes of the result as a plain tar, whatever then compresses or unpacks it
+    images      in the order of the archive
+    manifests   the manifest digest of each of them
+    notices     about the archive as a whole, in words
+    form        "docker" or "oci"
+    size        bytes of the result as a plain tar, also if it is compressed or is a folder
     seconds     wall time
-    loaded      what the daemon said, if it took the result
-    partial     what was left out, if that was asked for
-    attestations   the files of what lay beside the images, if these were asked for
-    profile     seconds spent in each phase; threads that work side by side add up
+    loaded      the lines that the daemon printed, if it loaded the result
+    profile     (phase, seconds); times of parallel threads are added
+    partial     the blobs that were left out; None without `partial`
+    attestations   the files that were saved; None without `export_attestations`
     """
 
     images: tuple[Squashed, ...]
@@ -91,12 +93,14 @@ def open_archive(
     tmp_dir: str | os.PathLike[str] | None = None,
     progress: Progress = silent,
 ) -> Iterator[Archive]:
-    """Open an archive or layout; its images can be read inside the block.
+    """Open an archive or a layout for a `with` block; its images can be read inside the block.
 
-    Layers that it leaves out are looked for in `blobs_from`: paths and transports. What cannot
-    seek is copied to a temporary file first. O(members of the archive). Raises ArchiveError,
-    UnsupportedImageError, BaseNotFoundError (a reference that is not there), EngineError,
-    OutputError (no room for the copy).
+    `blobs_from` are archives, as paths or transports, that have the layers which this one leaves
+    out. O(members of the archive); one that cannot seek, or is compressed as a whole, is copied to
+    a temporary file in `tmp_dir` first, which is O(bytes).
+
+    Raises ArchiveError, UnsupportedImageError, UsageError, BaseNotFoundError (there is no image
+    of that reference), EngineError, OutputError (no room for the copy).
     """
     with Job(tmp_dir, progress) as job:
         lenders = opening.lenders_at(blobs_from, job)
@@ -111,10 +115,13 @@ def write(
     form: Form | None = None,
     progress: Progress = silent,
 ) -> Written:
-    """Write images to one archive or layout; `form` None is "docker", or what is implied.
+    """Write images to one archive or layout, and return what was written.
 
-    Blobs that no document names are hashed. A file appears complete or not at all. Raises
-    OutputError, ArchiveError, UsageError.
+    `form` None stands for the form that the destination implies, else for "docker". Blobs that no
+    document names are hashed first. A file appears complete or not at all. O(bytes).
+
+    Raises OutputError, ArchiveError, UsageError, UnsupportedImageError (a name in .tar.zst without
+    the extra `zstd`), EngineError (the docker daemon).
     """
     target = Target.of(destination, form)
     with Job(progress=progress) as job:
@@ -196,22 +203,33 @@ def squash_archive(
     tmp_dir: str | os.PathLike[str] | None = None,
     progress: Progress = silent,
 ) -> SquashReport:
-    """Squash the images of an archive into a new one; `destination` None writes none.
+    """Squash the images of an archive into a new one.
 
-    The arguments are the options of the command (see Options). `form` None stands for "docker",
-    or what the destination implies. `strict` lists kinds of warning that are errors, () stands
-    for all. `load` hands the result to the daemon, before a file takes its name; `dry_run` plans
-    for the destination and writes nothing; `daemon_base` has the daemon asked for a base that is
-    nowhere else: a name, or the beginning of an image ID, and for the base "auto". `onto` is the
-    previous image: a path, a transport, or another image of the archive; `max_dead` is the largest
-    share of its files, 0 to 1, that may be replaced or deleted. `partial` leaves out the blobs of
-    kept layers, which the daemon must have with `load`; `blobs_from` are paths and transports of
-    archives that have what the source, `onto` and the base leave out. `iidfile` and `digestfile`
-    get image ID and manifest digest of the only image, once the result is in its place.
-    `export_attestations` is a folder, empty or not there, that gets what lies beside the images and
-    is left out of the result. Source and destination may be the same file. Raises every
-    SquasherError that `open_archive`, `squash` and `write` raise, and PolicyError for `strict`,
-    `verify` and `max_dead`.
+    The arguments are the options of the command; Options explains those that are not listed here.
+    Source and destination may be the same file.
+
+    destination   None writes no archive
+    daemon_base   also look for the base in the docker daemon, if nothing else has it: a name, the
+                  beginning of an image ID, or "auto"
+    onto          the previous image: a path, a transport, or another image of the archive
+    max_dead      the largest share, 0 to 1, of the bytes of its files that may be replaced or
+                  deleted
+    partial       leave out the blobs of kept layers; with `load` the daemon must have these layers
+    blobs_from    archives, as paths or transports, that have the layers which the source, `onto`
+                  and the base leave out
+    form          None stands for the form that the destination implies, else for "docker"
+    image, platform   the images to take, "" for all
+    strict        the kinds of warning that are errors, () for all of them; None for none
+    verify        compare the result with the source before it takes its place
+    load          load the result into the docker daemon, before a file takes its name
+    dry_run       plan for the destination, but write no archive
+    iidfile, digestfile   files for the image ID and the manifest digest of the only image; written
+                  after the archive
+    export_attestations   a folder, empty or not there yet, for the attestations and signatures
+                  that are left out of the result
+
+    Raises what `open_archive`, `squash` and `write` raise, and PolicyError for `strict`, `verify`
+    and `max_dead`.
     """
     started = time.monotonic()
     target = Target.of(destination, form)

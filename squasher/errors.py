@@ -69,17 +69,17 @@ class UsageError(SquasherError, ValueError):
 
 
 class ArchiveError(SquasherError, ValueError):
-    """The input is missing, unreadable, damaged, or no image archive."""
+    """The input is missing, cannot be read, is damaged, or is not an archive of an image."""
 
     exit_code = 3
 
 
 class DocumentError(ArchiveError):
-    """A JSON document of the image is not what its place demands; `where` names the place."""
+    """A JSON document of the image is not valid; `where` names the place in it."""
 
 
 class DigestMismatchError(ArchiveError):
-    """Bytes do not hash to the digest, or do not have the size, that something says they have."""
+    """Bytes do not have the digest or the size that a document gives for them."""
 
     def __init__(self, expected: str, actual: str, *, where: str = "") -> None:
         super().__init__(f"expected {expected}, found {actual}", where=where)
@@ -88,7 +88,7 @@ class DigestMismatchError(ArchiveError):
 
 
 class BaseNotFoundError(SquasherError, LookupError):
-    """The base, image or platform asked for is not there, or is ambiguous.
+    """The base, image or platform asked for is not there, or several fit.
 
     `image` is the image that was searched, so that its layers can be shown. `there` are lines, one
     for each name that can be asked for, or for each place that was searched.
@@ -111,7 +111,7 @@ class BaseNotFoundError(SquasherError, LookupError):
 
 
 class UnsupportedImageError(SquasherError, ValueError):
-    """A sound image of a kind that cannot be squashed."""
+    """A valid image of a kind that cannot be squashed, or that needs an extra."""
 
     exit_code = 5
 
@@ -123,6 +123,6 @@ class OutputError(SquasherError, OSError):
 
 
 class EngineError(SquasherError, RuntimeError):
-    """An engine could not be reached or refused."""
+    """An engine could not be reached, or refused; or the extra for it is missing."""
 
     exit_code = 7

@@ -28,11 +28,11 @@ from squasher.tar.paths import WHITEOUT_PREFIX, new_ancestors
 
 @dataclass(frozen=True, slots=True)
 class Dive:
-    """The figures of dive.
+    """The figures of dive, as dive defines them.
 
-    efficiency    0 to 1
-    wasted_bytes  sizes of all versions of each path that comes more than once
-    user_bytes    bytes of the files of all layers but the lowest
+    efficiency    0 to 1: sum of the smallest size of each path / sum of its sizes in all layers
+    wasted_bytes  sizes, in all layers, of the paths that occur more than once
+    user_bytes    sizes of the files in all layers but the lowest
     """
 
     efficiency: float
@@ -41,7 +41,7 @@ class Dive:
 
     @property
     def wasted_share(self) -> float:
-        """wasted_bytes / user_bytes, dive's userWastedPercent: 0 to 1, more if the base is wasted.
+        """wasted_bytes / user_bytes, dive's userWastedPercent; more than 1 if the base wastes much.
 
         Where dive divides by zero: 0 if nothing is wasted, else 1.
         """

@@ -39,11 +39,13 @@ BEST_SHARE = 90
 
 @dataclass(frozen=True, slots=True)
 class HistoryRow:
-    """A row of `docker history`, lowest first.
+    """A row of `docker history`.
 
-    created   RFC 3339, "" where absent
-    empty     it made no layer
-    layer     index of its layer in `Inspection.layers`; None if it is empty
+    created_by, comment   as in the config, with what looks like a secret masked
+    created   RFC 3339, "" if the config has none
+    empty     whether the row made no layer
+    layer     position of its layer in `Inspection.layers`; None if the row is empty, or if it
+              cannot be known because the history has rows for more or fewer layers than there are
     """
 
     created_by: str
@@ -55,18 +57,20 @@ class HistoryRow:
 
 @dataclass(frozen=True, slots=True)
 class LayerShare:
-    """A layer and what became of what it brought. Bytes are of file content unless said otherwise.
+    """A layer, and what happens to its content in the layers above.
 
-    digest       of the blob as stored; chain_id names the stack of layers up to this one
-    size         bytes of the uncompressed tar, headers included; stored_size as stored
+    digest       of the blob as stored; `chain_id` is that of this layer and all below it
+    size         bytes of the uncompressed tar, headers included
+    stored_size  bytes of the blob
     compression  "", "gzip", "zstd", "xz" or "bzip2"
-    created_by   of its row, "" without one
-    entries      what it brings, without whiteouts; every name of a hard link counts
-    whiteouts    what it hides, opaque ones included
-    added        bytes of content that it brings
-    overwritten  of these, the bytes that another entry replaced later
-    deleted      of these, the bytes that were deleted later
-    *_entries    the same as numbers of entries, directories and links included
+    created_by   of its history row, "" without one
+    entries      number of entries without whiteouts; each name of a hard link is one
+    whiteouts    number of whiteouts, opaque ones included
+    added        bytes of file content; of a sparse file those that are stored
+    overwritten  of these, the bytes that a later entry replaces, in this layer or above
+    deleted      of these, the bytes that a later layer deletes
+    overwritten_entries, deleted_entries   the same as numbers of entries, directories and links
+                 included
     """
 
     diff_id: Digest
@@ -102,14 +106,15 @@ class LayerShare:
 
 @dataclass(frozen=True, slots=True)
 class BaseChoice:
-    """What squashing with `--keep-layers kept_layers` would give; sizes uncompressed, in bytes.
+    """What squashing with `--keep-layers kept_layers` would give. All sizes are uncompressed bytes.
 
-    chain_id     of the last layer kept; None if none is kept
-    squashed_layer_size   exactly what the one layer above takes, tar headers included; with only
-                 one layer above it is that layer, passed through
-    image_size   of all layers
-    saved        what the layers take now less `image_size`; never exact for compressed layers
-    best         the best trade: see `best_choice`
+    chain_id     of the highest layer that is kept; None if none is kept
+    squashed_layer_size   of the new layer, exact, tar headers included; if only one layer lies
+                 above the base, that layer is written as it is, and this is its size
+    image_size   of all layers after squashing
+    saved        size of all layers now less `image_size`; may be negative
+    best         whether this is the best trade: the largest `kept_layers` that still saves 90 % of
+                 the most that any choice saves; layers of a known base are always kept
     command      the command line that does it
     """
 
@@ -124,11 +129,11 @@ class BaseChoice:
 
 @dataclass(frozen=True, slots=True)
 class PathShare:
-    """A path that is no directory, by the name that the layers have for it.
+    """A path that is not a directory. A hard-linked file counts at one of its names.
 
-    size     bytes of content that the final root filesystem shows there, 0 if nothing
-    wasted   bytes of content that layers hold for it and that are overwritten or deleted later
-    times    how many such versions there are
+    size     bytes of content in the final root filesystem, 0 if the path is not there
+    wasted   bytes of content in all versions of it that are overwritten or deleted later
+    times    number of these versions
     """
 
     path: bytes
@@ -139,7 +144,7 @@ class PathShare:
 
 @dataclass(frozen=True, slots=True)
 class FolderShare:
-    """A directory with everything below it, summed up: bytes shown at the end, bytes wasted."""
+    """The sums of PathShare for all paths below a directory, in bytes."""
 
     path: bytes
     size: int
@@ -151,18 +156,20 @@ class Inspection:
     """What is in one image.
 
     name      the first tag or reference, else the image ID
-    references   what the layout calls it, as spelt there
+    references   its names in the layout, as they are written there
     platform  "os/arch[/variant]"
-    rows      the history; layers that no row tells of come last
+    rows      of the history, lowest first; layers without a row come last
     layers    lowest first
-    bases     one for each K from 0 to the number of layers less one
-    wasted    paths that waste bytes, most first, then by path
-    folders   every directory that holds bytes, shown or wasted, the root as b"", sorted by path
-    largest   the largest files of the final root filesystem (at most LARGEST), largest first
-    warnings  what engines disagree about
-    named     what the image says of its base, each with what proves it or is missing
-    secrets   what looks like one in its history and its environment; masked in all else, too
-    update    what it would cost a host that has a previous image, if one is named
+    bases     one for each number of kept layers, from 0 to all but one
+    wasted    paths that waste bytes; most wasted first, then by path
+    folders   every directory that has bytes, shown or wasted; sorted by path, the root is b""
+    largest   the largest files of the final root filesystem, at most 500, largest first
+    dive      the figures of dive
+    warnings  what engines disagree about, lowest layer first
+    named     what the image says of its base, each with its proof or what is missing
+    secrets   what looks like a secret in history and environment; values are masked everywhere
+    update    what an update from a previous image costs; `squash inspect --onto` fills it in,
+              None in what `inspect` returns
     """
 
     name: str
@@ -194,27 +201,27 @@ class Inspection:
 
     @property
     def added(self) -> int:
-        """Bytes of content in all layers."""
+        """Bytes of file content in all layers."""
         return sum(layer.added for layer in self.layers)
 
     @property
     def wasted_bytes(self) -> int:
-        """Bytes of content that are overwritten or deleted later: the truth, not dive's figure."""
+        """Bytes of content that are overwritten or deleted later; dive counts in another way."""
         return sum(layer.wasted for layer in self.layers)
 
     @property
     def best(self) -> BaseChoice | None:
-        """The best trade; None if nothing is saved at any base, or above the known one."""
+        """The best trade; None if no choice saves anything, or none that keeps the known base."""
         return next((choice for choice in self.bases if choice.best), None)
 
     @property
     def base(self) -> Finding | None:
-        """The base that the image names and that is proven; None if there is none, or several."""
+        """The base that the image names and that is proven; None without one, or for several."""
         return known_base(self.named)
 
     @property
     def best_without_base(self) -> BaseChoice | None:
-        """The best trade if the known base is given up; None if that saves no more."""
+        """The best trade that does not keep the known base; None if it does not save more."""
         at = best_choice([choice.saved for choice in self.bases])
         best = self.best
         if at is None or (best is not None and self.bases[at].saved <= best.saved):
@@ -235,13 +242,15 @@ def inspect(
 ) -> Inspection:
     """Return what is in `image`, and what squashing above each of its layers would leave.
 
-    Layers are read once and checked; compressed ones are unpacked to temporary files in `tmp_dir`,
-    gone at the end. Content is compared where headers agree, each pair once for all bases. Time
-    O(bytes), and for each base O(entries that the layers above it change); memory O(entries).
-    `source` and `choose`, words that pick the image, are for the command lines; `others`, and the
-    images of `lenders`, may be the base which it names.
+    Each layer is read once and checked against its digests. Compressed layers are unpacked to
+    temporary files in `tmp_dir`, which are removed at the end. Contents are compared where headers
+    agree, each pair once. Time O(bytes), and for each base O(entries that the layers above it
+    change); memory O(entries). `source` and `choose` are the archive and the options that pick the
+    image, for `BaseChoice.command`; `others` and `lenders` are images, and archives with images,
+    that may be the base which the image names.
 
-    Raises ArchiveError (also DigestMismatchError, and for more than `max_size` bytes), OutputError.
+    Raises ArchiveError (also DigestMismatchError, and for more than `max_size` bytes of all layers
+    unpacked), UnsupportedImageError, OutputError.
     """
     with Job(tmp_dir, progress) as job:
         books, dive = Books(), Ledger()

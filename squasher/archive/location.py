@@ -29,7 +29,13 @@ _REFUSED = {
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """`path` is a file, a folder, or the name of a daemon's image; `ref` an image inside."""
+    """A source or a destination, as `parse_location` reads it.
+
+    kind   "path", "stream" (stdin or stdout), or a transport: "docker-archive", "oci-archive",
+           "oci", "docker-daemon"
+    path   of a file or a folder; for "docker-daemon" the name of the image
+    ref    of the image in a source, "" for all images; for a destination the name of the result
+    """
 
     kind: Kind
     path: str
@@ -37,9 +43,10 @@ class Location:
 
 
 def parse_location(text: str, *, output: bool = False) -> Location:
-    """Return what `text` names, an `output` or not.
+    """Return what `text` names: "-", a path, or a transport with its path or name.
 
-    Raises UsageError for transports that need other tools, naming the line that does it.
+    Raises UsageError if the path or the name is missing, and for a transport that needs another
+    tool: the hint is the line to run before, or for an `output` after.
     """
     if text == "-":
         return Location("stream", "-")

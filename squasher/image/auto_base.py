@@ -52,10 +52,11 @@ class Claim:
     """What an image says of its base.
 
     place    where it says so: "provenance", "annotation", "label" or "buildpacks"
-    name     as docker takes it, "" if none is given
-    digest   of the base's manifest, index or config
-    layers   digests of its blobs, lowest first; several of them store the same layers
-    top      diff_id of its highest layer
+    name     a docker name, "" if none is given
+    digest   of the base's manifest, index or config; None if none is given
+    layers   the digests of its layers' blobs, lowest first; one such list for each way in which
+             these layers are stored
+    top      diff_id of its highest layer, "" if none is given
     """
 
     place: str
@@ -66,20 +67,24 @@ class Claim:
 
     @property
     def words(self) -> str:
-        """What it names, for people."""
+        """Name and digest, in words."""
         told = (self.name, str(self.digest or ""))
         return "@".join(filter(None, told)) or "a base without a name"
 
     @property
     def pinned(self) -> str:
-        """The name without a tag and with the digest, "" if one of them is not given."""
+        """NAME@DIGEST, without the tag; "" if name or digest is not given."""
         bare = (normalise_tag(self.name) or "").rpartition(":")[0]
         return f"{full_name(bare)}@{self.digest}" if bare and self.digest else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A claim, where it splits the image if that is proven, and what proves it or is missing."""
+    """What an image says of its base, and whether that is proven.
+
+    split   where the base ends: `split.kept` lowest layers; None if nothing proves it
+    why     what proves it, or what is missing, in words
+    """
 
     claim: Claim
     split: Split | None
@@ -87,7 +92,7 @@ class Finding:
 
     @property
     def words(self) -> str:
-        """All of it in a line."""
+        """The whole finding in one line."""
         return f"{self.claim.words} ({PLACES[self.claim.place]}): {self.why}"
 
 

@@ -51,6 +51,10 @@ class Base:
 Fetch = Callable[[str], Sequence[Base] | None]
 
 
+def fetch_nothing(text: str) -> None:
+    """Return None: no archive is opened."""
+
+
 def of_image(image: Image) -> Base:
     """Return `image` as a base."""
     return Base(
@@ -70,7 +74,7 @@ def may_be_digest(base: str) -> bool:
 
 
 def resolve(
-    image: Image, base: str, others: Sequence[Image] = (), fetch: Fetch = lambda text: None
+    image: Image, base: str, others: Sequence[Image] = (), fetch: Fetch = fetch_nothing
 ) -> Split:
     """Return where the text `base` splits `image`.
 

@@ -31,8 +31,9 @@ class HistoryEntry:
 class ImageConfig:
     """An image config. `raw` is the document byte for byte; the rest is read from it.
 
-    history   lowest first; None where the config has none
-    created   as written; None where absent
+    diff_ids  lowest first
+    history   lowest first; None if the config has none
+    created   as it is written; None if the config has none
     """
 
     raw: bytes
@@ -45,7 +46,7 @@ class ImageConfig:
 
     @property
     def platform(self) -> Platform:
-        """What it says that it runs on; an index can know better."""
+        """The platform in the config; that of an index counts more, see `Image.platform`."""
         return Platform(self.os, self.architecture, self.variant)
 
     @property

@@ -35,8 +35,8 @@ class Blob:
 class Layer:
     """One layer: the digest of its tar, and how it is stored.
 
-    descriptor   the document that pointed at the blob, annotations included; {} without one
-    folder       the name of its folder in an archive of docker before 25
+    descriptor   the descriptor of the blob, annotations included; {} without one
+    folder       the name of its folder in an archive of docker before 25, else ""
     """
 
     diff_id: Digest
@@ -55,14 +55,16 @@ def _nothing() -> tuple[Any, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image: config, layers (lowest first, one for each diff_id), tags.
+    """An image: config, layers (lowest first, one for each diff_id), names.
 
+    tags               its names as docker has them
     references         its names in the layout, as they are written there: docker names or any other
-                       text; to give the image other names, replace these, too
+                       text. To give the image other names, replace both
     manifest           the document of its OCI manifest, {} if it had none
-    descriptor         the descriptor of that manifest
+    descriptor         the descriptor of that manifest, {} without one
     manifest_digests   of that manifest first, then of the indexes that list it
-    attested           reads the provenance that an index has for it; raises ArchiveError
+    attested           reads the provenance that the index has for the image: in-toto statements;
+                       raises ArchiveError
     """
 
     config: ImageConfig
@@ -78,17 +80,17 @@ class Image:
 
     @property
     def ids(self) -> tuple[Digest, ...]:
-        """The digests that engines show as its ID: the config's, or one of `manifest_digests`."""
+        """What engines show as its ID: the digest of the config, then `manifest_digests`."""
         return (self.config.image_id, *self.manifest_digests)
 
     @property
     def stored_size(self) -> int:
-        """Bytes of all layers as stored; one that comes twice counts twice."""
+        """Bytes of all layers as stored; a layer that is there twice counts twice."""
         return sum(layer.blob.size for layer in self.layers)
 
     @property
     def chain_ids(self) -> tuple[Digest, ...]:
-        """The digest of each stack of layers, from the lowest up.
+        """The chain_id of each layer and all below it, lowest first.
 
         Source: image-spec, config.md, "Layer ChainID".
         """
@@ -96,7 +98,7 @@ class Image:
 
     @property
     def platform(self) -> Platform:
-        """What it runs on: what the index says, where that says anything, outranks the config.
+        """What the image runs on: as the index says; if it does not, as the config says.
 
         Source: containerd, images.Manifest.
         """
@@ -109,7 +111,7 @@ class Image:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Its tags, and those of its references that are none of these in another spelling."""
+        """Its tags, then the references that are not another spelling of one of them."""
         full = {full_name(tag) for tag in self.tags}
         others = (x for x in self.references if full_name(normalise_tag(x) or x) not in full)
         return (*self.tags, *others)
@@ -185,15 +187,14 @@ class Archive:
 
     name      for messages
     images    those that are complete, each once
-    tree      how its index leads to them; () where it has none
+    tree      how its index leads to them; () without an index
     document  the index itself
-    notices   what was left out, in words
-    listed    for each item of its manifest.json the image that it names, None for one left out
-    unread    those that cannot be read
-    lenders   reads the archives that lend it layers; one that holds no image only says why, in
-              `unread`
-    attachments   returns what it has beside the images that these digests lead to; raises
-                  ArchiveError
+    notices   about the archive as a whole, in words
+    listed    for each manifest item the position of its image in `images`, None if left out
+    unread    the images that cannot be read, with their errors
+    lenders   reads the archives of `blobs_from`; one that holds no image has the reason in `unread`
+    attachments   returns the attestations and signatures of the images with these digests; raises
+                  ArchiveError, UnsupportedImageError
     """
 
     name: str

@@ -18,23 +18,28 @@ from squasher.tar.fields import YEAR_2262
 class Options:
     """What squashing is asked to do, besides the image.
 
-    base, keep_layers   at most one of them: what `-f` and `--keep-layers` take; neither: all
-    tags                None keeps those of the image, () drops them
-    message             comment of the new history row; None stands for the default
-    history             "keep" or "drop", as the option
-    created             "source", "now", or a time as RFC 3339 or epoch seconds
-    compress            of the new layer: "auto", "none", "gzip[:LEVEL]", "zstd[:LEVEL]"
-    compress_kept       compress plain layers that are kept, too; "auto" is gzip then, where it
-                        would be "none"
-    max_size            refuse images that unpack to more bytes
-    clamp_mtime         the latest time that entries of the new layer may have, as RFC 3339, epoch
-                        seconds, or "SOURCE_DATE_EPOCH" for the variable; None leaves them
-    max_layer_size      make as many new layers as it takes, none larger than so many bytes as a tar
+    base, keep_layers   the base, as `-f` or `--keep-layers` takes it; only one of them. Without
+                        both, all layers are merged
+    tags                None keeps the names of the image, () gives it none
+    message             comment of the new history row; None stands for a text with the digests of
+                        image and base
+    history             "keep" turns the rows of squashed layers into empty ones, "drop" removes
+                        them
+    created             time of the result: "source" (that of the image), "now" (SOURCE_DATE_EPOCH
+                        if it is set, else the clock), or a time in RFC 3339 or epoch seconds
+    compress            of the new layer: "none", "gzip[:LEVEL]", "zstd[:LEVEL]", or "auto" (as
+                        the highest layer of the image; gzip if squash cannot write that)
+    compress_kept       also compress kept layers that are not; if "auto" means "none", with gzip
+    max_size            refuse images that unpack to more bytes than this
+    clamp_mtime         the latest time of entries in the new layer: RFC 3339, epoch seconds, or
+                        "SOURCE_DATE_EPOCH" for that variable; None leaves times as they are
+    max_layer_size      write several new layers, none larger than this many bytes as a tar
 
-    The texts are read once, when the options are made: "now" is one time for all images.
+    Texts become values once, when the options are made: "now" is one time for all images. Raises
+    UsageError for values that are not valid or cannot be used together.
 
     compression         of the new layer; None stands for "auto"
-    time                of the result; None stands for that of the source
+    time                of the result, RFC 3339; None stands for that of the source
     latest              `clamp_mtime` in nanoseconds since 1970
     """
 

@@ -15,7 +15,13 @@ from squasher.tar.entry import ImageWarning
 
 @dataclass(frozen=True, slots=True)
 class LayerReport:
-    """A layer before or after: bytes as stored, entries (whiteouts included), who made it."""
+    """A layer before or after squashing.
+
+    digest       of the blob as stored
+    size         bytes of the blob
+    entries      number of entries, whiteouts included
+    created_by   of its history row; "" without one, and for a new layer
+    """
 
     diff_id: Digest
     digest: Digest
@@ -93,22 +99,23 @@ def _origin(role: Literal["source", "base", "previous"], image: Base) -> Origin:
 
 @dataclass(frozen=True, slots=True)
 class Squashed:
-    """A squashed image and what became of it.
+    """A squashed image, and what happened to its layers.
 
-    image        the result; the source itself, tags apart, if there was nothing to squash
+    image        the result; if there was nothing to squash, the source with the names asked for
     source_id    image ID of the source
-    kept         number of layers kept byte for byte
+    kept         number of lowest layers that are kept byte for byte
     merged       False if there was nothing to squash
-    before, after   its layers, lowest first
-    entries, whiteouts   what the new layer holds
-    overwritten, deleted, provided   entries of the squashed layers that were dropped: replaced by a
-                 later one, removed, already in the base
-    notices      lines that a person should read
+    before, after   the layers of the source, and those of the result, lowest first
+    notices      about the image, in words
     warnings     what engines disagree about
-    compressor   the library that compressed the new layer or kept ones, "" if none did
-    update       what it costs a host that has the previous image, if it is onto one
-    clamp        which times of the new layer were made earlier, if that was asked for
-    compressed   positions of plain layers that are kept and were compressed: their blobs are new
+    entries, whiteouts   numbers of both in the new layers
+    overwritten, deleted, provided   numbers of entries in the squashed layers that the new one
+                 leaves out: a later entry replaced them, a later layer deleted them, or the base
+                 has the same
+    compressor   name and version of the library that compressed a layer, "" if none did
+    update       what the update costs a host that has the previous image; None without `onto`
+    clamp        the times that `clamp_mtime` changed; None without it, or if not `merged`
+    compressed   positions in `after` of kept layers that `compress_kept` compressed
     origins      the images that it was made from: the source first
     """
 

@@ -13,7 +13,7 @@ from squasher.errors import UsageError, placed
 from squasher.image import auto_base
 from squasher.image import base as bases
 from squasher.image.auto_base import Ask
-from squasher.image.base import Fetch, Split
+from squasher.image.base import Fetch, Split, fetch_nothing
 from squasher.image.model import Archive, Image, Layer
 from squasher.image.references import normalise_tag
 from squasher.layers.apply import apply
@@ -38,23 +38,25 @@ def squash(
     options: Options | None = None,
     onto: Image | None = None,
     others: Sequence[Image] = (),
-    fetch: Fetch = lambda text: None,
+    fetch: Fetch = fetch_nothing,
     tmp_dir: str | os.PathLike[str] | None = None,
     progress: Progress = silent,
 ) -> Squashed:
-    """Return `image` with everything above the base merged into one layer.
+    """Return `image` with all layers above the base merged into one.
 
-    With `onto`, a previous image, return all layers of that and one layer that turns its root
-    filesystem into that of `image`; no layer if both are the same.
+    `base` is short for `Options(base=...)`. It may name one of `others`, images of the same
+    archive. For a path or a transport use `squash_archive`, or give a `fetch` that opens it.
 
-    `base` is short for `Options(base=...)`; `others` are images that it may name. A path or a
-    transport it may only be for `squash_archive`, which brings what opens them (`fetch`). Every
-    layer is read once and checked against its digests; the new layer is a plan over the old ones
-    and is read once for its digest. Content is compared with the base where headers agree. Time
-    O(bytes), memory O(entries). Compressed layers are unpacked to temporary files in `tmp_dir`,
-    which live as long as the result.
+    With `onto`, a previous image, all layers of that are kept. The new layer turns its root
+    filesystem into that of `image`; there is none if both are the same.
 
-    Raises UsageError, BaseNotFoundError, ArchiveError (also DigestMismatchError), OutputError.
+    Each layer is read once and checked against its digests. Contents are compared with the base
+    where headers agree. The new layer is a list of parts of the old ones, and is read once for its
+    digest. Time O(bytes), memory O(entries). Layers that were unpacked or compressed are temporary
+    files in `tmp_dir`, which are kept as long as the result.
+
+    Raises UsageError, BaseNotFoundError, ArchiveError (also DigestMismatchError),
+    UnsupportedImageError, OutputError.
     """
     if options is None:
         options = Options(base=base)
@@ -78,7 +80,7 @@ def begin(
     *,
     onto: Image | None = None,
     others: Sequence[Image] = (),
-    fetch: Fetch = lambda text: None,
+    fetch: Fetch = fetch_nothing,
     ask: Ask = lambda name: None,
     lenders: Sequence[Archive] = (),
     zstd: bool = True,

@@ -40,14 +40,14 @@ class Facts:
     """What an image has at a path.
 
     kind     "file", "directory", "symlink", "character device", "block device" or "fifo"
-    owner    (mode, uid, gid), the mode without the bits of the kind
-    mtime    nanoseconds since 1970; None for a directory that no layer has an entry for: engines
-             use the time of unpacking
-    xattrs   sorted (name, value) pairs
-    size     bytes of a file's content
-    target   of a symlink
-    device   (major, minor)
-    links    all names of a file that has several, sorted
+    owner    (mode, uid, gid); the mode without the bits of the kind
+    mtime    nanoseconds since 1970; None for a directory without an entry in any layer, because
+             engines give it the time of unpacking
+    xattrs   (name, value) pairs, sorted
+    size     bytes of a file's content, 0 for any other kind
+    target   of a symlink, b"" for any other kind
+    device   (major, minor) of a device, None for any other kind
+    links    all names of a file that has several, sorted; () for one name
     """
 
     kind: str
@@ -62,11 +62,12 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A path that differs. `what` are "added", "removed" or "type" alone, or fields:
+    """A path that differs.
 
-    "mode", "owner", "mtime", "xattrs", "target", "device", "size", "content", and "links" where
-    the path shares its file with other names. `before` and `after` are what is there; None for
-    nothing.
+    what     "added" or "removed"; else one or more of "type", "mode", "owner", "mtime", "xattrs",
+             "target", "device", "size", "content" (other bytes, as many), and "links" (the names
+             that share the file). Next to "type" only "links" can stand
+    before, after   what each image has there, None for nothing
     """
 
     path: bytes
@@ -76,15 +77,17 @@ class Difference:
 
     @property
     def time_alone(self) -> bool:
-        """Whether the time is all that differs: two builds made the same."""
+        """Whether only the time differs: both builds made the same file."""
         return self.what == ("mtime",)
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigDifference:
-    """A value of the image config that differs: its keys from the outside in, what it was and is.
+    """A value of the image config that differs.
 
-    None is a key that is not there.
+    key      the keys that lead to it, from the outside in; a variable of `Env` ends with its name,
+             a row of the history with its number, from "1" for the lowest
+    before, after   the value in each config, None if it is missing or empty
     """
 
     key: tuple[str, ...]
@@ -103,12 +106,14 @@ def compare(
     tmp_dir: str | os.PathLike[str] | None = None,
     progress: Progress = silent,
 ) -> tuple[Difference, ...]:
-    """Return where the root filesystems of two images differ, by path; () if they are the same.
+    """Return where the root filesystems of two images differ, sorted by path; () if nowhere.
 
-    With `clamp_mtime`, as Options has it, all times that are later count as that time. Both are
-    read whole and checked; compressed layers are unpacked to temporary files. Time O(bytes),
-    memory O(entries). Raises ArchiveError, OutputError, UsageError; the place of the fault begins
-    with "before" or "after".
+    With `clamp_mtime` (see Options), later times count as that time. All layers of both images are
+    read and checked against their digests. Compressed layers are unpacked to temporary files in
+    `tmp_dir`, which are removed at the end. Time O(bytes), memory O(entries).
+
+    Raises ArchiveError (also DigestMismatchError), UnsupportedImageError, OutputError, UsageError.
+    If a layer cannot be read, the error's `where` begins with "before" or "after".
     """
     latest = parse_clamp_mtime(clamp_mtime)
     total = before.stored_size + after.stored_size
@@ -271,9 +276,9 @@ def config_differences(
 ) -> tuple[ConfigDifference, ...]:
     """Return where two image configs differ, key by key, sorted; `Env` variable by variable.
 
-    What tells how the image was made (`created`, `history`, `rootfs`, the records of builders)
-    counts only with `history`. Go writes empty values or leaves them out: both are the same.
-    O(their length). Raises DocumentError.
+    Keys that say how the image was made (`created`, `history`, `rootfs`, the records of builders)
+    are compared only with `history`. An empty value is the same as a missing key, because some
+    tools write it and others leave it out. O(length of the configs). Raises DocumentError.
     """
     one, two = (
         {
