@@ -13,10 +13,13 @@ from squasher.image.references import normalise_tag, same_name
 
 _ROWS = re.compile(r"[0-9]{1,5}")
 _HEX = re.compile(r"(?:sha256:)?([0-9a-fA-F]{1,64})")
+#: A number that is not written with its digits alone, in any script.
+_NUMBER = re.compile(r"(?![0-9]+\Z)\s*[+-]*\d+\s*")
 #: What can only be meant as a path.
 _PATH = re.compile(r"\.{0,2}/|.*\.(?:tar|tgz|tar\.\w+)$")
 #: A shorter prefix is more likely a name.
 _PREFIX_MIN = 6
+_ALL = "leave -f out to merge all layers into one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +91,9 @@ def resolve(
     Raises UsageError for an empty text or 0, BaseNotFoundError if nothing or too much fits.
     """
     if not base.strip():
-        raise UsageError(
-            "the base is empty", where="-f", hint="leave -f out to merge all layers into one"
-        )
+        raise UsageError("the base is empty", where="-f", hint=_ALL)
     if _ROWS.fullmatch(base):
-        return Split(_keep_below_rows(image, int(base)))
+        return Split(_keep_below_rows(image, base))
     match = _HEX.fullmatch(base) if may_be_digest(base) else None
     if match:
         prefix = match[1].lower()
@@ -152,21 +153,23 @@ def keep(image: Image, count: int) -> Split:
     return Split(count)
 
 
-def _keep_below_rows(image: Image, count: int) -> int:
+def _keep_below_rows(image: Image, base: str) -> int:
+    count = int(base)
     if count == 0:
-        raise UsageError("0 rows leave nothing to squash", where="-f 0")
+        what, hint = "0 history rows were asked for", f"give 1 or more, or {_ALL}"
+        raise UsageError(what, where=f"-f {base}", hint=hint)
     table = rows(image.config)
     if not rows_fit(image.config):
         raise BaseNotFoundError(
             f"{image.name} has {len(image.layers)} layers, but its history has rows for"
             f" {rows_with_layer(image.config)}: it is not known which row belongs to which layer",
-            where=f"-f {count}",
+            where=f"-f {base}",
             hint="count layers with --keep-layers K, or give one of the chain IDs below",
             image=image,
         )
     if count > len(table):
         what = f"{image.name} has {len(table)} history rows, not {count}"
-        raise _error(image, str(count), what)
+        raise _error(image, base, what)
     return sum(row.layer is not None for row in table[: len(table) - count])
 
 
@@ -217,6 +220,9 @@ def _not_found(image: Image, base: str, others: Sequence[Image]) -> BaseNotFound
     below = "give one of the chain IDs below"
     if _PATH.match(base):
         return _error(image, base, "no such file")
+    if _NUMBER.fullmatch(base):
+        what = "is not a number of history rows"
+        return _error(image, base, what, "write it with the digits 0 to 9, without space or sign")
     if normalise_tag(base) is None or _HEX.fullmatch(base):
         return _error(image, base, f"{image.name} has no layer of that name", hint + below)
     if any(same_name(tag, base) for tag in image.tags):

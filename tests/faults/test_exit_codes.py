@@ -44,7 +44,7 @@ def test_zero_when_there_is_nothing_to_squash(image: Path) -> None:
         (["-f", "1", "--keep-layers", "1", "IMAGE"], "cannot be used together"),
         (["-f", "", "IMAGE"], "empty"),
         (["-f", " ", "IMAGE"], "empty"),
-        (["-f", "0", "IMAGE"], "0 rows"),
+        (["-f", "0", "IMAGE"], "0 history rows"),
         (["-t", "Upper Case", "IMAGE"], "Upper Case"),
         (["-t", "a", "--no-tag", "IMAGE"], "cannot be used together"),
         (["-q", "-v", "IMAGE"], "cannot be used together"),

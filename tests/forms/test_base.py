@@ -72,12 +72,26 @@ def test_the_newest_rows(rows: int) -> None:
     assert kept("-f", f"{rows:05}") == expected
 
 
-def test_no_rows_and_too_many() -> None:
-    assert "0 rows leave nothing to squash" in failed(squash("-f", "0", stdin=IMAGE), 2)
-    assert "0 rows leave nothing to squash" in failed(squash("-f", "000", stdin=IMAGE), 2)
-    for count in ("11", "99999"):
-        rows = table(squash("-f", count, stdin=IMAGE), "has 10 history rows, not " + count)
-        assert len(rows) == 10
+@pytest.mark.parametrize("typed", ["0", "00", "0000", "00000"])
+def test_no_rows(typed: str) -> None:
+    line = failed(squash("-f", typed, stdin=IMAGE), 2)
+    assert line.startswith(
+        f"-f {typed}: 0 history rows were asked for; give 1 or more, or leave -f"
+    )
+
+
+@pytest.mark.parametrize("typed", ["11", "0011", "99999"])
+def test_too_many_rows(typed: str) -> None:
+    told = f"-f {typed}: example.com/team/app:1.0 has 10 history rows, not {int(typed)}"
+    assert len(table(squash("-f", typed, stdin=IMAGE), told)) == 10
+
+
+@pytest.mark.parametrize("typed", ["+1", "-1", "--1", "-0", " 1", "1 ", "+000001", "\u0663"])
+def test_a_number_with_more_than_its_digits(typed: str) -> None:
+    told = (
+        ": is not a number of history rows; write it with the digits 0 to 9, without space or sign"
+    )
+    assert len(table(squash("-f", typed, stdin=IMAGE), told)) == 10
 
 
 @pytest.mark.parametrize("base", ["", " ", "\t"])

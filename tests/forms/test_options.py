@@ -29,7 +29,7 @@ from tests.forms.shapes import (
         ("-q -v", "--quiet and --verbose cannot be used together"),
         ("--dry-run --load", "--dry-run and --load cannot be used together"),
         ("--keep-layers -1", "-1 is not a valid number of layers"),
-        ("-f 0", "0 rows leave nothing to squash"),
+        ("-f 0", "-f 0: 0 history rows were asked for; give 1 or more, or leave -f out"),
         ("--format tar", "tar"),
         ("--history half", "half"),
         ("--format docker -o oci:OUT/x", "oci: cannot be written as --format docker"),

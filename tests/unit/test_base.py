@@ -62,7 +62,7 @@ def test_more_rows_than_there_are() -> None:
 
 @pytest.mark.parametrize("text", ["0", "00000"])
 def test_no_rows(text: str) -> None:
-    with pytest.raises(UsageError, match="nothing to squash"):
+    with pytest.raises(UsageError, match=f"-f {text}: 0 history rows were asked for"):
         resolve(made(), text)
 
 
