@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from squasher.layers.directories import DirectoryIndex, check_length
 from squasher.layers.disagreements import disagreements, mentioned
 from squasher.layers.links import HardLinks
-from squasher.layers.symlinks import Resolver
+from squasher.layers.symlinks import Resolver, WarningResolver
 from squasher.layers.trace import Trace
 from squasher.layers.tree import Directory, Node, Tree
 from squasher.layers.whiteouts import IMPLIES, Record, Whiteouts
@@ -60,10 +60,11 @@ class _Application:
         self._changes = changes
         self._layer = changes.layer
         self._trace = Trace(changes.layer)
-        resolver = Resolver(tree, len(changes.entries))
+        count = len(changes.entries)
+        resolver, lookups = Resolver(tree, count), WarningResolver(tree, count)
         self._whiteouts = Whiteouts(tree, changes, self._trace)
-        self._directories = DirectoryIndex(tree, resolver, self._trace)
-        self._links = HardLinks(tree, self._directories, resolver, self._trace)
+        self._directories = DirectoryIndex(tree, resolver, lookups, self._trace)
+        self._links = HardLinks(tree, self._directories, lookups, self._trace)
         #: Real paths of entries that a symlink of the layer led elsewhere, by the name they have.
         self._moved: dict[bytes, bytes] = {}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from squasher.errors import ArchiveError
-from squasher.layers.symlinks import Resolver, Way
+from squasher.layers.symlinks import Resolver, WarningResolver, Way
 from squasher.layers.trace import Trace
 from squasher.layers.tree import Directory, Tree
 from squasher.tar import paths
@@ -20,10 +20,13 @@ class DirectoryIndex:
     real      of these, the ones that symlinks lead to, and where that is
     """
 
-    def __init__(self, tree: Tree, resolver: Resolver, trace: Trace) -> None:
+    def __init__(
+        self, tree: Tree, resolver: Resolver, lookups: WarningResolver, trace: Trace
+    ) -> None:
         self._tree = tree
         self._layer = trace.layer
         self._resolver = resolver
+        self._lookups = lookups
         self._trace = trace
         self.by_name: dict[bytes, Directory] = {b"": tree.root}
         self.real: dict[bytes, Way] = {}
@@ -109,7 +112,7 @@ class DirectoryIndex:
                 new.replaced_symlink = child
                 self._reached.clear()  # targets of hard links may have led through it
                 trace.warn("through-lower-symlink", place)
-                trace.replaced_targets.add(self._resolver.leads_to(folder, place))
+                trace.replaced_targets.add(self._lookups.leads_to(folder, place))
             else:
                 trace.warn("file-becomes-directory", place)
         folder.children[name] = new

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from squasher.errors import ArchiveError
 from squasher.layers.directories import DirectoryIndex
-from squasher.layers.symlinks import Resolver
+from squasher.layers.symlinks import WarningResolver
 from squasher.layers.trace import Trace
 from squasher.layers.tree import Node, Tree
 from squasher.tar import paths
@@ -20,11 +20,11 @@ class HardLinks:
     """The hard links of one layer."""
 
     def __init__(
-        self, tree: Tree, directories: DirectoryIndex, resolver: Resolver, trace: Trace
+        self, tree: Tree, directories: DirectoryIndex, lookups: WarningResolver, trace: Trace
     ) -> None:
         self._tree = tree
         self._directories = directories
-        self._resolver = resolver
+        self._lookups = lookups
         self._trace = trace
 
     def find(self, path: bytes, entry: Entry, existing: Node | None) -> Entry:
@@ -46,7 +46,7 @@ class HardLinks:
             raise ArchiveError("a hard link to itself", where=show(path))
         if lower:
             self._trace.warn("link-through-lower-symlink", path)
-        if b".." in link and self._resolver.goes_up(link, found):
+        if b".." in link and self._lookups.goes_up(link, found):
             self._trace.warn("link-up-from-symlink", path)
         return found
 

@@ -89,11 +89,16 @@ class Resolver:
         if self._steps < 0:
             raise _too_many(path)
 
-    def leads_to(self, folder: Directory, place: bytes) -> bytes:
-        """Return where the symlink at `place` in `folder` leads, there or not; for loops the root.
 
-        Nothing is made on the way.
-        """
+class WarningResolver(Resolver):
+    """Looks up where paths would lead, for warnings alone; nothing is made on the way.
+
+    Its bound is its own, so that what a layer is refused for does not depend on what is warned of.
+    Beyond it the answer is the one that trusts nothing.
+    """
+
+    def leads_to(self, folder: Directory, place: bytes) -> bytes:
+        """Return where the symlink `place` in `folder` leads, there or not; the root for a loop."""
         parent, _, name = place.rpartition(b"/")
         way = Way(parent, folder)
         try:

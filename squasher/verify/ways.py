@@ -115,7 +115,8 @@ class Ways:
             if type(old) is Entry and not self._is_lower(old):
                 what = "a file of the same layer is in the way"
                 raise ArchiveError(what, where=show(parent.path_of(name)))
-            self._reached.clear()  # some may have led through a symlink that stood there
+            if is_link(old):
+                self._reached.clear()  # some may have led through it
             old = parent.children[name] = Folder(parent, name, self._layer)
         self.touched.setdefault(old, False)
         return old

@@ -10,7 +10,7 @@ from squasher.errors import ArchiveError
 from squasher.layers.apply import apply
 from squasher.layers.tree import Directory, Tree
 from squasher.tar.entry import Changeset, Entry
-from squasher.tar.paths import HOPS_MAX
+from squasher.tar.paths import HOPS_MAX, STEPS_FACTOR, STEPS_FREE
 from squasher.tar.walk import LayerWalk
 from squasher.verify import apply as verify
 from squasher.verify import tree as compared
@@ -155,6 +155,39 @@ def test_where_a_lower_symlink_leads_is_found_or_nothing_is_trusted() -> None:
     assert targets(Symlink(b"d/s", b"l/" + long), Symlink(b"d/l", long)) == {b""}
     links = [Symlink(b"s%d" % i, b"./" * 2000 + b"s%d" % (i + 1)) for i in range(20)]
     assert targets(Symlink(b"d/s", b"/s0"), *links) == {b""}
+
+
+#: Names in the target of a long symlink.
+LONG = 2000
+
+
+def through(names: int) -> list[Member]:
+    """Return 24 entries: 12 symlinks to `d` with so many names in all, each with a file behind."""
+    counts = [names // 12] * 11
+    counts.append(names - sum(counts))
+    links = [Symlink(b"t%d" % i, b"./" * (count - 1) + b"d") for i, count in enumerate(counts)]
+    return [part for link in links for part in (link, File(link.path + b"/" + link.path))]
+
+
+@pytest.mark.parametrize(
+    ("members", "known"),
+    [
+        ([Hardlink(b"h%d" % i, b"s/../f") for i in range(20)], 0),
+        ([File(b"l%d/f" % i) for i in range(20)], 0),
+        ([x for i in range(20) for x in (File(b"m%d/f" % i), Hardlink(b"h%d" % i, b"s/f"))], LONG),
+    ],
+    ids=["hard links that go up", "lower symlinks that give way", "a way that is known"],
+)
+def test_what_is_refused_depends_on_what_must_be_followed(
+    members: list[Member], known: int
+) -> None:
+    """Warnings look up symlinks, too; and no symlink is paid for twice."""
+    links = [Symlink(b"l%d" % i, b"./" * LONG + b"x") for i in range(20)]
+    lower = (File(b"f"), File(b"d/f"), *links, Symlink(b"s", b"./" * (LONG - 1) + b"d"))
+    bound = STEPS_FREE + STEPS_FACTOR * (24 + len(members)) - known
+    tree(lower, (*members, *through(bound)))
+    with pytest.raises(ArchiveError, match="'t11': too many symbolic links"):
+        tree(lower, (*members, *through(bound + 1)))
 
 
 def test_a_hard_link_finds_what_came_after_one_before() -> None:
