@@ -205,6 +205,7 @@ class _Application:
 
     def _directory(self, parent: Folder, path: bytes, name: bytes, entry: Entry) -> None:
         """A3: give a folder the attributes of its entry; make it, if it is not there."""
+        led = path in self._ways.hops  # by a symlink, which may be the one that gives way
         folder: Node | None = parent.children.get(name) if name else self._tree.root
         if type(folder) is not Folder:
             if folder is not None:
@@ -212,7 +213,7 @@ class _Application:
             folder = parent.children[name] = Folder(parent, name)
         folder.entry, folder.layer = entry, self._layer
         self._touched[folder] = True
-        if path not in self._ways.hops:
+        if not led:
             self._ways.known[join(path, name)] = folder
 
     def _linked(self, folder: Folder, name: bytes, link: Entry) -> Entry:

@@ -157,6 +157,14 @@ def test_where_a_lower_symlink_leads_is_found_or_nothing_is_trusted() -> None:
     assert targets(Symlink(b"d/s", b"/s0"), *links) == {b""}
 
 
+def test_a_folder_takes_the_place_of_the_symlink_that_led_to_it() -> None:
+    """From then on the name of the symlink is another folder."""
+    made = tree((Symlink(b"s", b"."), Dir(b"s/s"), File(b"s/s/f")))
+    assert listed(made) == [b"", b"s", b"s/s", b"s/s/f"]
+    made = tree((Dir(b"d"), Symlink(b"d/s", b"/d"), Dir(b"d/s/s"), File(b"d/s/s/f")))
+    assert listed(made) == [b"", b"d", b"d/s", b"d/s/s", b"d/s/s/f"]
+
+
 #: Names in the target of a long symlink.
 LONG = 2000
 
