@@ -11,7 +11,7 @@ from squasher.archive.target import Target
 from squasher.blobs.content import Content
 from squasher.errors import OutputError, PolicyError, SquasherError
 from squasher.image import references
-from squasher.image.manifests import blob_name, parse_manifest_json
+from squasher.image.manifests import ManifestItem, blob_name, parse_manifest_json
 from squasher.image.model import Archive, Branch, Image, Node
 from squasher.layers.result import Squashed
 from squasher.run import Job
@@ -41,7 +41,7 @@ def verify_result(
             read = reader.read(found, "the result", absent.get)
             for notice in read.notices:  # of what is missing, or what contradicts itself
                 raise PolicyError(notice)
-            _check_form(found, read.images, target.form)
+            items = _manifest_items(found, read.images, target.form)
             total = sum(image.stored_size for image in source.images + read.images)
             job = job.telling("read", "compare", total)
             images = {image.config.image_id: image for image in read.images}
@@ -57,34 +57,40 @@ def verify_result(
                 count = len(squashed.after) - squashed.kept if squashed.merged else 0
                 new = NewLayers(count, limit)
                 prove(before, after, squashed.kept, job, previous, latest, packed, new)
-            _check_names(found, read, done, target)
+            _check_names(items, read, done, target)
     except OutputError:  # no room for what is unpacked: nothing is said about the result
         raise
     except SquasherError as error:
         raise PolicyError(str(error), where="not verified") from None
 
 
-def _check_names(found: Store, result: Archive, done: Sequence[Squashed], target: Target) -> None:
+def _check_names(
+    items: Sequence[ManifestItem], result: Archive, done: Sequence[Squashed], target: Target
+) -> None:
     tags = {tag for squashed in done for tag in squashed.image.tags}
-    if target.form == "docker":
-        items = parse_manifest_json(members.document(found, "manifest.json"))
-        if not _full(tags) <= _full(tag for item in items for tag in item.tags):
-            raise PolicyError("manifest.json does not have all tags")
+    listed = _full(tag for item in items for tag in item.tags)
+    if target.form == "docker" and not _full(tags) <= listed:
+        raise PolicyError("manifest.json does not have all tags")
     if not target.ref and _full(tags) != _full(_named(result.tree)):
         raise PolicyError("the index has other names for the images")
 
 
-def _check_form(found: Store, images: Sequence[Image], form: Form) -> None:
-    """Require what tells loaders which form it is: for docker's, a list of all images."""
+def _manifest_items(found: Store, images: Sequence[Image], form: Form) -> Sequence[ManifestItem]:
+    """Return the items of manifest.json, none for the OCI form.
+
+    Raises PolicyError unless loaders can tell the form, and docker's lists all images.
+    """
     if "oci-layout" not in found:
         raise PolicyError("oci-layout is missing")
     if ("manifest.json" in found) != (form == "docker"):
         raise PolicyError("manifest.json is missing, or is in an archive that must not have it")
-    if form == "docker":
-        items = parse_manifest_json(members.document(found, "manifest.json"))
-        listed = {item.config for item in items}
-        if not listed.issuperset(blob_name(image.config.image_id) for image in images):
-            raise PolicyError("manifest.json does not list every image")
+    if form != "docker":
+        return ()
+    items = parse_manifest_json(members.document(found, "manifest.json"))
+    listed = {item.config for item in items}
+    if not listed.issuperset(blob_name(image.config.image_id) for image in images):
+        raise PolicyError("manifest.json does not list every image")
+    return items
 
 
 def _full(tags: Iterable[str]) -> set[str]:
