@@ -12,7 +12,6 @@ from squasher.image import manifests
 from squasher.image.model import Image, Unread
 from squasher.image.references import full_name
 
-_BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 _FOLDER = re.compile(r"([0-9a-f]{64})/layer\.tar")
 
 
@@ -43,8 +42,8 @@ def docker_images(documents: Documents) -> Listed:
             try:
                 image = _docker_image(documents, item, i)
             except SquasherError as error:
-                blob = _BLOB.fullmatch(item.config)
-                unread.append(Unread(error, item.tags, (Digest(blob[1]),) if blob else ()))
+                digest = manifests.blob_digest(item.config)
+                unread.append(Unread(error, item.tags, (digest,) if digest else ()))
                 continue
             keys[named] = (image.config.image_id, blob_digests(image))
             found.setdefault(keys[named], image)
@@ -64,17 +63,17 @@ def _docker_image(documents: Documents, item: manifests.ManifestItem, position: 
     where = f"manifest.json[{position}]"
     with placed(f"{where}.Config"):
         data = documents.get(item.config)
-    named = _BLOB.fullmatch(item.config)
-    if named:
-        check(Digest(named[1]), Digest.of(data), where=item.config)
+    digest = manifests.blob_digest(item.config)
+    if digest:
+        check(digest, Digest.of(data), where=item.config)
     config = documents.config(data, item.config)
     check_count(len(item.layers), config, f"{where}.Layers")
     layers = []
     for i, (name, diff_id) in enumerate(zip(item.layers, config.diff_ids, strict=True)):
         with placed(f"{where}.Layers[{i}]"):
             content = documents.layer(name, i + 1, len(item.layers))
-        named, folder = _BLOB.fullmatch(name), _FOLDER.fullmatch(name)
-        digest = Digest(named[1]) if named else None
+        folder = _FOLDER.fullmatch(name)
+        digest = manifests.blob_digest(name)
         layer = layer_of(diff_id, content, digest, {}, f"{where}.Layers[{i}]")
         layers.append(replace(layer, folder=folder[1] if folder else ""))
     return Image(config, tuple(layers), item.tags)

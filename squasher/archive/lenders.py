@@ -6,7 +6,6 @@ archives lend those, under the digest by which the manifest asks for them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
@@ -15,11 +14,10 @@ from squasher.archive.members import FolderStore, TarStore
 from squasher.archive.reader import read
 from squasher.blobs.compression import HEAD, sniff
 from squasher.blobs.content import Content
+from squasher.digest import Digest
 from squasher.errors import SquasherError, placed
-from squasher.image.manifests import parse_manifest_json
+from squasher.image.manifests import blob_digest, parse_manifest_json
 from squasher.image.model import Archive, Unread
-
-_BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 
 
 class Lenders:
@@ -34,13 +32,13 @@ class Lenders:
         Its bytes are checked when they are read. Raises ArchiveError for a manifest.json that
         cannot be read.
         """
-        match = _BLOB.fullmatch(name)
-        if match is None:
+        digest = blob_digest(name)
+        if digest is None:
             return None
         for store, _ in self._stores:
             if name in store:
                 return store.content(name)
-        return self._unnamed.get(match[1])
+        return self._unnamed.get(digest)
 
     def archives(self) -> tuple[Archive, ...]:
         """Return what each archive holds; for one that holds no image, why.
@@ -56,12 +54,12 @@ class Lenders:
             return Archive(name, (), unread=(Unread(error),))
 
     @cached_property
-    def _unnamed(self) -> dict[str, Content]:
+    def _unnamed(self) -> dict[Digest, Content]:
         """Plain layers of archives that do not name their blobs, by diff_id.
 
         docker before 25, podman and others give such members other names.
         """
-        found: dict[str, Content] = {}
+        found: dict[Digest, Content] = {}
         for store, name in self._stores:
             with placed(name):
                 for diff_id, content in _plain_layers(store):
@@ -69,7 +67,7 @@ class Lenders:
         return found
 
 
-def _plain_layers(store: TarStore | FolderStore) -> Iterator[tuple[str, Content]]:
+def _plain_layers(store: TarStore | FolderStore) -> Iterator[tuple[Digest, Content]]:
     """Yield the plain layers that manifest.json names, with the diff_ids of the config."""
     if "manifest.json" not in store:
         return
@@ -82,4 +80,4 @@ def _plain_layers(store: TarStore | FolderStore) -> Iterator[tuple[str, Content]
             if member in store:
                 content = store.content(member)
                 if not sniff(content.read_at(0, HEAD)):
-                    yield diff_id.hex, content
+                    yield diff_id, content

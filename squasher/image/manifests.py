@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 
 IMAGE_NAME = "io.containerd.image.name"
 REF_NAME = "org.opencontainers.image.ref.name"
+_BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,12 @@ def oci_type(media_type: str) -> str:
 def blob_name(digest: Digest) -> str:
     """Return the member that holds a blob. Source: image-spec, image-layout.md, "Blobs"."""
     return f"blobs/sha256/{digest.hex}"
+
+
+def blob_digest(name: str) -> Digest | None:
+    """Return the digest of the blob in the member `name`; None for another member."""
+    match = _BLOB.fullmatch(name)
+    return Digest(match[1]) if match else None
 
 
 def descriptor(media_type: str, digest: Digest, size: int, **more: Any) -> dict[str, Any]:

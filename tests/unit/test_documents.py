@@ -118,6 +118,14 @@ def test_an_error_in_manifest_json_names_the_place(data: bytes, where: str) -> N
     assert raised.value.where == where
 
 
+def test_names_of_blobs() -> None:
+    name = manifests.blob_name(A)
+    assert name == f"blobs/sha256/{A.hex}"
+    assert manifests.blob_digest(name) == A
+    for other in (name[:-1], name + "0", name.upper(), "/" + name, f"{name}\n", A.hex, ""):
+        assert manifests.blob_digest(other) is None
+
+
 def test_manifests_and_indexes() -> None:
     pointer: dict[str, Any] = {"digest": str(A), "size": 3, "annotations": {"k": "v"}}
     manifest = manifests.parse_manifest({"config": pointer, "layers": [pointer]}, "")
