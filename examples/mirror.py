@@ -4,9 +4,9 @@ r"""Mirror images from one registry to another, squashed in transit.
     mirror.py --base docker://registry.example.com/debian:12 \
         docker://registry.example.com/app:1.0 docker://mirror.example.com/app:1.0
 
-skopeo fetches the image as the registry has it, squash makes one layer of what lies above the
-base, skopeo uploads what the mirror lacks: that one layer and two small documents, since the base's
-blobs stay as they are. Source, destination and base are whatever skopeo understands.
+skopeo fetches the image as the registry has it. squash makes one layer of all layers above the
+base; those of the base stay the same blobs. So skopeo uploads only one layer and two small
+documents, if the mirror has the base. Source, destination and base are names that skopeo takes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def mirror(source: str, destination: str, base: str | None = None) -> squasher.SquashReport:
-    """Copy an image and squash it on the way; what it is built on is `base`."""
+    """Copy an image, with its layers above `base` squashed; without `base` all its layers."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         fetched, squashed = Path(folder, "fetched.tar"), Path(folder, "squashed.tar")
         skopeo("copy", "--quiet", source, f"oci-archive:{fetched}")
@@ -62,7 +62,7 @@ def mirror(source: str, destination: str, base: str | None = None) -> squasher.S
 
 
 def top_layer(image: str) -> str:
-    """Return the diff_id of an image's newest layer; of the image only the config is fetched."""
+    """Return the diff_id of the highest layer of an image; fetches only its config."""
     config = json.loads(skopeo("inspect", "--config", image))
     return str(config["rootfs"]["diff_ids"][-1])
 

@@ -4,11 +4,12 @@
     policy.py --base base.tar --max-waste 1000000 app.tar
 
 1. Above its base the image adds no file with setuid or setgid, and no device.
-2. Its layers waste at most that many bytes on content that later layers overwrite or delete.
-3. Squashing it would lose nothing (which also checks every digest in it).
+2. Its layers waste at most --max-waste bytes on content that later layers overwrite or delete.
+3. Squashing it loses nothing; this also checks every digest in it.
 4. Engines agree on what is in it.
 
-Prints each fault on a line. Exit code 1 if there is one; 3 or more if the image cannot be read.
+Prints a line for each violation, and exits with 1 if there is one; with 2 or more if the image
+cannot be checked.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def main() -> int:
 
 
 def violations(path: Path, base: str, max_waste: int) -> Iterator[str]:
-    """Yield what the image at `path`, built on `base`, does against the policy."""
+    """Yield a line for each rule that the image at `path`, built on `base`, breaks."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         result = Path(folder, "squashed.tar")
         report = squasher.squash_archive(path, result, base=base, compress="none")
@@ -63,7 +64,7 @@ def violations(path: Path, base: str, max_waste: int) -> Iterator[str]:
 
 
 def privileged(archive: Path, digest: str) -> Iterator[str]:
-    """Yield the entries of a layer that carry privileges."""
+    """Yield a line for each entry of a layer that is setuid, setgid or a device."""
     with (
         tarfile.open(archive) as outer,
         tarfile.open(fileobj=outer.extractfile(f"blobs/sha256/{digest}")) as layer,

@@ -1,7 +1,7 @@
 """A fixture for tests of an image: its root filesystem, without an engine.
 
-Copy this file beside your tests and run `pytest --image app.tar`, or what else IMAGE of squash may
-be: `--image docker-daemon:app:latest`.
+Copy this file into the folder of your tests, and run `pytest --image app.tar`. The option takes
+what IMAGE of squash can be, also `docker-daemon:app:latest`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def image_report(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[squasher.SquashReport, Path]:
-    """Squash all layers of the image to one, once a session; the report and the archive."""
+    """Squash all layers of the image into one, once for all tests; give report and archive."""
     image = request.config.getoption("--image")
     if image is None:
         pytest.skip("no --image")
@@ -38,7 +38,7 @@ def image_report(
 
 @pytest.fixture
 def root(image_report: tuple[squasher.SquashReport, Path]) -> Iterator[tarfile.TarFile]:
-    """Give the image's root filesystem as a tar: one layer, every path once, no whiteouts."""
+    """Give the root filesystem of the image as a tar: one layer, each path once, no whiteouts."""
     report, squashed = image_report
     digest = report.images[0].after[0].digest.hex
     with (

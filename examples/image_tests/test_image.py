@@ -1,4 +1,4 @@
-"""What must hold of the image, whoever built it."""
+"""Rules for the image, whoever built it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import squasher
 
 
 def name(entry: tarfile.TarInfo) -> str:
-    """Return a path as it is in a container."""
+    """Return the path of an entry, as a container has it."""
     return str(PurePosixPath("/") / entry.name)
 
 

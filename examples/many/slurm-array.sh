@@ -3,8 +3,8 @@
 #
 #   sbatch --array="1-$(wc -l <images.txt)" slurm-array.sh
 #
-# It is submitted from a folder that all nodes share, which holds images.txt (a line is an archive and its base, as
-# `squash -f` takes it), the archives, and squash.pyz; squashed archives and reports appear in its folder squashed/.
+# Submit it from a folder that all nodes share, with images.txt, the archives, and squash.pyz. Each line of images.txt has
+# an archive and its base, as `squash -f` takes it. Squashed archives and reports are written to the folder squashed/.
 #SBATCH --job-name=squash-images
 #SBATCH --cpus-per-task=2
 #SBATCH --mem=512M

@@ -3,12 +3,12 @@
 #
 #   ARCHIVE  the built image, for one platform: `docker buildx build --output type=oci,dest=app.tar .`, or with buildah
 #            `buildah push app oci-archive:app.tar`
-#   BELOW    an image in the registry whose layers stay as they are: the one that FROM names, or, for an update, the
-#            last release. One new layer lies above them
+#   BELOW    an image in the registry whose layers are kept: the base that FROM names, or for an update the last
+#            release. One new layer lies above them
 #   NAME     the name to push to, such as registry.example.com/app:1.0
 #
-# No daemon and no root. The new layer and the config are uploaded; the layers of BELOW are mounted from its own
-# repository, if that is in the same registry. With COSIGN_KEY, a cosign key file, the result is signed, without a
+# It needs no daemon and no root. Only the new layer and the config are uploaded, if BELOW is in the same registry: the
+# registry mounts its layers from there. If COSIGN_KEY names a cosign key file, the result is signed, without a
 # transparency log. The last line is the pushed image with its digest. Exit codes are those of squash, or 1.
 set -eu
 archive=$1 below=$2 name=$3
