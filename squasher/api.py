@@ -46,7 +46,7 @@ Source = opening.Source
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """What a partial archive leaves out: the digests of blobs, and their bytes as stored."""
+    """What a partial archive leaves out: digests of layers' blobs, and the sum of their bytes."""
 
     layers: tuple[Digest, ...]
     size: int

@@ -19,9 +19,8 @@ from squasher.blobs.spool import Spool
 from squasher.errors import SquasherError, UsageError, placed
 from squasher.tasks import Cancelled, T, Task, Work
 
-#: Called with the phase ("spool", "read", "hash", "write", "compare"), the bytes done just now,
-#: and the bytes that the phase will take in all (0 where nobody knows). May be called from any
-#: thread.
+#: Called with the phase ("spool", "read", "hash", "write", "compare"), the bytes since the last
+#: call, and the bytes of the whole phase (0 if unknown). Can be called from any thread.
 Progress = Callable[[str, int, int], None]
 
 

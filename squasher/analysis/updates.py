@@ -26,7 +26,12 @@ REASONS = ("new", "content", "attributes", "time alone", "deleted", "repeated")
 
 @dataclass(frozen=True, slots=True)
 class PathCost:
-    """A path that the update holds: bytes in its tar, headers included, and why (`REASONS`)."""
+    """A path in the update.
+
+    why    "new", "content", "attributes", "time alone", "deleted", or "repeated" (not changed, but
+           a directory with a change below it, or another name of a changed file)
+    size   bytes in the tar of the new layer, headers included
+    """
 
     path: bytes
     why: str
@@ -35,7 +40,7 @@ class PathCost:
 
 @dataclass(frozen=True, slots=True)
 class FolderCost:
-    """A directory with everything below it; of the bytes, those for the time alone."""
+    """A directory with everything below it, in bytes; `time_alone` are part of `size`."""
 
     path: bytes
     size: int
@@ -44,11 +49,12 @@ class FolderCost:
 
 @dataclass(frozen=True, slots=True)
 class UpdateCost:
-    """What the update of an image onto a previous one would hold.
+    """What the update from a previous image would hold.
 
-    size     bytes of the new layer as a tar; 0 if nothing differs
-    paths    the most expensive first, then by path
-    folders  every directory that has any, the root as b"", sorted by path
+    previous_name, previous_id   name and image ID of the previous image
+    size     bytes of the new layer as a tar, 0 if nothing differs
+    paths    most bytes first, then by path
+    folders  every directory with such a path below it; sorted by path, the root is b""
     """
 
     previous_name: str
@@ -59,12 +65,12 @@ class UpdateCost:
 
     @property
     def costly(self) -> tuple[FolderCost, ...]:
-        """The directories that cost most, most first, then by path."""
+        """All `folders`, most bytes first, then by path."""
         return tuple(sorted(self.folders, key=lambda each: (-each.size, each.path)))
 
     @property
     def reasons(self) -> dict[str, tuple[int, int]]:
-        """For each of `REASONS` how many paths are there for it, and their bytes."""
+        """For each `why`, the number of paths and their bytes."""
         found = dict.fromkeys(REASONS, (0, 0))
         for each in self.paths:
             count, size = found[each.why]

@@ -35,6 +35,7 @@ from squasher.image.references import ends_in_digest, full_name, normalise_tag, 
 from squasher.tar.entry import BLOCK, DIR, REG
 from squasher.tar.writer import header
 
+#: "docker": an archive as docker 25 and newer saves it. "oci": an OCI archive or layout.
 Form = Literal["docker", "oci"]
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 #: Skopeo makes a folder that is no member itself, and gives it to root: a plain user may not.
@@ -45,14 +46,14 @@ _NAMES = (IMAGE_NAME, REF_NAME)
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What is to be written.
+    """The content of an archive that is written.
 
     blobs      by digest, each once
-    documents  the other members by name: index.json, oci-layout, perhaps manifest.json
+    documents  the other members by name: index.json, oci-layout, and for "docker" manifest.json
     index      the index as a document
     manifests  the manifest digest of each image
-    items      the element of manifest.json for each image
-    absent     blobs that are left out: hosts must have these layers
+    items      the manifest item of each image
+    absent     the blobs that a partial archive leaves out, by digest
     """
 
     blobs: dict[Digest, Content]
@@ -72,7 +73,7 @@ class Written:
 
     @property
     def members(self) -> list[tuple[str, Content]]:
-        """The members of the archive in their order; the name of a folder ends in a slash."""
+        """The members of the archive in order; the name of a folder ends with a slash."""
         found = {name: Content(()) for name in FOLDERS}
         found |= {blob_name(digest): content for digest, content in self.blobs.items()}
         found |= {name: Content((data,)) for name, data in self.documents.items()}
@@ -80,7 +81,7 @@ class Written:
 
     @property
     def size(self) -> int:
-        """Bytes of the whole archive."""
+        """Bytes of the whole archive as a plain tar."""
         return 2 * BLOCK + sum(
             len(member_header(name, content)) + content.size + -content.size % BLOCK
             for name, content in self.members

@@ -12,6 +12,7 @@ from typing import Literal
 
 from squasher.errors import UsageError
 
+#: What a text names: a path, stdin or stdout, or one of the transports.
 Kind = Literal["path", "stream", "docker-archive", "oci-archive", "oci", "docker-daemon"]
 
 _TRANSPORT = re.compile(r"(docker-archive|oci-archive|oci|docker-daemon):(.*)", re.DOTALL)

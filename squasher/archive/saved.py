@@ -28,7 +28,7 @@ MISSING = "attestations and signatures that are not all in the archive ({}): wha
 
 @dataclass(frozen=True, slots=True)
 class SavedFile:
-    """A file of the folder: its name, and what it holds (see Attachment)."""
+    """A file that was saved: its name in the folder, bytes, and the rest as in Attachment."""
 
     file: str
     digest: Digest

@@ -185,14 +185,14 @@ def _greedy(name: str) -> UnsupportedImageError:
 
 @dataclass(frozen=True, slots=True)
 class Compression:
-    """How a new layer is to be stored: name ("" for not compressed) and level."""
+    """How a new layer is stored: "" (not compressed), "gzip" or "zstd", and the level."""
 
     name: str
     level: int = 0
 
     @property
     def suffix(self) -> str:
-        """What the media type of such a layer ends in."""
+        """The end of the layer's media type, as "+gzip"."""
         return f"+{self.name}" if self.name else ""
 
 

@@ -164,7 +164,7 @@ def part_size(part: Part) -> int:
 
 
 class Content:
-    """A sequence of parts, read as one. Immutable."""
+    """Bytes in files or in memory, read as one: `size`, `read_at`, `windows`. Immutable."""
 
     __slots__ = ("_ends", "parts", "size")
 
@@ -175,7 +175,7 @@ class Content:
 
     @property
     def known_digest(self) -> str | None:
-        """The SHA-256 of all bytes as hex, if somebody has hashed them already."""
+        """The SHA-256 of all bytes in hex, if it is already known, else None."""
         part = self.parts[0] if len(self.parts) == 1 else None
         if not isinstance(part, Extent):
             return None

@@ -24,10 +24,11 @@ _ALL = "leave -f out to merge all layers into one"
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Where an image is split: the number of layers to keep, counted from the lowest.
+    """Where an image is split into base and squashed layers.
 
-    `rows` is the number of history rows that belong to the base, where the base itself says so;
-    `base` is that base, where an image was named.
+    kept   number of layers of the base, the lowest
+    rows   number of history rows that belong to the base, if its own history says so, else None
+    base   the image that is the base, if one was named, else None
     """
 
     kept: int
@@ -37,9 +38,12 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A base as its own image tells it: layers and the texts of its history rows, lowest first.
+    """An image as a base.
 
-    names, ids, platform   as those of an Image, as far as they are known: they make no other base
+    diff_ids   of its layers, lowest first
+    history    the JSON of its history rows, lowest first; () if it is not known
+    name       for messages
+    names, ids, platform   as those of an Image, if known; they do not count in comparisons
     """
 
     diff_ids: tuple[Digest, ...]
@@ -50,7 +54,7 @@ class Base:
     platform: str = field(default="", compare=False)
 
 
-#: Returns what the archive or transport that a text names holds; None if it names none.
+#: Returns the images of the archive or transport that a text names; None if it does not name one.
 Fetch = Callable[[str], Sequence[Base] | None]
 
 

@@ -18,7 +18,11 @@ from squasher.image.references import full_name, normalise_tag
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Stored bytes. `digest` is None where no document tells it."""
+    """Stored bytes.
+
+    digest        None if no document names it
+    compression   "", "gzip", "zstd", "xz" or "bzip2"
+    """
 
     content: Content
     media_type: str
@@ -45,7 +49,7 @@ class Layer:
     folder: str = ""
 
 
-#: An in-toto statement: what a builder says of an image.
+#: An in-toto statement, as a JSON object: what a builder says of an image.
 Statement = dict[str, Any]
 
 
@@ -119,7 +123,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A place of an index that points at an image: the position of that, and the descriptor."""
+    """An entry of an index: the position of its image in `Archive.images`, and the descriptor."""
 
     image: int
     descriptor: dict[str, Any]
@@ -127,23 +131,24 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """An index inside an index: its own document, and the descriptor that leads to it."""
+    """An index inside an index: its own document, and the descriptor that points at it."""
 
     children: tuple[Leaf | Branch, ...]
     descriptor: dict[str, Any]
     document: dict[str, Any]
 
 
+#: One descriptor of an index.
 Node = Leaf | Branch
 
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """An image that cannot be read, and why: only who picks it gets the error.
+    """An image that cannot be read, and why. The error is raised only if this image is picked.
 
     names        its tags and references
     ids          the digests that it can be picked by
-    descriptor   the document that pointed at it
+    descriptor   the descriptor that points at it, {} without one
     """
 
     error: SquasherError
@@ -154,12 +159,12 @@ class Unread:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A blob of something that is no image but about one: an attestation, a signature.
+    """A blob that is about an image: of an attestation or a signature.
 
-    kind      its predicate type, where it is an attestation, else its media type; "manifest" for
-              the manifest itself, in which signatures keep what makes them valid
-    about     digest of the manifest or the index that it is about; None if nothing says
-    content   its bytes, which nobody has checked yet
+    kind      the predicate type of an attestation; "manifest" for a manifest of such blobs, because
+              a signature is in its annotations; else the media type
+    about     digest of the manifest or index that it is about; None if the archive does not say
+    content   its bytes, not yet checked against the digest
     """
 
     digest: Digest
@@ -171,7 +176,10 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Attachments:
-    """What an archive has beside certain images, and of how many manifests it lacks a blob."""
+    """The attestations and signatures of certain images.
+
+    missing   number of their manifests of which the archive does not have every blob
+    """
 
     found: tuple[Attachment, ...] = ()
     missing: int = 0

@@ -27,7 +27,7 @@ _VARIANTS = {
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What an image runs on, as it is spelt somewhere; "" for what is not said there."""
+    """What an image runs on, as a document spells it; "" for what it does not say."""
 
     os: str
     architecture: str
@@ -39,7 +39,7 @@ class Platform:
 
     @property
     def normal(self) -> Platform:
-        """The one spelling of all that mean the same."""
+        """The same platform in containerd's spelling, for comparisons."""
         system, machine = self.os.lower(), self.architecture.lower()
         system = _SYSTEMS.get(system, system)
         if machine in _WITH_VARIANT:

@@ -28,13 +28,14 @@ _URL = re.compile(r"(?<![\w+.-])([a-zA-Z][\w+.-]*://[^\s/:@?#]*):([^\s/@?#]+)@")
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """What looks like one: where it is, and what is shown of it.
+    """What looks like a secret, by its name.
 
-    row     of the history, from 0, the lowest first; None for a variable of the environment
+    row     position of the history row, from 0 for the lowest; None for a variable of the
+            environment
     name    of the variable or the build argument; "" for a URL with a password
-    shown   with the value masked
-    most    layers that `history="drop"` may keep at most, so that the row goes; None if no
-            squashing removes it
+    shown   the text with the value masked
+    most    with `history="drop"`, the row is removed if at most so many layers are kept; None if
+            squashing cannot remove it
     """
 
     row: int | None

@@ -34,11 +34,13 @@ class LayerReport:
 class Update:
     """What an update costs a host that has the previous image.
 
-    previous   that image, as it was read
-    shared     number of lowest layers that both images share
-    fetch      bytes of the new layer as stored; 0 if nothing differs
-    without    bytes of the image's own layers, as stored, that the previous image lacks
-    used, held bytes of files in the previous image: those that are still seen, and all
+    previous   the previous image
+    shared     number of lowest layers that the image before squashing shares with it
+    fetch      bytes of the new layer as stored, 0 if nothing differs: the host fetches these
+    without    bytes that it would fetch of the image before squashing: its layers, as stored, that
+               the previous image does not have
+    used       bytes of the files in the previous image that are still shown
+    held       bytes of all files in the previous image
     """
 
     previous: Image
@@ -50,15 +52,15 @@ class Update:
 
     @property
     def dead(self) -> float:
-        """The share of the previous image's files that is replaced or deleted, 0 to 1."""
+        """The share, 0 to 1, of the bytes `held` that is replaced or deleted."""
         return 1 - self.used / self.held if self.held else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Clamp:
-    """Times later than `latest`, in nanoseconds since 1970, were made `latest`.
+    """Later times became `latest`, which is in nanoseconds since 1970.
 
-    entries   how many entries of the new layer have it for that reason
+    entries   number of entries in the new layers whose time was later
     """
 
     latest: int
@@ -69,10 +71,11 @@ class Clamp:
 class Origin:
     """An image that a result was made from.
 
-    role       the image that was squashed; the base, if `-f` named an image; the previous image
-    image_id   what engines call its ID
-    manifest   digest of its manifest, None where that is not known
-    names, platform   as its archive or engine tells them
+    role       "source" for the squashed image; "base", if an image was named as the base;
+               "previous" for the image of `onto`
+    image_id   as engines show it: digest of its config, or in a containerd store of its manifest
+    manifest   digest of its manifest, None if it is not known
+    names, platform   as its archive or engine has them
     """
 
     role: Literal["source", "base", "previous"]

@@ -50,7 +50,9 @@ CLAMPED = 32
 #: An owner of 32 ones: lchown(2) leaves what the file has. Hard links alone hold it.
 LEFT = 0xFFFFFFFF
 
+#: Mode without the bits of the type, uid, gid.
 Owner = tuple[int, int, int]
+#: (name, value), sorted.
 Xattrs = tuple[tuple[bytes, bytes], ...]
 
 
@@ -236,10 +238,12 @@ Pair = tuple[Entry, Entry]
 
 @dataclass(frozen=True, slots=True)
 class ImageWarning:
-    """Something on which engines disagree about the unsquashed image.
+    """Something that engines disagree about in the image before squashing.
 
-    Of the kind describes-layers: `path` is a key that says something of layers which are no more,
-    and `layer` the lowest of these.
+    kind    as docs/reference/warnings.md lists them
+    layer   position of the layer, from 0 for the lowest
+    path    of the entry; for "describes-layers" a key of config or manifest that describes squashed
+            layers, `layer` is the lowest of these
     """
 
     kind: str

@@ -5,11 +5,13 @@ Each stands in its page between `<!-- from the code: NAME -->` and `<!-- end -->
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import re
 import typing
 from collections.abc import Iterator
+from types import ModuleType
 
 import click
 
@@ -43,6 +45,8 @@ def written(name: str) -> str:
         lines = _warnings()
     elif name == "errors":
         lines = _errors()
+    elif name == "types":
+        lines = _types()
     else:
         lines = _names(name)
     return "".join(f"{line}\n" for line in lines)
@@ -103,19 +107,102 @@ def public(kind: str) -> list[str]:
 def _names(kind: str) -> Iterator[str]:
     for name in public(kind):
         value = getattr(squasher, name)
-        yield f"### {name}"
-        yield ""
-        yield "```text"
         if inspect.isfunction(value):
-            yield from _signature(name, value)
+            lines = _signature(name, value)
         else:
-            yield from _fields(value)
-        yield "```"
-        yield ""
-        yield "```text"
-        yield inspect.getdoc(value) or ""
-        yield "```"
-        yield ""
+            lines = _fields(f"squasher.{name}", value)
+        yield from _section(name, lines, inspect.getdoc(value) or "")
+
+
+def _section(name: str, lines: Iterator[str], words: str) -> Iterator[str]:
+    yield from (f"### {name}", "", "```text", *lines, "```", "")
+    if words:
+        yield from ("```text", words, "```", "")
+
+
+def _types() -> Iterator[str]:
+    for name, module in others().items():
+        value = getattr(module, name)
+        if isinstance(value, type):
+            lines = _fields(f"{module.__name__}.{name}", value)
+            yield from _section(name, lines, inspect.getdoc(value) or "")
+        else:
+            node = _definition(name, module)
+            yield from _section(
+                name, iter([f"{name} = {_right(node, module)}"]), _above(node, module)
+            )
+
+
+def others() -> dict[str, ModuleType]:
+    """Return the types that public names lead to and that are not public, and their modules."""
+    found: dict[str, ModuleType] = {}
+    todo = [getattr(squasher, name) for kind in ("calls", "values") for name in public(kind)]
+    texts = [(_annotations(each), importlib.import_module(each.__module__)) for each in todo]
+    while texts:
+        text, where = texts.pop()
+        for name in set(re.findall(r"\b[A-Z]\w+", text)) - {*squasher.__all__, *found}:
+            module = _home(name, where)
+            if module is None:
+                continue
+            found[name] = module
+            value = getattr(module, name)
+            if isinstance(value, type):
+                texts.append((_annotations(value), module))
+            else:
+                texts.append((_right(_definition(name, module), module), module))
+    return dict(sorted(found.items()))
+
+
+def _annotations(value: typing.Any) -> str:
+    """Return what a function takes and returns, or a class holds, as one text."""
+    found = [note for name, note in inspect.get_annotations(value).items() if name[0] != "_"]
+    for name, member in () if inspect.isfunction(value) else vars(value).items():
+        if isinstance(member, property) and name[0] != "_" and member.fget:
+            found.append(member.fget.__annotations__["return"])
+    return " ".join(map(str, found))
+
+
+def _home(name: str, module: ModuleType) -> ModuleType | None:
+    """Return the module of the package that defines what `module` calls `name`, if one does."""
+    node = _definition(name, module)
+    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Attribute):
+        return _home(name, vars(module)[ast.unparse(node.value.value)])
+    if node is not None:
+        return module
+    for each in ast.walk(_tree(module)):
+        if isinstance(each, ast.ImportFrom) and name in [alias.name for alias in each.names]:
+            where = each.module or ""
+            return _home(name, importlib.import_module(where)) if "squasher" in where else None
+    return None
+
+
+def _tree(module: ModuleType) -> ast.Module:
+    return ast.parse(inspect.getsource(module))
+
+
+def _definition(name: str, module: ModuleType) -> ast.stmt | None:
+    for node in _tree(module).body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return node
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            return node
+    return None
+
+
+def _right(node: ast.stmt | None, module: ModuleType) -> str:
+    """Return the right side of an assignment, as it is written."""
+    assert isinstance(node, ast.Assign)
+    return ast.get_source_segment(inspect.getsource(module), node.value) or ""
+
+
+def _above(node: ast.stmt | None, module: ModuleType) -> str:
+    """Return the comment above a statement, of lines that begin with `#:`."""
+    assert node is not None
+    lines = inspect.getsource(module).splitlines()[: node.lineno - 1]
+    found: list[str] = []
+    while lines and lines[-1].startswith("#:"):
+        found.insert(0, lines.pop()[3:])
+    return "\n".join(found)
 
 
 def _signature(name: str, function: typing.Callable[..., object]) -> Iterator[str]:
@@ -133,8 +220,8 @@ def _signature(name: str, function: typing.Callable[..., object]) -> Iterator[st
     yield f") -> {signature.return_annotation}"
 
 
-def _fields(value: type) -> Iterator[str]:
-    yield f"class squasher.{value.__name__}"
+def _fields(title: str, value: type) -> Iterator[str]:
+    yield f"class {title}"
     for name, annotation in inspect.get_annotations(value).items():
         if not name.startswith("_") and "ClassVar" not in str(annotation):
             yield f"    {name}: {annotation}"

@@ -27,7 +27,7 @@ def test_the_page_is_what_the_code_says(page: Path) -> None:
     [
         ("command.md", ("squash", "inspect", "diff")),
         ("exit-codes.md", ("errors",)),
-        ("library.md", ("calls", "values")),
+        ("library.md", ("calls", "values", "types")),
         ("warnings.md", ("warnings",)),
     ],
 )
