@@ -192,9 +192,20 @@ def base(name: str) -> Base:
     layers = found["RootFS"].get("Layers") or ()
     names = tuple(found.get("RepoTags") or ())
     platform = "/".join(filter(None, map(found.get, ("Os", "Architecture", "Variant"))))
-    ids = (Digest.parse(found["Id"]),)
+    ids = (Digest.parse(found["Id"]),) * (2 if _is_manifest(found) else 1)
     diff_ids = tuple(Digest.parse(diff_id) for diff_id in layers)
     return Base(diff_ids, names=names, ids=ids, platform=platform)
+
+
+def _is_manifest(found: dict[str, Any]) -> bool:
+    """Tell whether the ID of an image is the digest of a manifest or an index, not of a config.
+
+    In containerd's store it is: the image has a descriptor of that digest, and a name with it.
+    Source: Docker Engine API v1.48, "Inspect an image", Descriptor; moby, daemon/containerd.
+    """
+    target = (found.get("Descriptor") or {}).get("digest")
+    names = found.get("RepoDigests") or ()
+    return target == found["Id"] or any(name.endswith(f"@{found['Id']}") for name in names)
 
 
 def find_base(name: str) -> Base | None:
