@@ -206,7 +206,7 @@ def squash_archive(
     """Squash the images of an archive into a new one.
 
     The arguments are the options of the command; Options explains those that are not listed here.
-    Source and destination may be the same file.
+    Source and destination may be the same file. Time O(bytes), memory O(entries).
 
     destination   None writes no archive
     daemon_base   also look for the base in the docker daemon, if nothing else has it: a name, the

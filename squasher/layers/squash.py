@@ -47,8 +47,8 @@ def squash(
     `base` is short for `Options(base=...)`. It may name one of `others`, images of the same
     archive. For a path or a transport use `squash_archive`, or give a `fetch` that opens it.
 
-    With `onto`, a previous image, all layers of that are kept. The new layer turns its root
-    filesystem into that of `image`; there is none if both are the same.
+    With `onto`, a previous image, all its layers are kept. The new layer turns its root filesystem
+    into that of `image`; there is no new layer if both are the same.
 
     Each layer is read once and checked against its digests. Contents are compared with the base
     where headers agree. The new layer is a list of parts of the old ones, and is read once for its
