@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,6 @@ import pytest
 from squasher.cli import main
 from tests.docs.blocks import ROOT
 from tests.engines.engines import (
-    Docker,
     DockerOnContainerd,
     EngineError,
     Loader,
@@ -104,20 +104,19 @@ def test_the_tree_is_what_it_was(
     since = time.time_ns()
     (ref,) = loader.load(made.reference)
     before = loader.tree(ref)
-    for form, path in made.squashed.items():
-        take = way(loader, form)
-        if take is None:
-            continue
-        loader.prune()
-        key = (loader.name, form, made.compression)
-        if refuses(loader, form, made.compression):
-            with pytest.raises(EngineError):
-                take(loader, path)
-            measured[key] = "no"
-            continue
-        found, measured[key] = measured.get(key, "yes"), "failed"
-        assert differences(before, take(loader, path), stamped_since=since) == []
-        measured[key] = found
+    for tool, version in tools(loader).items():
+        for form, take in ways(loader, tool).items():
+            loader.prune()
+            key = (f"{tool} {version}", form, made.compression)
+            if refuses(tool, version, form, made.compression):
+                with pytest.raises(EngineError):
+                    take(loader, made.squashed[form])
+                measured[key] = "no"
+                continue
+            found, measured[key] = measured.get(key, "yes"), "failed"
+            tree = take(loader, made.squashed[form])
+            assert differences(before, tree, stamped_since=since) == []
+            measured[key] = found
 
 
 # ---------------------------------------------------------------- the ways in
@@ -125,13 +124,25 @@ def test_the_tree_is_what_it_was(
 Take = Callable[[Loader, Path], Tree]
 
 
-def way(loader: Loader, form: str) -> Take | None:
-    """Return how `loader` takes a form; None if it has no command for it."""
-    if form != "oci":
-        return _copied if isinstance(loader, Umoci) and form == "oci-archive" else _loaded
+def tools(loader: Loader) -> dict[str, str]:
+    """Return the page's names of what takes images for `loader`, with their versions."""
     if isinstance(loader, Umoci):
-        return _unpacked
-    return _pulled if isinstance(loader, Podman) else None
+        umoci, _, skopeo = loader.version.split()
+        return {"umoci": umoci, "skopeo": skopeo}
+    if isinstance(loader, DockerOnContainerd):
+        return {"docker on containerd": loader.version}
+    return {loader.name.partition("-")[0]: loader.version}
+
+
+def ways(loader: Loader, tool: str) -> dict[str, Take]:
+    """Return how `tool` takes each form that it has a command for."""
+    if tool == "umoci":
+        return {"oci": _unpacked}
+    if tool == "skopeo":  # umoci shows what it has copied
+        archive, layout = partial(_copied, "oci-archive"), partial(_copied, "oci")
+        return {"docker-archive": _loaded, "oci-archive": archive, "oci": layout}
+    both: dict[str, Take] = {"docker-archive": _loaded, "oci-archive": _loaded}
+    return {**both, "oci": _pulled} if isinstance(loader, Podman) else both
 
 
 def _loaded(loader: Loader, path: Path) -> Tree:
@@ -142,17 +153,17 @@ def _loaded(loader: Loader, path: Path) -> Tree:
     return loader.tree(refs[0])
 
 
-def _copied(loader: Loader, path: Path) -> Tree:
-    """Have skopeo copy the oci-archive."""
+def _copied(form: str, loader: Loader, path: Path) -> Tree:
+    """Have skopeo copy the oci-archive, or the image of the layout."""
     with loader.place.folder() as folder:
-        shutil.copyfile(path, f"{folder}/image.tar")
+        source = f"{form}:{folder}/image"
+        if form == "oci":
+            shutil.copytree(path, f"{folder}/image")
+            source += ":app"
+        else:
+            shutil.copyfile(path, f"{folder}/image")
         # Not at once: skopeo 1.9 finds no docker type for zstd.
-        copy(
-            loader.place,
-            f"oci-archive:{folder}/image.tar",
-            f"dir:{folder}/plain",
-            "--dest-decompress",
-        )
+        copy(loader.place, source, f"dir:{folder}/plain", "--dest-decompress")
         copy(loader.place, f"dir:{folder}/plain", f"docker-archive:{folder}/out.tar")
         (ref,) = loader.load(Path(folder, "out.tar"))
     return loader.tree(ref)
@@ -181,32 +192,28 @@ def _unpacked(loader: Loader, path: Path) -> Tree:
         return loader.tree(f"{folder}/layout:app")
 
 
-def refuses(loader: Loader, form: str, compression: str) -> bool:
-    """Tell whether an engine is known not to take a form. The page says so too."""
-    if isinstance(loader, DockerOnContainerd):
-        return False
-    if isinstance(loader, Docker):
+def refuses(tool: str, version: str, form: str, compression: str) -> bool:
+    """Tell whether a tool is known not to take a form. The page says so too."""
+    if tool == "docker":
         # The classic store reads manifest.json alone, which an OCI archive has not; docker learnt
         # zstd with version 23.
-        old = loader.version.startswith("20.10")
+        old = version.startswith("20.10")
         return form == "oci-archive" or (compression == "zstd" and old)
     # umoci 0.4.7 knows gzip alone.
-    old = isinstance(loader, Umoci) and loader.version.startswith("0.4")
-    return old and form == "oci" and compression == "zstd"
+    return tool == "umoci" and version.startswith("0.4") and compression == "zstd"
 
 
 # ---------------------------------------------------------------- the matrix
 
 
 def table(measured: Measured) -> str:
-    """Return the matrix as Markdown: a row for each engine, a column for each form."""
+    """Return the matrix as Markdown: a row for each tool, a column for each form."""
     columns = [(form, how) for form in FORMS for how in COMPRESSIONS]
     heads = [f"{form}, {how}" for form, how in columns]
     lines = ["| | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
-    for loader in loaders():
-        cells = [measured.get((loader.name, *column), "-") for column in columns]
-        name = loader.name.partition("-")[0].replace("umoci", "skopeo, umoci")
-        lines.append(f"| {name} {loader.version} | " + " | ".join(cells) + " |")
+    for tool in dict.fromkeys(tool for tool, _, _ in measured):
+        cells = [measured.get((tool, *column), "-") for column in columns]
+        lines.append(f"| {tool} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -247,21 +254,16 @@ def page_rows() -> list[Row]:
     return found
 
 
-def required(loader: Loader) -> list[Row]:
-    """Return what the tests require of an engine, as rows; umoci gets archives from skopeo."""
-    cells = []
-    for form in FORMS:
-        taken = [x for x in COMPRESSIONS if not refuses(loader, form, x)]
-        words = ", ".join(taken).replace("none", "plain") or "no"
-        cells.append("-" if way(loader, form) is None else words)
-    if isinstance(loader, Umoci):
-        umoci, _, skopeo = loader.version.split()
-        through = ("through skopeo", "through skopeo", cells[2])
-        return [Row("umoci", (umoci,), through), Row("skopeo", (skopeo,), tuple(cells[:2]))]
-    engine = loader.name.partition("-")[0]
-    if isinstance(loader, DockerOnContainerd):
-        engine = "docker on containerd"
-    return [Row(engine, (loader.version,), tuple(cells))]
+def required(loader: Loader) -> Iterator[Row]:
+    """Yield what the tests require of an engine's tools, as rows; umoci gets archives of skopeo."""
+    for tool, version in tools(loader).items():
+        cells = []
+        for form in FORMS:
+            taken = [x for x in COMPRESSIONS if not refuses(tool, version, form, x)]
+            words = ", ".join(taken).replace("none", "plain") or "no"
+            missing = "through skopeo" if tool == "umoci" else "-"
+            cells.append(words if form in ways(loader, tool) else missing)
+        yield Row(tool, (version,), tuple(cells))
 
 
 @pytest.fixture
@@ -283,7 +285,7 @@ def test_the_page_has_the_matrix() -> None:
         hits = [(row, x) for row in rows for x in row.of(each.engine, version)]
         assert len(hits) == 1, each
         ((row, shown),) = hits
-        assert row.cells[: len(each.cells)] == each.cells, each
+        assert row.cells == each.cells, each
         used.append((row.engine, shown))
     assert set(used) == {(row.engine, x) for row in rows for x in row.versions}
 
