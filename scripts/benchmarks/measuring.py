@@ -33,7 +33,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: what ran, how often, and what it left."""
+    """One line of the table: what ran, how often, and what it left.
+
+    Without runs the note says why there are none.
+    """
 
     name: str
     runs: Sequence[Run]
@@ -41,9 +44,41 @@ class Row:
     note: str = ""
 
 
+class CommandError(SystemExit):
+    """A command failed. Unless somebody catches it, the benchmark ends with what it said.
+
+    line    the line of it that says why
+    """
+
+    def __init__(self, command: Command, code: int, said: bytes) -> None:
+        text = said.decode(errors="replace")
+        super().__init__(f"bench: {command}: exit {code}\n{text[-4000:]}")
+        lines = [line for line in text.splitlines() if line.strip()]
+        if lines and lines[0].startswith("Traceback"):  # the error comes after the indented lines
+            lines = lines[max(i for i, line in enumerate(lines) if line[0] == " " or not i) + 1 :]
+        self.line = lines[0].strip() if lines else f"exit {code}"
+
+
+def contestant(name: str, measure: Callable[[], Row]) -> Row:
+    """Return what `measure` returns; if a command fails, a row that says why."""
+    try:
+        return measure()
+    except CommandError as error:
+        return Row(name, (), note=f"failed: {error.line}")
+
+
+def output_of(command: Command) -> str:
+    """Return what a command prints. Raises CommandError."""
+    done = subprocess.run(list(map(str, command)), capture_output=True)
+    if done.returncode:
+        raise CommandError(command, done.returncode, done.stderr)
+    return done.stdout.decode()
+
+
 def run(command: Command, source: Path | None = None, sink: Path | None = None) -> Run:
     """Run a command to its end, from `cat source` and into `cat > sink` if these are given.
 
+    Raises CommandError.
     The resident set of a child starts as large as its parent's, so this process must stay small.
     """
     begin = time.perf_counter()
@@ -69,9 +104,7 @@ def run(command: Command, source: Path | None = None, sink: Path | None = None) 
         wall = time.perf_counter() - begin
         if child.returncode or any(others):
             errors.seek(0)
-            raise SystemExit(
-                f"bench: {command}: exit {child.returncode}\n{errors.read().decode()[-4000:]}"
-            )
+            raise CommandError(command, child.returncode, errors.read())
     return Run(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
 
 

@@ -12,12 +12,23 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from scripts.benchmarks.archives import member
 from scripts.benchmarks.contestants import ours, peer_commands
-from scripts.benchmarks.measuring import BENCH, Command, Row, Run, repeat, run
+from scripts.benchmarks.measuring import (
+    BENCH,
+    Command,
+    CommandError,
+    Row,
+    Run,
+    contestant,
+    output_of,
+    repeat,
+    run,
+)
 from scripts.benchmarks.peers_image import NAME
 from scripts.benchmarks.report import print_rows
 
@@ -40,21 +51,22 @@ _CONTESTANTS = (
         f"buildah {_STORE} pull -q docker-archive:image.tar",
         f"buildah {_STORE} build -q --squash --pull=never --format docker -t localhost/flat"
         f" context && buildah {_STORE} push -q localhost/flat docker-archive:out.tar",
-        f"buildah {_STORE} rmi -f localhost/flat {NAME}",
+        f"buildah {_STORE} rmi -f localhost/flat {NAME}; buildah {_STORE} rmi --prune",
     ),
     (
         "podman build --squash-all",
         f"podman {_STORE} pull -q docker-archive:image.tar",
         f"podman {_STORE} build -q --squash-all --pull=never --format docker -t localhost/flat"
         f" context && podman {_STORE} save -q -o out.tar localhost/flat",
-        f"podman {_STORE} rmi -f localhost/flat {NAME}",
+        f"podman {_STORE} rmi -f localhost/flat {NAME}; podman {_STORE} image prune -f",
     ),
     (
         "docker export | import",
         "docker load -q -i image.tar",
-        f"docker export $(docker create --name bench-peers {NAME} sh) | docker import - flat &&"
+        f"docker export $(docker create {NAME} sh) | docker import - flat &&"
         " docker save flat -o out.tar",
-        f"docker rm bench-peers; docker rmi -f flat {NAME}",
+        f"docker ps -aq --filter ancestor={NAME} | xargs -r docker rm;"
+        f" docker rmi -f flat {NAME}; docker image prune -f",
     ),
     (
         "docker-squash",
@@ -97,31 +109,39 @@ def side_by_side(options: argparse.Namespace) -> None:
             "PEERS": str(peer_commands()),
             "TMPDIR": name,
         }
-        os.environ.update(environment)
-        mine: Command = [*ours(), "--keep-layers", "0", image, "-o", output]
-        rows, fates = [], []
-        for title, ready, measured, fetch in (("squash", "", "", ""), *_CONTESTANTS):
+        variables = ["env", *(f"{key}={value}" for key, value in environment.items())]
 
-            def here(script: str) -> Command:
-                inside = [] if "$PEERS" in script else enter  # a program of ours, or of the place
-                return [*inside, "sh", "-euc", f'cd "$0" && {script}', folder]
+        def here(script: str) -> Command:
+            inside = [] if "$PEERS" in script else enter  # a program of ours, or of the place
+            return [*variables, *inside, "sh", "-euc", f'cd "$0" && {script}', folder]
 
+        def measured(title: str, command: Command, count: int, ready: str, fetch: str) -> Row:
             def once() -> Run:
                 shutil.rmtree(folder / "root", ignore_errors=True)
                 output.unlink(missing_ok=True)
-                return run(mine if title == "squash" else here(measured))  # noqa: B023
+                return run(command)
 
-            if ready:
-                run(here(ready))
-            count = options.runs if title == "squash" else options.peer_runs
-            rows.append(Row(title, repeat(count, once)))
+            try:
+                if ready:
+                    run(here(ready))
+                runs = repeat(count, once)
+            except CommandError:
+                with suppress(CommandError):
+                    run(here(fetch or "true"))  # it also removes what is left
+                raise
             if fetch:
                 run(here(fetch))
-            words: Command = [sys.executable, BENCH, "--fate", image, output]
-            fates.append(
-                subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
-            )
-            print(title, fates[-1], sep="\n", flush=True)
+            fate = output_of([sys.executable, BENCH, "--fate", image, output])
+            print(title, fate, sep="\n", flush=True)
+            return Row(title, runs)
+
+        mine: Command = [*ours(), "--keep-layers", "0", image, "-o", output]
+        rows = [measured("squash", mine, options.runs, "", "")]
+        for title, ready, script, fetch in _CONTESTANTS:
+            words = title, here(script), options.peer_runs, ready, fetch
+            rows.append(contestant(title, partial(measured, *words)))
+            if not rows[-1].runs:
+                print(title, f"  {rows[-1].note}\n", sep="\n", flush=True)
         print_rows(f"one layer of all: {image.stat().st_size:,} bytes", rows)
 
 

@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     from tests import model
 
 
+#: What reading the result of a peer may raise, besides errors of the model.
+_UNREADABLE = (tarfile.TarError, KeyError, OSError, SystemExit, ValueError)
+
+
 def print_rows(title: str, rows: Sequence[Row], image: Path | None = None) -> None:
     """Print the table; with an image, also what each result lost of it."""
-    outputs = [row.output for row in rows if row.output]
+    outputs = [row.output for row in rows if row.output and row.runs]
     fates: dict[Path, str] = {}
     if image and outputs:
         lines = subprocess.run(
@@ -36,6 +40,9 @@ def print_rows(title: str, rows: Sequence[Row], image: Path | None = None) -> No
         f"{'output bytes':>15}  lost / added / changed"
     )
     for row in rows:
+        if not row.runs:
+            print(f"{row.name:24}{row.note}")
+            continue
         spread = f"({min(r.wall for r in row.runs):.2f}, {max(r.wall for r in row.runs):.2f})"
         ratio = f"{wall(row.runs) / limit:.2f}" if limit else ""
         memory = max(one.memory for one in row.runs)
@@ -50,15 +57,15 @@ def print_rows(title: str, rows: Sequence[Row], image: Path | None = None) -> No
 
 
 def compare_itself(before: str, *results: str) -> None:
-    """Print a line for each result: what it lost, added and changed."""
+    """Print a line for each result: what it lost, added and changed, or that it cannot be read."""
     from tests import model
 
     expected = listing(before)
     for result in results:
         try:
             found = listing(result)
-        except model.ModelError as error:
-            print(f"unreadable: {error}")
+        except (model.ModelError, *_UNREADABLE) as error:
+            print(f"unreadable: {' '.join(str(error).split())}", flush=True)
             continue
         shared = expected.keys() & found.keys()
         changed = sum(expected[path] != found[path] for path in shared)

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from scripts.benchmarks.contestants import ours, peer_commands, rows_above_base
 from scripts.benchmarks.floor import floor
-from scripts.benchmarks.measuring import SEED, Command, Row, Run, repeat, run, scratch, wall
+from scripts.benchmarks.measuring import (
+    SEED,
+    Command,
+    Row,
+    Run,
+    contestant,
+    output_of,
+    repeat,
+    run,
+    scratch,
+    wall,
+)
 from scripts.benchmarks.report import print_rows
 
 
@@ -31,18 +41,22 @@ def file_to_file(options: argparse.Namespace) -> None:
 
 def peer_rows(image: Path, base: str, folder: Path, count: int) -> Iterator[Row]:
     """Measure the peers; docker-squash reads its image only from the daemon."""
-    loaded = subprocess.run(
-        ["docker", "load", "--quiet", "--input", image], check=True, capture_output=True, text=True
-    )
-    name = loaded.stdout.strip().rpartition(" ")[2]
-    output = folder / "docker-squash.tar"
-    docker: Command = [peer_commands() / "docker-squash", "-f", base, "--load-image", "false"]
-    docker = [*docker, "--output-path", output, name]
-    note = "CPU without the daemon's"
-    yield Row("docker-squash", repeat(count, lambda: run(docker), output), output, note)
-    output = folder / "oci-squash.tar"
-    oci: Command = [peer_commands() / "oci-squash", "-f", base, "-o", output, image]
-    yield Row("oci-squash", repeat(count, lambda: run(oci), output), output)
+
+    def docker_squash() -> Row:
+        name = output_of(["docker", "load", "--quiet", "--input", image]).split()[-1]
+        output = folder / "docker-squash.tar"
+        command: Command = [peer_commands() / "docker-squash", "-f", base, "--load-image", "false"]
+        command = [*command, "--output-path", output, name]
+        runs = repeat(count, lambda: run(command), output)
+        return Row("docker-squash", runs, output, "CPU without the daemon's")
+
+    def oci_squash() -> Row:
+        output = folder / "oci-squash.tar"
+        command: Command = [peer_commands() / "oci-squash", "-f", base, "-o", output, image]
+        return Row("oci-squash", repeat(count, lambda: run(command), output), output)
+
+    yield contestant("docker-squash", docker_squash)
+    yield contestant("oci-squash", oci_squash)
     step = image.with_name("squash-step.json")
     squashed = image.with_name("seed-docker-squashed.tar")
     if image.name == "seed.tar" and step.exists():

@@ -13,12 +13,23 @@ import tarfile
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.benchmarks.archives import add_image, content, member, package_files
 from scripts.benchmarks.contestants import ours_with
-from scripts.benchmarks.measuring import BENCH, SEED, Command, Row, cpu, repeat, run, wall
+from scripts.benchmarks.measuring import (
+    BENCH,
+    SEED,
+    Command,
+    Row,
+    contestant,
+    cpu,
+    repeat,
+    run,
+    wall,
+)
 from scripts.benchmarks.report import listing, print_rows
 
 if TYPE_CHECKING:
@@ -121,13 +132,14 @@ def one_update(options: argparse.Namespace, what: str, base: Path, old: Path, ne
             ("xdelta3", ["xdelta3", "-e", "-f", "-B", "1073741824", "-s", old, new]),
             ("bsdiff", ["bsdiff", old, new]),
         ]
-        rows: list[Row] = []
-        for title, command in [*commands, *(deltas if tools else [])]:
-            output = folder / f"{len(rows)}.out"
-            words = [*command, output]
-            count = options.peer_runs if title.partition(" ")[0] in tools else options.runs
-            runs = repeat(count, lambda words=words: run(words), output)  # type: ignore[misc]
-            rows.append(Row(title, runs, output))
+
+        def measured(title: str, command: Command, count: int) -> Row:
+            output = folder / title
+            return Row(title, repeat(count, lambda: run([*command, output]), output), output)
+
+        rows = [measured(title, command, options.runs) for title, command in commands]
+        for title, command in deltas if tools else []:
+            rows.append(contestant(title, partial(measured, title, command, options.peer_runs)))
         print_rows(what, rows)
         lower, layers = _layer_sizes(old), _layer_sizes(new)
         fetched = sum(size for digest, size in layers.items() if digest not in lower)
