@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from squasher.layers.apply import apply
 from squasher.layers.tree import Directory, Node, Tree
 from squasher.tar.entry import Changeset, Entry, ImageWarning
-from squasher.tar.paths import join, new_ancestors
+from squasher.tar.paths import add_ancestors, join
 
 
 @dataclass(slots=True)
@@ -159,7 +159,7 @@ def folder_sums(paths: Iterable[tuple[bytes, int, int]]) -> Iterator[tuple[bytes
         above[1] += two
     seen: set[bytes] = set()
     for path in tuple(sums):
-        for parent in new_ancestors(path, seen):
+        for parent in add_ancestors(path, seen):
             sums.setdefault(parent, [0, 0])
     for path in sorted(sums, reverse=True)[:-1]:  # what is below comes before what is above
         above = sums[path.rpartition(b"/")[0]]

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from squasher.tar.entry import DIR, Changeset
-from squasher.tar.paths import WHITEOUT_PREFIX, new_ancestors
+from squasher.tar.paths import WHITEOUT_PREFIX, add_ancestors
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +87,11 @@ class Ledger:
         hidden = {mark.path for mark in changes.whiteouts}
         above: set[bytes] = set()
         for path in (*own, *hidden):
-            for _ in new_ancestors(path, above):
-                pass
+            add_ancestors(path, above)
         for opaque in changes.opaques:  # its directory is there, it is not
             if opaque.path and opaque.path not in above:
                 own.setdefault(opaque.path, (0, False))
-                for _ in new_ancestors(opaque.path, above):
-                    pass
+                add_ancestors(opaque.path, above)
         for path, (size, _) in own.items():
             if path not in above:
                 self._count(path, size)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from squasher.layers.redundant import Redundant
 from squasher.layers.tree import Directory, Node, Tree
 from squasher.tar.entry import ABSOLUTE, INHERITS, Entry, ImageWarning
-from squasher.tar.paths import join
+from squasher.tar.paths import add_ancestors, join
 
 #: Owner of a directory that no layer has an entry for.
 IMPLIED_OWNER = (0o755, 0, 0)
@@ -334,10 +334,7 @@ class _Walk:
         find = self._final.finder()
         for path, node in self._base.walk() if restamped else ():
             if node in restamped and find(path) is node:
-                path = path.rpartition(b"/")[0]
-                while path and path not in carriers:
-                    carriers.add(path)
-                    path = path.rpartition(b"/")[0]
+                add_ancestors(path, carriers)
         return carriers
 
 

@@ -31,9 +31,9 @@ def mentioned(changes: Changeset, trace: Trace) -> list[bytes]:
     seen = set(trace.mentioned)
     found = list(trace.mentioned)
     for mark in changes.whiteouts:
-        found += paths.new_ancestors(mark.path, seen)
+        found += paths.add_ancestors(mark.path, seen)
     for mark in changes.opaques:
-        found += paths.new_ancestors(join(mark.path, b"?"), seen)
+        found += paths.add_ancestors(join(mark.path, b"?"), seen)
     return found
 
 
@@ -73,11 +73,9 @@ def _hidden_and_brought(
     above: set[bytes] = set()
     for parent in dict.fromkeys(changes.parents):
         above.add(parent)
-        for _ in paths.new_ancestors(parent, above):
-            pass
+        paths.add_ancestors(parent, above)
     for path in (*hidden, *emptied):
-        for _ in paths.new_ancestors(path, above):
-            pass
+        paths.add_ancestors(path, above)
     both = above.intersection(hidden) | set(emptied).intersection(hidden)
     last = {mark.path: mark.offset for mark in changes.whiteouts}
     parents = {path.rpartition(b"/")[0] for path in hidden}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from squasher.errors import ArchiveError
 
@@ -120,13 +120,15 @@ def join(parent: bytes, name: bytes) -> bytes:
     return parent + b"/" + name if parent else name
 
 
-def new_ancestors(path: bytes, seen: set[bytes]) -> Iterator[bytes]:
-    """Yield the directories above `path` that are not in `seen`, nearest first, and add them."""
+def add_ancestors(path: bytes, seen: set[bytes]) -> list[bytes]:
+    """Add the directories above `path` to `seen`; return those that are new, nearest first."""
+    new = []
     path = path.rpartition(b"/")[0]
     while path and path not in seen:
         seen.add(path)
-        yield path
+        new.append(path)
         path = path.rpartition(b"/")[0]
+    return new
 
 
 class Cover:

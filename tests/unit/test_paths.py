@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from squasher.errors import ArchiveError
-from squasher.tar.paths import Cover, Meaning, classify, clean, join, new_ancestors, show
+from squasher.tar.paths import Cover, Meaning, add_ancestors, classify, clean, join, show
 
 
 @pytest.mark.parametrize(
@@ -121,11 +121,11 @@ def test_joining() -> None:
     assert join(b"a", b"b") == b"a/b"
 
 
-def test_new_ancestors_come_once() -> None:
+def test_ancestors_are_added_once() -> None:
     seen: set[bytes] = set()
-    assert list(new_ancestors(b"a/b/c", seen)) == [b"a/b", b"a"]
-    assert list(new_ancestors(b"a/b/d", seen)) == []
-    assert list(new_ancestors(b"a/x/y/z", seen)) == [b"a/x/y", b"a/x"]
+    assert add_ancestors(b"a/b/c", seen) == [b"a/b", b"a"]
+    assert add_ancestors(b"a/b/d", seen) == []
+    assert add_ancestors(b"a/x/y/z", seen) == [b"a/x/y", b"a/x"]
     assert seen == {b"a", b"a/b", b"a/x", b"a/x/y"}
 
 
