@@ -9,7 +9,7 @@ from squasher.layers.trace import Trace
 from squasher.layers.tree import Directory, Node, Tree
 from squasher.tar import paths
 from squasher.tar.entry import DIR, Changeset, ImageWarning
-from squasher.tar.paths import Cover, join
+from squasher.tar.paths import Cover, from_above, join
 
 #: Offset of the last opaque whiteout that a directory is under, 0 for none; what such hid in it.
 _Covered = tuple[int, list[dict[bytes, Node]]]
@@ -94,32 +94,20 @@ def _below_opaques(changes: Changeset, trace: Trace) -> Iterator[tuple[str, byte
         if opaque.below(mark.path):  # overlay lists it
             yield "ghost-whiteout", mark.path
     last = {mark.path: mark.offset for mark in changes.opaques}
-    known: dict[bytes, _Covered] = {}
-    for path, offset in trace.implied:
-        parent, _, name = path.rpartition(b"/")
-        latest, emptied = _covered(parent, last, trace, known)
-        # docker's vfs deletes it again, containerd gives it the mode of what it hides.
-        if offset < latest or any(name in children for children in emptied):
-            yield "whiteout-and-entry", path
 
-
-def _covered(
-    path: bytes, last: dict[bytes, int], trace: Trace, known: dict[bytes, _Covered]
-) -> _Covered:
-    """Return what opaque whiteouts at or above the directory `path` do. O(new components)."""
-    todo = []
-    while path not in known:
-        todo.append(path)
-        if not path:
-            break
-        path = path.rpartition(b"/")[0]
-    latest, emptied = known.get(path, (0, []))
-    for path in reversed(todo):
+    def step(above: _Covered, path: bytes) -> _Covered:
         name = path.rpartition(b"/")[2]
-        nodes = [children.get(name) for children in emptied]
-        emptied = [node.children for node in nodes if type(node) is Directory]
+        nodes = [children.get(name) for children in above[1]]
+        latest, emptied = above[0], [node.children for node in nodes if type(node) is Directory]
         if path in last:
             latest = max(latest, last[path])
             emptied.append(trace.emptied.get(path, {}))
-        known[path] = latest, emptied
-    return latest, emptied
+        return latest, emptied
+
+    known = {b"": step((0, []), b"")}
+    for path, offset in trace.implied:
+        parent, _, name = path.rpartition(b"/")
+        latest, emptied = from_above(parent, known, step)
+        # docker's vfs deletes it again, containerd gives it the mode of what it hides.
+        if offset < latest or any(name in children for children in emptied):
+            yield "whiteout-and-entry", path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from squasher.tar.entry import DEFAULT_ACL, IMPLIED_FREE, Entry, ImageWarning
-from squasher.tar.paths import join
+from squasher.tar.paths import from_above, join
 
 
 class Directory:
@@ -160,19 +160,11 @@ class Tree:
         """Return `find` for many paths, as long as the tree does not change. O(new components)."""
         known: dict[bytes, Node | None] = {b"": self.root}
 
-        def find(path: bytes) -> Node | None:
-            todo = []
-            while path not in known:
-                todo.append(path)
-                path = path.rpartition(b"/")[0]
-            node = known[path]
-            for path in reversed(todo):
-                name = path.rpartition(b"/")[2]
-                node = node.children.get(name) if type(node) is Directory else None
-                known[path] = node
-            return node
+        def step(above: Node | None, path: bytes) -> Node | None:
+            name = path.rpartition(b"/")[2]
+            return above.children.get(name) if type(above) is Directory else None
 
-        return find
+        return lambda path: from_above(path, known, step)
 
     def walk(self) -> Iterator[tuple[bytes, Node]]:
         """Yield every path with its node, parents first, names sorted bytewise; the root is b""."""

@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from squasher.errors import ArchiveError
+
+_T = TypeVar("_T")
 
 WHITEOUT_PREFIX = b".wh."
 OPAQUE_NAME = b".wh..wh..opq"
@@ -131,6 +134,22 @@ def add_ancestors(path: bytes, seen: set[bytes]) -> list[bytes]:
     return new
 
 
+def from_above(path: bytes, known: dict[bytes, _T], step: Callable[[_T, bytes], _T]) -> _T:
+    """Return what is known of `path`, which follows from what is known of the directory above it.
+
+    `step` makes the one of the other and of the path; `known` has the root's, and keeps what it
+    makes. O(components that are not known).
+    """
+    todo = []
+    while path not in known:
+        todo.append(path)
+        path = path.rpartition(b"/")[0]
+    found = known[path]
+    for path in reversed(todo):
+        found = known[path] = step(found, path)
+    return found
+
+
 class Cover:
     """A set of subtrees, each named by its top. Asking is O(new ancestors), not O(depth) each."""
 
@@ -140,17 +159,10 @@ class Cover:
 
     def below(self, path: bytes) -> bool:
         """Tell whether a directory above `path` is a top."""
-        known, tops = self._below, self._tops
-        if not tops:
-            return False
-        todo = []
-        while path not in known:
-            todo.append(path)
-            path = path.rpartition(b"/")[0]
-        answer = known[path]
-        for path in reversed(todo):
-            answer = known[path] = answer or path.rpartition(b"/")[0] in tops
-        return answer
+        return bool(self._tops) and from_above(path, self._below, self._step)
+
+    def _step(self, above: bool, path: bytes) -> bool:
+        return above or path.rpartition(b"/")[0] in self._tops
 
     def __bool__(self) -> bool:
         return bool(self._tops)

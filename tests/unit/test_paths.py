@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from squasher.errors import ArchiveError
-from squasher.tar.paths import Cover, Meaning, add_ancestors, classify, clean, join, show
+from squasher.tar.paths import (
+    Cover,
+    Meaning,
+    add_ancestors,
+    classify,
+    clean,
+    from_above,
+    join,
+    show,
+)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +136,23 @@ def test_ancestors_are_added_once() -> None:
     assert add_ancestors(b"a/b/d", seen) == []
     assert add_ancestors(b"a/x/y/z", seen) == [b"a/x/y", b"a/x"]
     assert seen == {b"a", b"a/b", b"a/x", b"a/x/y"}
+
+
+def test_what_follows_from_above_is_made_once() -> None:
+    known, made = {b"": 0}, []
+
+    def step(above: int, path: bytes) -> int:
+        made.append(path)
+        return above + 1
+
+    assert [from_above(path, known, step) for path in (b"", b"a/b/c", b"a/b", b"a/d")] == [
+        0,
+        3,
+        2,
+        2,
+    ]
+    assert made == [b"a", b"a/b", b"a/b/c", b"a/d"]
+    assert known == {b"": 0, b"a": 1, b"a/b": 2, b"a/b/c": 3, b"a/d": 2}
 
 
 def test_cover() -> None:
