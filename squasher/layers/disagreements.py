@@ -96,6 +96,7 @@ def _below_opaques(changes: Changeset, trace: Trace) -> Iterator[tuple[str, byte
     last = {mark.path: mark.offset for mark in changes.opaques}
 
     def step(above: _Covered, path: bytes) -> _Covered:
+        """Return what opaque whiteouts at or above the directory `path` do."""
         name = path.rpartition(b"/")[2]
         nodes = [children.get(name) for children in above[1]]
         latest, emptied = above[0], [node.children for node in nodes if type(node) is Directory]
