@@ -270,6 +270,8 @@ def squash_archive(
         previous = [] if onto is None else _previous(onto, whole, archive.images, job, lend)
         total = sum(each.stored_size for each in (*archive.images, *previous))
         job = job.telling("read", "read", total)
+        if len(archive.images) == 1:
+            target, job = target.prepared(job)
         if options.tags is not None or target.ref:
             where = "-o" if target.ref or target.tags else "--tag" if tags else "--no-tag"
             _check_one(archive.images, where)

@@ -24,6 +24,10 @@ from squasher.tasks import Cancelled, T, Task, Work
 Progress = Callable[[str, int, int], None]
 
 
+#: Keeps what comes in, and so many bytes where that is known: see Spool.store.
+Store = Callable[[Iterable[bytes], int], Content]
+
+
 def silent(phase: str, done: int, total: int) -> None:
     """Report nothing."""
 
@@ -44,6 +48,7 @@ class Job:
         self.spool = Spool(folder)
         self._progress = progress
         self._told: Mapping[str, tuple[str, int]] = {}
+        self._store: Store | None = None
         self._work = Work()
         self._inputs: list[Content] = []
         self._seconds: dict[str, float] = {}
@@ -60,6 +65,26 @@ class Job:
         other = copy.copy(self)
         other._told = {**self._told, phase: (shown, total)}
         return other
+
+    def storing(self, store: Store) -> Job:
+        """Return the same job, which has `store` keep the new layers."""
+        other = copy.copy(self)
+        other._store = store
+        return other
+
+    def stored(self, made: Iterable[bytes], plan: Content | None = None) -> Content:
+        """Return a new layer: what `made` brings, where it is to be kept.
+
+        Those are the bytes of `plan`, if there is one; it will do where nothing has to be kept.
+        Raises OutputError.
+        """
+        if self._store is not None:
+            return self._store(made, plan.size if plan else 0)
+        if plan is None:
+            return self.spool.store(made)
+        for _ in made:
+            pass
+        return plan
 
     def progress(self, phase: str, done: int, total: int = 0) -> None:
         """Tell of `done` bytes. Raises Cancelled if another part of the job has failed."""

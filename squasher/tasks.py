@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections import deque
@@ -12,6 +13,9 @@ from squasher.errors import SquasherError
 
 #: Beside the thread that walks and merges.
 _THREADS = max(1, min(8, os.cpu_count() or 1) - 1)
+
+#: Windows that may wait for their hash.
+_WAITING = 4
 
 T = TypeVar("T")
 
@@ -141,3 +145,39 @@ class Work:
         with self._lock:
             self._waiting.clear()
         self._join()
+
+
+class HashBeside:
+    """SHA-256 in a thread of its own, beside what else is done with the same windows."""
+
+    def __init__(self) -> None:
+        from queue import SimpleQueue  # only here: start-up is quicker without
+
+        self._hash = hashlib.sha256()
+        self._windows: SimpleQueue[bytes | None] = SimpleQueue()
+        self._room: SimpleQueue[None] = SimpleQueue()
+        for _ in range(_WAITING):
+            self._room.put(None)
+        self._thread = threading.Thread(target=self._serve, name="squasher-hash")
+
+    def __enter__(self) -> HashBeside:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._windows.put(None)
+        self._thread.join()
+
+    def update(self, window: bytes) -> None:
+        """Hash `window` next, sooner or later; wait where many are waiting."""
+        self._room.get()
+        self._windows.put(window)
+
+    def hexdigest(self) -> str:
+        """Return the digest of all, once the block has ended."""
+        return self._hash.hexdigest()
+
+    def _serve(self) -> None:
+        while (window := self._windows.get()) is not None:
+            self._hash.update(window)
+            self._room.put(None)

@@ -4,8 +4,9 @@ I2: the docker form is docker's own since version 25: `manifest.json` for docker
 consistent OCI layout (`oci-layout`, `index.json`, `blobs/`) over the same blobs for containerd and
 podman, which prefer it. The OCI form is the layout alone, with the index tree that the images came
 in. Every member is a regular file and stands there once: loaders refuse hard links, some symlinks,
-and disagree about duplicates. Members are sorted, without times and owners: equal images give
-equal archives.
+and disagree about duplicates. Layers come first, from the top down: a new one is written before its
+name is known. All other members are sorted. None has a time or an owner: equal images give equal
+archives.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class Written:
     """The content of an archive that is written.
 
     blobs      by digest, each once
+    layers     those that are layers, in the order of the archive: from the top down
     documents  the other members by name: index.json, oci-layout, and for "docker" manifest.json
     index      the index as a document
     manifests  the manifest digest of each image
@@ -57,6 +59,7 @@ class Written:
     """
 
     blobs: dict[Digest, Content]
+    layers: tuple[Digest, ...]
     documents: dict[str, bytes]
     index: dict[str, Any]
     manifests: tuple[Digest, ...]
@@ -74,16 +77,17 @@ class Written:
     @property
     def members(self) -> list[tuple[str, Content]]:
         """The members of the archive in order; the name of a folder ends with a slash."""
-        found = {name: Content(()) for name in FOLDERS}
-        found |= {blob_name(digest): content for digest, content in self.blobs.items()}
-        found |= {name: Content((data,)) for name, data in self.documents.items()}
-        return sorted(found.items())
+        first = {name: Content(()) for name in FOLDERS}
+        first |= {blob_name(x): self.blobs[x] for x in self.layers if x in self.blobs}
+        rest = {blob_name(digest): content for digest, content in self.blobs.items()}
+        rest |= {name: Content((data,)) for name, data in self.documents.items()}
+        return [*first.items(), *((x, rest[x]) for x in sorted(rest.keys() - first.keys()))]
 
     @property
     def size(self) -> int:
         """Bytes of the whole archive as a plain tar."""
         return 2 * BLOCK + sum(
-            len(member_header(name, content)) + content.size + -content.size % BLOCK
+            len(member_header(name, content.size)) + content.size + -content.size % BLOCK
             for name, content in self.members
         )
 
@@ -123,7 +127,9 @@ def lay_out(
         index = {key: value for key, value in archive.document.items() if key != "subject"}
     index = {"schemaVersion": 2} | index | {"mediaType": OCI_INDEX, "manifests": descriptors}
     documents["index.json"] = dump(index).encode("ascii")
-    return Written(blobs, documents, index, tuple(digest for digest, _ in manifests), items)
+    layers = (_digest(layer) for image in archive.images for layer in reversed(image.layers))
+    found = tuple(digest for digest, _ in manifests)
+    return Written(blobs, tuple(dict.fromkeys(layers)), documents, index, found, items)
 
 
 def _store(blobs: dict[Digest, Content], value: dict[str, Any]) -> tuple[Digest, int]:
@@ -341,9 +347,9 @@ def _first_image(node: Node) -> int:
     return node.image
 
 
-def member_header(member: str, content: Content) -> bytes:
+def member_header(member: str, size: int) -> bytes:
     """Return the header of a member of the archive."""
     name = member.encode("ascii")
     if member in FOLDERS:
         return header(name.rstrip(b"/"), DIR, (0o755, 0, 0))
-    return header(name, REG, (0o644, 0, 0), size=content.size)
+    return header(name, REG, (0o644, 0, 0), size=size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from squasher.archive.lay_out import Written, member_header
 from squasher.archive.output_file import (
@@ -33,7 +33,7 @@ def staged_archive(
     ArchiveError if the input has changed meanwhile.
     """
     name = os.fspath(destination)  # type: ignore[arg-type]
-    data = _compressed(name, chunks(written, progress), job)
+    data = _compressed(name, chunks(written.members, progress), job)
     with staged_file(name, data, 0 if outer_compression(name).name else written.size) as staged:
         yield staged
 
@@ -43,7 +43,7 @@ def write_stream(written: Written, destination: Destination, progress: Progress,
 
     Raises OutputError, and ArchiveError if the input has changed meanwhile.
     """
-    data = chunks(written, progress)
+    data = chunks(written.members, progress)
     if isinstance(destination, str | os.PathLike):
         name = os.fspath(destination)
         put_through(name, _compressed(name, data, job))
@@ -64,10 +64,10 @@ def outer_compression(name: str) -> Compression:
     return default("zstd" if name.endswith(".tar.zst") else "")
 
 
-def chunks(written: Written, progress: Progress) -> Iterator[bytes]:
-    """Yield the bytes of the archive."""
-    for member, content in written.members:
-        yield member_header(member, content)
+def chunks(members: Iterable[tuple[str, Content]], progress: Progress) -> Iterator[bytes]:
+    """Yield the bytes of an archive, or of its end, from `members`."""
+    for member, content in members:
+        yield member_header(member, content.size)
         yield from counted(content, member, progress)
         yield bytes(-content.size % BLOCK)
     yield bytes(2 * BLOCK)  # the documents came last: without them there is no image

@@ -11,6 +11,7 @@ from functools import partial
 from typing import BinaryIO
 
 from squasher.archive import daemon, layout_folder, output_file, stream
+from squasher.archive.growing import CAN_GROW, GrowingArchive
 from squasher.archive.lay_out import Form, Written
 from squasher.archive.location import Location
 from squasher.archive.members import FolderStore, Store, TarStore
@@ -33,7 +34,10 @@ class Staged:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A destination, the form that it takes, and what it says of the image's name."""
+    """A destination, the form that it takes, and what it says of the image's name.
+
+    growing   the file, if its new layers are written while they are made
+    """
 
     destination: str | os.PathLike[str] | BinaryIO | None
     form: Form
@@ -42,6 +46,7 @@ class Target:
     ref: str = ""
     tags: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+    growing: GrowingArchive | None = None
 
     @classmethod
     def of(cls, destination: Destination | None, form: Form | None) -> Target:
@@ -82,6 +87,21 @@ class Target:
             raise UsageError("the daemon takes --format docker", where="--load")
         return replace(self, load=True)
 
+    def prepared(self, job: Job) -> tuple[Target, Job]:
+        """Return the same for one image, and `job`, which writes the new layers into the file.
+
+        That is for files that are not there or are replaced, and not compressed as a whole.
+        """
+        where = self.destination
+        if self.folder or where is None or not output_file.replaces(where) or not CAN_GROW:
+            return self, job
+        name = os.fspath(where)  # type: ignore[arg-type]
+        if stream.outer_compression(name).name:
+            return self, job
+        growing = GrowingArchive(name)
+        job.spool.keep(growing)
+        return replace(self, growing=growing), job.storing(growing.store)
+
     def podman_notice(self, written: Written) -> tuple[str, ...]:
         """Return what to say of a file that podman does not load.
 
@@ -105,12 +125,16 @@ class Target:
         if self.folder:
             with layout_folder.staged_layout(written, self.folder, progress) as commit:
                 yield Staged(lambda: FolderStore(self.folder, job, written.documents), commit)
+        elif self.growing is not None and self.growing.begins(written):
+            yield _staged(self.growing.completed(written, progress), job)
         elif destination is not None and output_file.replaces(destination):
             with stream.staged_archive(written, destination, progress, job) as file:
-                yield Staged(lambda: open_store(file.path, job)[0], file.commit)
+                yield _staged(file, job)
         else:
             yield Staged(
-                lambda: TarStore(job.spool.store(stream.chunks(written, _untold), written.size)),
+                lambda: TarStore(
+                    job.spool.store(stream.chunks(written.members, _untold), written.size)
+                ),
                 partial(stream.write_stream, written, destination, progress, job)
                 if destination is not None
                 else lambda: None,
@@ -130,7 +154,7 @@ class Target:
         """Hand the result to the daemon, if it is to have it; return what that says."""
         if not self.load:
             return ()
-        return daemon.load(stream.chunks(written, self._progress(written, job)))
+        return daemon.load(stream.chunks(written.members, self._progress(written, job)))
 
     def _progress(self, written: Written, job: Job) -> output_file.Progress:
         """Return what tells of bytes that are written, to all places together."""
@@ -138,6 +162,10 @@ class Target:
         blobs = sum(content.size for content in written.blobs.values())
         size = blobs if self.folder else whole if self.destination is not None else 0
         return lambda count: job.progress("write", count, size + whole * self.load)
+
+
+def _staged(file: output_file.StagedFile, job: Job) -> Staged:
+    return Staged(lambda: open_store(file.path, job)[0], file.commit)
 
 
 def _untold(count: int) -> None:

@@ -15,6 +15,7 @@ from squasher.image.manifests import descriptor as descriptor_of
 from squasher.image.model import Blob, Image, Layer
 from squasher.layers.result import Squashed
 from squasher.run import Job
+from squasher.tasks import HashBeside
 
 #: Less plain bytes than that are not worth a word.
 _WORTH = 1 << 20
@@ -32,7 +33,7 @@ def compress_kept(done: Squashed, how: Compression, job: Job) -> Squashed:
     layers, after = list(done.image.layers), list(done.after)
     packed: dict[Digest, Layer] = {}
     found = [i for i, layer in enumerate(layers) if not layer.blob.compression]
-    for i in found:
+    for i in reversed(found):  # as an archive has them
         layer = layers[i]
         if layer.diff_id not in packed:
             packed[layer.diff_id] = _compressed(layer, how, job)
@@ -70,30 +71,27 @@ def stored_as(content: Content, how: Compression, like: str, total: int, job: Jo
     The new one is of the same family, docker's or OCI's. O(bytes); `total` is for the progress.
     Raises OutputError (no room).
     """
-    tar_hash, blob_hash = hashlib.sha256(), hashlib.sha256()
+    blob_hash = hashlib.sha256()
+    with HashBeside() as tar_hash:
 
-    def windows() -> Iterator[bytes]:
-        for window in content.windows():
-            tar_hash.update(window)
-            job.progress("hash", len(window), total)
-            yield window
+        def windows() -> Iterator[bytes]:
+            for window in content.windows():
+                tar_hash.update(window)
+                job.progress("hash", len(window), total)
+                yield window
 
-    def compressed() -> Iterator[bytes]:
-        for chunk in job.timed_each(how.name, compress(how, windows())):
-            blob_hash.update(chunk)
-            yield chunk
+        def compressed() -> Iterator[bytes]:
+            for chunk in job.timed_each(how.name, compress(how, windows())):
+                blob_hash.update(chunk)
+                yield chunk
 
-    if how.name:
-        content = job.spool.store(compressed())
-    else:
-        blob_hash = tar_hash
-        for _ in windows():
-            pass
-    digests = Digest(tar_hash.hexdigest()), Digest(blob_hash.hexdigest())
+        stored = job.stored(compressed()) if how.name else job.stored(windows(), content)
+    digest = Digest(tar_hash.hexdigest())
+    blob_digest = Digest(blob_hash.hexdigest()) if how.name else digest
     media_type = OCI_LAYER + how.suffix
     if like.startswith("application/vnd.docker."):
         media_type = DOCKER_LAYER + how.suffix.replace("+", ".")
-    return Layer(digests[0], Blob(content, media_type, digests[1], how.name))
+    return Layer(digest, Blob(stored, media_type, blob_digest, how.name))
 
 
 def _described(layer: Layer, blob: Blob) -> dict[str, object]:

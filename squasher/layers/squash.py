@@ -360,8 +360,12 @@ def _new_layers(
     total = sum(plan.size for plan in plans)
     with job.timed("hash new"):
         contents = _contents(plans, scans, job)
-        new = (Content(tuple(_parts(plan, contents))) for plan in plans)
-        return tuple(stored_as(content, how, like, total, job) for content in new)
+        # From the top down, as an archive has them.
+        new = [
+            stored_as(Content(tuple(_parts(plan, contents))), how, like, total, job)
+            for plan in reversed(plans)
+        ]
+        return tuple(reversed(new))
 
 
 def _parts(plan: MergePlan, contents: dict[int, Content]) -> Iterator[Part]:

@@ -20,7 +20,7 @@ PHASES = {
     "compress": "squasher.layers.repack.compress",
     "hash new": "squasher.layers.squash.stored_as",
     "lay out": "squasher.archive.lay_out.lay_out",
-    "begin to write": "squasher.archive.output_file._reserve",
+    "begin to write": "os.posix_fallocate",
     "write": "squasher.archive.output_file._put",
     "finish": "os.fsync",
     "verify": "squasher.verify.proof.prove",

@@ -399,11 +399,24 @@ def test_a_full_disk_for_a_layout(disk: Path, large: Path, image: Path) -> None:
 
 def test_a_full_disk_for_a_compressed_layer(disk: Path, large: Path, folder: Path) -> None:
     words = ("--tmp-dir", disk, "--compress", "gzip", large)
-    for output in ("-", f"{folder}/out.tar", f"oci:{folder}/layout"):
+    for output in ("-", f"{folder}/out.tar.gz", f"oci:{folder}/layout"):
         line = failed(squash(*words, "-o", output), 6)
         assert "No space left" in line
         assert "--tmp-dir" in line
     assert os.listdir(disk) == os.listdir(folder) == []
+
+
+def test_a_compressed_layer_takes_no_room_but_that_of_the_output(
+    disk: Path, large: Path, folder: Path
+) -> None:
+    words = ("--compress", "gzip", large)
+    assert squash("--tmp-dir", disk, *words, "-o", folder / "out.tar").returncode == 0
+    out = disk / "out.tar"
+    out.write_bytes(b"old")
+    line = failed(squash("--tmp-dir", folder, *words, "-o", out), 6)
+    assert line == f"{out}: cannot be written: No space left on device"
+    assert out.read_bytes() == b"old"
+    assert os.listdir(disk) == os.listdir(folder) == ["out.tar"]
 
 
 def test_a_full_disk_for_a_copy_that_is_verified(disk: Path, large: Path) -> None:

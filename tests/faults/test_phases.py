@@ -133,8 +133,11 @@ def test_a_kill(phase: str, output: str, place: Place, capfdbinary: Capture) -> 
     words = place.words(phase, output)
     child = os.fork()  # a new interpreter takes twenty times as long
     if not child:
-        with acting(phase, lambda: os.kill(os.getpid(), signal.SIGKILL)):
-            os._exit(run(words))
+        try:
+            with acting(phase, lambda: os.kill(os.getpid(), signal.SIGKILL)):
+                run(words)
+        finally:
+            os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     assert b"manifest.json" not in capfdbinary.readouterr().out
     found = place.files()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import squasher
-from squasher.archive import lay_out, layout_folder, stream
+from squasher.archive import growing, lay_out, layout_folder, output_file, stream
 from squasher.blobs.content import Content, Part
 from squasher.blobs.spool import Spool
 from squasher.image.model import Blob
@@ -55,6 +55,10 @@ def plant_byte(patch: pytest.MonkeyPatch) -> None:
 
     for module, name in ((stream, "chunks"), (layout_folder, "counted")):
         patch.setattr(module, name, partial(wrong, getattr(module, name)))
+    put = output_file.put_all
+    patch.setattr(
+        growing, "put_all", lambda file, *rest: put(file, wrong(lambda x: x, rest[0]), rest[1])
+    )
 
 
 def plant_merge(patch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from squasher.run import Job
 
 def written(*parts: object) -> Written:
     content = Content(parts)  # type: ignore[arg-type]
-    return Written({Digest.of(b"x"): content}, {"index.json": b"{}"}, {"manifests": []}, ())
+    return Written({Digest.of(b"x"): content}, (), {"index.json": b"{}"}, {"manifests": []}, ())
 
 
 SMALL = written(b"data")
@@ -100,7 +100,7 @@ def test_the_size_of_a_member_that_needs_a_pax_header() -> None:
     large, stream = written(Hole(8**11)), Counting()
     # The third after those of the folders.
     heads = [
-        [chunk for chunk in islice(chunks(archive, silent), 5) if chunk][2]
+        [chunk for chunk in islice(chunks(archive.members, silent), 5) if chunk][2]
         for archive in (SMALL, large)
     ]
     assert large.size - SMALL.size == 8**11 - 512 + len(heads[1]) - len(heads[0])
