@@ -222,7 +222,7 @@ def squash_archive(
     strict        the kinds of warning that are errors, () for all of them; None for none
     verify        compare the result with the source before it takes its place
     load          load the result into the docker daemon, before a file takes its name
-    dry_run       plan for the destination, but write no archive
+    dry_run       plan for the destination, but write nothing: no archive, no other file, no folder
     iidfile, digestfile   files for the image ID and the manifest digest of the only image; written
                   after the archive
     export_attestations   a folder, empty or not there yet, for the attestations and signatures
@@ -329,7 +329,7 @@ def squash_archive(
             beside.commit()
         ids = (done[0].image.config.image_id, written.manifests[0])
         for (_, file), digest in zip(idfiles, ids, strict=True):
-            if file is not None:  # no line end, as docker build and podman push write them
+            if file is not None and not dry_run:  # no line end, as docker build writes them
                 output_file.put(os.fspath(file), (str(digest).encode(),))
         return SquashReport(
             tuple(done),

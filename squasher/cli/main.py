@@ -322,7 +322,7 @@ docker daemon failed.
 )
 @options.clamp_mtime
 @options.max_size
-@click.option("--dry-run", is_flag=True, help="Plan and report, but write nothing.")
+@click.option("--dry-run", is_flag=True, help="Plan and report, but write nothing else.")
 @options.shared
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def command(
