@@ -2,6 +2,8 @@
 
     fits(layers)                   -> may it be below a folder, and do all engines show it alike?
     bundle({b"name": layers, ...}) -> the layers of one image
+    unbundle(tree)                 -> what an engine shows of it, as {b"name": tree, ...}
+    distinct(images)               -> those that differ below a folder
 
 Layer N of the bundle is layer N of each image, one after the other; names, the targets of hard
 links and those of absolute symlinks begin with the folder. The root of an image becomes its folder,
@@ -11,6 +13,7 @@ which every layer with something in it spells out, as builders do.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
@@ -28,6 +31,7 @@ from tests.builders import (
     Whiteout,
     layer,
 )
+from tests.engines.tree import Node, Tree
 
 #: More layers are about their number; ten thousand entries about theirs.
 MOST_LAYERS = 8
@@ -60,6 +64,35 @@ def bundle(images: Mapping[bytes, Sequence[bytes]]) -> list[bytes]:
     return [
         layer(*(m for part in parts for m in part)) for parts in zip_longest(*moved, fillvalue=())
     ]
+
+
+def unbundle(tree: Tree) -> dict[bytes, Tree]:
+    """Give each folder's tree as if it were the root, and the root alone as b"".
+
+    What leads out of the folder, as no bundle does, begins with two slashes then.
+    """
+    found: dict[bytes, dict[bytes, Node]] = {}
+    for path, node in tree.items():
+        folder, _, below = path.partition(b"/")
+        absolute = node.target.startswith(b"/")
+        found.setdefault(folder, {})[below] = replace(
+            node,
+            target=_inside(b"/" + folder, node.target) if absolute else node.target,
+            links=tuple(_inside(folder + b"/", link) for link in node.links),
+        )
+    return dict(found)
+
+
+def _inside(beginning: bytes, path: bytes) -> bytes:
+    return path.removeprefix(beginning) if path.startswith(beginning) else b"//" + path
+
+
+def distinct(images: Mapping[bytes, Sequence[bytes]]) -> dict[bytes, Sequence[bytes]]:
+    """Leave out images that are the same bytes below a folder as one before them."""
+    found: dict[tuple[bytes, ...], bytes] = {}
+    for name, layers in images.items():
+        found.setdefault(tuple(bundle({b"x": layers})), name)
+    return {name: images[name] for name in found.values()}
 
 
 def _moved(folder: bytes, layers: Sequence[bytes]) -> Iterator[list[Member]]:
