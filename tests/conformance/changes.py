@@ -19,6 +19,9 @@ from tests.conformance.case import LIB, LOWER, OTHER_D, SUB, D, case
 
 # As kaniko spells it.
 SLASH = replace(Dir(b"./", mode=0o711), path=b"/")
+# A file, and a symlink that leads to the folder that both are in.
+X = File(b"x", b"content of x")
+S = Symlink(b"s", b".")
 
 TYPES = (
     case("t01", "a file becomes a directory", LOWER, [Dir(b"f"), File(b"f/x")]),
@@ -339,6 +342,108 @@ TYPES = (
         warns="file-becomes-directory",
     ),
     case("t31", "a device changes its numbers", [Char(b"c", 1, 3)], [Char(b"c", 1, 5)]),
+    case(
+        "t32",
+        "an entry below a symlink to its own folder, and below the symlink's name there",
+        [X],
+        [S, File(b"s/s/f", b"f")],
+        [File(b"z")],
+    ),
+    case(
+        "t32-whiteout",
+        "a symlink to its own folder, and a whiteout of the symlink's name behind it",
+        [X],
+        [S, Whiteout(b"s/s")],
+        refused=True,
+    ),
+    case(
+        "t32-opaque",
+        "a symlink to its own folder, and an opaque whiteout behind it",
+        [X],
+        [S, Opaque(b"s")],
+        refused=True,
+    ),
+    case(
+        "t32-link-itself",
+        "a symlink to its own folder, replaced by a hard link to itself",
+        [X],
+        [S, Hardlink(b"s/s", b"s")],
+        refused=True,
+    ),
+    case(
+        "t32-link-behind",
+        "a hard link through a symlink that a directory has replaced",
+        [File(b"z")],
+        [X, S, Dir(b"s/s"), Hardlink(b"s/h", b"s/x")],
+        refused=True,
+    ),
+    case(
+        "t33",
+        "a lower symlink to its own folder, and a directory of the same name behind it",
+        [X, S],
+        [Dir(b"s/s", mode=0o711), File(b"s/s/f", b"f")],
+        [File(b"z")],
+        warns="through-lower-symlink",
+    ),
+    case(
+        "t33-implied",
+        "the same, where the directory has no entry",
+        [X, S],
+        [File(b"s/s/f", b"f")],
+        [File(b"z")],
+        warns="through-lower-symlink",
+    ),
+    case(
+        "t33-file",
+        "a lower symlink to its own folder, and a file of the same name behind it",
+        [X, S],
+        [File(b"s/s", b"file")],
+        [File(b"z")],
+        warns="through-lower-symlink",
+    ),
+    case(
+        "t33-symlink",
+        "a lower symlink to its own folder, and a symlink of the same name behind it",
+        [X, S],
+        [Symlink(b"s/s", b"x")],
+        [File(b"z")],
+        warns="through-lower-symlink",
+    ),
+    case(
+        "t33-whiteout",
+        "a lower symlink to its own folder, and a whiteout of its name behind it",
+        [X, S],
+        [Whiteout(b"s/s")],
+        refused=True,
+    ),
+    case(
+        "t33-opaque",
+        "a lower symlink to its own folder, and an opaque whiteout behind it",
+        [X, S],
+        [Opaque(b"s")],
+        refused=True,
+    ),
+    case(
+        "t33-link",
+        "a lower symlink to its own folder, and a hard link behind it to a file behind it",
+        [X, S],
+        [Hardlink(b"s/s", b"s/x")],
+        refused=True,
+    ),
+    case(
+        "t33-link-own",
+        "the same, and the layer has the file as well, by its plain name",
+        [X, S],
+        [File(b"x", b"new"), Hardlink(b"s/s", b"s/x")],
+        refused=True,
+    ),
+    case(
+        "t33-link-directory",
+        "a directory replaces a lower symlink to its own folder, and has a file and a link to it",
+        [X, S],
+        [Dir(b"s"), File(b"s/x", b"new"), Hardlink(b"s/s", b"s/x")],
+        [File(b"z")],
+    ),
 )
 
 PARENTS = (
