@@ -158,18 +158,21 @@ class HashBeside:
         self._room: SimpleQueue[None] = SimpleQueue()
         for _ in range(_WAITING):
             self._room.put(None)
-        self._thread = threading.Thread(target=self._serve, name="squasher-hash")
+        # A signal can come before anybody could tell it to end: the process must not wait then.
+        self._thread = threading.Thread(target=self._serve, name="squasher-hash", daemon=True)
 
     def __enter__(self) -> HashBeside:
-        self._thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._windows.put(None)
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def update(self, window: bytes) -> None:
         """Hash `window` next, sooner or later; wait where many are waiting."""
+        if self._thread.ident is None:
+            self._thread.start()
         self._room.get()
         self._windows.put(window)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 from squasher.archive.lay_out import Written, member_header
 from squasher.archive.output_file import (
-    WINDOW,
     Destination,
     Progress,
     StagedFile,
@@ -17,10 +17,13 @@ from squasher.archive.output_file import (
     staged_file,
 )
 from squasher.blobs.compression import Compression, compress, default
-from squasher.blobs.content import Content
+from squasher.blobs.content import Content, Extent, part_size
+from squasher.blobs.spool import movable
 from squasher.errors import placed
 from squasher.run import Job
 from squasher.tar.entry import BLOCK
+
+_Piece = TypeVar("_Piece", bytes, bytes | Extent)
 
 
 @contextlib.contextmanager
@@ -43,12 +46,14 @@ def write_stream(written: Written, destination: Destination, progress: Progress,
 
     Raises OutputError, and ArchiveError if the input has changed meanwhile.
     """
-    data = chunks(written.members, progress)
-    if isinstance(destination, str | os.PathLike):
-        name = os.fspath(destination)
-        put_through(name, _compressed(name, data, job))
-    else:
+    data = pieces(written.members, progress)
+    if not isinstance(destination, str | os.PathLike):
         put_all(destination, data, "output")
+        return
+    name = os.fspath(destination)
+    if outer_compression(name).name:
+        data = _compressed(name, chunks(written.members, progress), job)
+    put_through(name, data)
 
 
 def _compressed(name: str, data: Iterator[bytes], job: Job) -> Iterator[bytes]:
@@ -66,17 +71,36 @@ def outer_compression(name: str) -> Compression:
 
 def chunks(members: Iterable[tuple[str, Content]], progress: Progress) -> Iterator[bytes]:
     """Yield the bytes of an archive, or of its end, from `members`."""
+    return _archive(members, progress, Content.windows)
+
+
+def pieces(members: Iterable[tuple[str, Content]], progress: Progress) -> Iterator[bytes | Extent]:
+    """Yield the same, but what lies in temporary files as such: a pipe takes it without a copy."""
+    return _archive(members, progress, movable)
+
+
+def _archive(
+    members: Iterable[tuple[str, Content]],
+    progress: Progress,
+    how: Callable[[Content], Iterator[_Piece]],
+) -> Iterator[_Piece | bytes]:
     for member, content in members:
         yield member_header(member, content.size)
-        yield from counted(content, member, progress)
+        yield from _counted(content, member, progress, how)
         yield bytes(-content.size % BLOCK)
     yield bytes(2 * BLOCK)  # the documents came last: without them there is no image
 
 
 def counted(content: Content, place: str, progress: Progress) -> Iterator[bytes]:
     """Yield what is written at `place`; say how much. Raises ArchiveError if it has changed."""
+    return _counted(content, place, progress, Content.windows)
+
+
+def _counted(
+    content: Content, place: str, progress: Progress, how: Callable[[Content], Iterator[_Piece]]
+) -> Iterator[_Piece]:
     with placed(place):
-        for window in content.windows(WINDOW):
-            yield window
-            progress(len(window))
+        for piece in how(content):
+            yield piece
+            progress(part_size(piece))
         content.check()

@@ -213,10 +213,10 @@ class Content:
         pieces = [_read(part, 0, part_size(part)) for part in self.slice(offset, stop)]
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def windows(self, size: int = WINDOW) -> Iterator[bytes]:
-        """Yield all bytes in order, about `size` at a time; small parts come together.
+    def pieces(self, size: int = WINDOW) -> Iterator[bytes | Extent | Hole]:
+        """Yield all of it in order: large parts as they are, small ones read and joined.
 
-        Raises ArchiveError if a file has become shorter than it was.
+        Those come about `size` bytes at a time. Raises as `windows`.
         """
         held: list[bytes] = []
         count = 0
@@ -232,10 +232,22 @@ class Content:
                 yield b"".join(held)
                 held, count = [], 0
             if total > _SMALL:
-                for at in range(0, total, size):
-                    yield _read(part, at, min(size, total - at))
+                yield part
         if held:
             yield b"".join(held)
+
+    def windows(self, size: int = WINDOW) -> Iterator[bytes]:
+        """Yield all bytes in order, about `size` at a time; small parts come together.
+
+        Raises ArchiveError if a file has become shorter than it was.
+        """
+        for piece in self.pieces(size):
+            total = part_size(piece)
+            if type(piece) is bytes and total <= size + _SMALL:
+                yield piece
+            else:
+                for at in range(0, total, size):
+                    yield _read(piece, at, min(size, total - at))
 
 
 class Cursor:

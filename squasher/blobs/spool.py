@@ -14,6 +14,8 @@ from squasher.blobs.streams import wait_for
 from squasher.errors import OutputError
 
 _CHUNK = 1 << 20
+#: Bytes of one part that is moved: progress is told behind each.
+_MOVED = 8 << 20
 
 
 class _Closed(Protocol):
@@ -131,6 +133,20 @@ class Spool:
         """Remove everything."""
         while self._files:
             self._files.pop().close()
+
+
+def movable(content: Content) -> Iterator[bytes | Extent]:
+    """Yield `content` in order: large parts of temporary files as such, all the rest read.
+
+    Nobody else writes to a temporary file. So what a pipe has got of one, without a copy, stays.
+    """
+    for piece in content.pieces():
+        if isinstance(piece, Extent) and isinstance(piece.file, OwnFile):
+            for at in range(0, piece.size, _MOVED):
+                take = min(_MOVED, piece.size - at)
+                yield Extent(piece.file, piece.offset + at, take)
+        else:
+            yield from Content((piece,)).windows()
 
 
 def _file(stream: BinaryIO) -> File:

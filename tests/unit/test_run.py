@@ -142,7 +142,7 @@ def test_closing_ends_threads_and_files(tmp_path: Path) -> None:
 
     task = job.start(endless)
     job.close()
-    assert not any(thread.name.startswith("squasher") for thread in threading.enumerate())
+    assert [x.name for x in threading.enumerate() if x.name.startswith("squasher")] == []
     with pytest.raises((OSError, ArchiveError)):
         content.read_at(0, 1)
     with pytest.raises(Cancelled):

@@ -288,3 +288,45 @@ def test_a_descriptor_of_ours_is_written_where_it_stands(tmp_path: Path) -> None
         stream.write(b"after")
     assert path.read_bytes() == b"before" + bytes_of(SMALL) + b"after"
     assert os.listdir(tmp_path) == ["log"]
+
+
+@pytest.mark.parametrize("moves", [True, False])
+@pytest.mark.parametrize("blocks", [True, False])
+def test_temporary_files_go_into_a_pipe_as_they_are(
+    moves: bool, blocks: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spliced: list[int] = []
+
+    def splice(source: int, target: int, count: int, *, offset_src: int) -> int:
+        if not moves and spliced:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        done = real(source, target, min(count, 70_000), offset_src=offset_src)
+        spliced.append(done)
+        return done
+
+    real = os.splice
+    monkeypatch.setattr(os, "splice", splice)
+    data = os.urandom(3 << 20)
+    (tmp_path / "other").write_bytes(data)
+    with Job() as job, open(tmp_path / "other", "rb", buffering=0) as other:
+        theirs = open_file(other)
+        stored = job.spool.store((data,))
+        parts = (b"head", *stored.slice(5, 2 << 20), Hole(100_000), Extent(theirs, 7, 200_000))
+        archive = written(*parts, *stored.slice(9, 19))
+        reader, writer = os.pipe()
+        os.set_blocking(writer, blocks)
+        with open(reader, "rb") as source, open(writer, "wb", buffering=0) as stream:
+            task = job.start(source.read)
+            write_stream(archive, stream, silent, job)
+            stream.close()
+            assert job.result(task) == bytes_of(archive)
+    assert 0 < sum(spliced) <= (2 << 20) - 5
+    assert moves == (sum(spliced) == (2 << 20) - 5)
+
+
+def test_parts_of_temporary_files_in_a_file(tmp_path: Path) -> None:
+    with Job() as job:
+        archive = written(*job.spool.store((os.urandom(300_000),)).parts)
+        with open(tmp_path / "x", "wb", buffering=0) as stream:
+            write_stream(archive, stream, silent, job)
+        assert (tmp_path / "x").read_bytes() == bytes_of(archive)
