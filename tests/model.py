@@ -582,13 +582,16 @@ def apply_entry(tree: Tree, entry: Entry, layer: int) -> list[Path]:
     path = (*parent_path, name)
     warn_about_header(tree, entry, layer, path)
     group = parent.gid if parent.layer == layer and parent.mode & 0o2000 else 0
+    old = parent.children.pop(name, None)  # as engines do, before they look where anything leads
+    if old is not None and old.kind == "symlink" and leads_to(tree, entry.path[:-1]) != parent_path:
+        tree.warn("duplicate-path", layer, path)  # the way of the entry's own name
     if entry.kind == "hardlink":
         parent.children[name] = link(tree, entry, path, layer)
     elif entry.kind == "dir":
-        node = parent.children.get(name)
-        if node is None or node.kind != "dir":
+        node = old if old is not None and old.kind == "dir" else None
+        if node is None:
             node = tree.new("dir", 0, layer, explicit=True)
-            parent.children[name] = node
+        parent.children[name] = node
         set_attributes(node, entry, layer, group)
         tree.said[layer].update(prefixes(path))
         tree.own[layer].add(path)

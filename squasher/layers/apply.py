@@ -62,6 +62,7 @@ class _Application:
         self._trace = Trace(changes.layer)
         count = len(changes.entries)
         resolver, lookups = Resolver(tree, count), WarningResolver(tree, count)
+        self._lookups = lookups
         self._whiteouts = Whiteouts(tree, changes, self._trace)
         self._directories = DirectoryIndex(tree, resolver, lookups, self._trace)
         self._links = HardLinks(tree, self._directories, lookups, self._trace)
@@ -124,6 +125,8 @@ class _Application:
                 place = join(real[parent].place, name)
                 check_length(place)
                 self._moved[join(parent, name)] = place
+                if entry.kind != IMPLIES:
+                    self._note_own_way(folder, parent, name, place)
                 parent = real[parent].place
             kind = entry.kind
             children = folder.children
@@ -137,9 +140,10 @@ class _Application:
                 self._directory(folder, name, path, entry, existing)
             elif kind == LINK:
                 path = join(parent, name)
-                found = self._links.find(path, entry, existing)
-                if existing is not None:
+                if existing is not None:  # it gives way before the target is looked for
                     self._displace(existing)
+                    del children[name]
+                found = self._links.find(path, entry, existing)
                 self._links.restamp(path, entry, found)
                 children[name] = found
             elif kind != IMPLIES:
@@ -147,6 +151,19 @@ class _Application:
                     self._displace(existing)
                 children[name] = entry
         self._tree.overwritten += overwritten
+
+    def _note_own_way(self, folder: Directory, led: bytes, name: bytes, place: bytes) -> None:
+        """Note an entry in `folder` that replaces a symlink on the way which its name has led.
+
+        A6: the path comes twice. Engines remove the symlink first; then the name leads to nothing,
+        or elsewhere.
+        """
+        old = folder.children.get(name)
+        if type(old) is Entry and old.kind == SYM:
+            del folder.children[name]
+            if not self._lookups.leads_there(led, folder):
+                self._trace.own_ways.append(place)
+            folder.children[name] = old
 
     def _inherit(self, folder: Directory, entry: Entry) -> Entry:
         """Return `entry` with what the kernel hands on to what is made in a directory."""

@@ -52,10 +52,11 @@ def _disagreements(
             yield "setgid-directory", path
     hidden = [mark.path for mark in changes.whiteouts]
     emptied = [mark.path for mark in changes.opaques]
+    twice = dict.fromkeys(trace.own_ways)
     for names in (changes.paths if trace.twice else (), hidden, emptied):
-        for path, count in Counter(names).items():
-            if count > 1:  # docker and podman refuse the layer
-                yield "duplicate-path", path
+        twice.update((path, None) for path, count in Counter(names).items() if count > 1)
+    for path in twice:  # docker and podman refuse the layer
+        yield "duplicate-path", path
     if hidden:
         for path in _hidden_and_brought(changes, hidden, emptied):
             yield "whiteout-and-entry", path

@@ -28,7 +28,7 @@ class HardLinks:
         self._trace = trace
 
     def find(self, path: bytes, entry: Entry, existing: Node | None) -> Entry:
-        """Return the file that the link at `path` names; `existing` is what stands there so far.
+        """Return the file that the link at `path` names; `existing` is what stood there before.
 
         Raises ArchiveError if there is none at this point, or if it is the link itself.
         """
@@ -37,13 +37,13 @@ class HardLinks:
             found, place, lower = self._target(paths.clean(link))
         except ArchiveError as error:
             raise error.within(f"{show(path)}: hard link to {show(link)}") from None
+        if type(existing) is Entry and place == path:
+            raise ArchiveError("a hard link to itself", where=show(path))
         if type(found) is not Entry:
             what = "is not a file" if found else "does not exist"
             raise ArchiveError(
                 f"hard link to {show(link)}, which {what} at this point", where=show(path)
             )
-        if existing is found and place == path:
-            raise ArchiveError("a hard link to itself", where=show(path))
         if lower:
             self._trace.warn("link-through-lower-symlink", path)
         if b".." in link and self._lookups.goes_up(link, found):

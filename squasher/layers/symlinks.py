@@ -106,6 +106,15 @@ class WarningResolver(Resolver):
         except ArchiveError:
             return b""
 
+    def leads_there(self, path: bytes, folder: Directory) -> bool:
+        """Tell whether `path` leads to `folder`, symlinks followed."""
+        way = Way(b"", self._tree.root)
+        try:
+            there = all(self.go(way, name, _imagined) for name in path.split(b"/"))
+        except ArchiveError:
+            return False
+        return there and way.folder is folder
+
     def goes_up(self, link: bytes, found: Entry) -> bool:
         """Tell whether `..` in the target of a hard link goes up from where a symlink leads.
 

@@ -16,6 +16,7 @@ class Trace:
                 made for
     emptied     what opaque whiteouts have hidden, by the path of the directory
     replaced_targets   targets of the lower layers' symlinks that a directory has replaced
+    own_ways    paths of entries that replaced a symlink which their own names went through
     twice       whether a path may come twice; only then is it worth looking
     """
 
@@ -26,6 +27,7 @@ class Trace:
         self.implied: list[tuple[bytes, int]] = []
         self.emptied: dict[bytes, dict[bytes, Node]] = {}
         self.replaced_targets: set[bytes] = set()
+        self.own_ways: list[bytes] = []
         self.twice = False
 
     def warn(self, kind: str, path: bytes) -> None:

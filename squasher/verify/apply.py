@@ -115,9 +115,10 @@ class _Application:
             if entry.kind == DIR:
                 self._directory(folder, parent, name, entry)
                 continue
-            node = self._linked(folder, name, entry) if entry.kind == LINK else entry
-            if name in folder.children:
-                ways.forget(folder.children[name])
+            old = folder.children.pop(name, None)  # before the target of a link is looked for
+            if old is not None:
+                ways.forget(old)
+            node = self._linked(folder, name, entry, old) if entry.kind == LINK else entry
             folder.children[name] = node
 
     # ------------------------------------------------------------ A1: whiteouts
@@ -216,8 +217,11 @@ class _Application:
         if not led:
             self._ways.known[join(path, name)] = folder
 
-    def _linked(self, folder: Folder, name: bytes, link: Entry) -> Entry:
-        """A5: return the file that `link` names, with the attributes that the link gives it."""
+    def _linked(self, folder: Folder, name: bytes, link: Entry, old: Node | None) -> Entry:
+        """A5: return the file that `link` names, with the attributes that the link gives it.
+
+        `old` has given way to it.
+        """
         target: bytes = link.target  # type: ignore[assignment]
         try:
             path = clean(target)
@@ -226,14 +230,14 @@ class _Application:
         except ArchiveError as error:
             here = show(folder.path_of(name))
             raise error.within(f"{here}: hard link to {show(target)}") from None
+        if type(old) is Entry and (place, last) == (folder, name):
+            raise ArchiveError("a hard link to itself", where=show(folder.path_of(name)))
         file = self._tree.root if not path else place.children.get(last) if place else None
         if type(file) is not Entry:
             what = "is not a file" if file else "does not exist"
             what = f"hard link to {show(target)}, which {what} at this point"
             raise ArchiveError(what, where=show(folder.path_of(name)))
         assert place is not None  # noqa: S101
-        if (place, last) == (folder, name):
-            raise ArchiveError("a hard link to itself", where=show(folder.path_of(name)))
         if file not in self._tree.linked:
             file = place.children[last] = file.copy()
             self._tree.linked.add(file)

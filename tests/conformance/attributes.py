@@ -233,7 +233,7 @@ XATTRS = (
         [Symlink(b"b", b".")],
         [Hardlink(b"h", b"b"), Dir(b"b/b", xattrs=DEFAULT_ACL), Dir(b"b/c")],
         [File(b"z")],
-        warns="default-acl link-to-lower",
+        warns="default-acl duplicate-path link-to-lower",
     ),
     case(
         "x16-opaque",
