@@ -156,10 +156,11 @@ def _written(found: Planted, real: Any) -> Any:
 
 
 def _chunks(found: Planted, real: Any) -> Any:
-    def chunks(*given: Any) -> Iterator[bytes]:
-        yield found.into(b"".join(real(*given)))
+    def archive(members: Any, progress: Any, _: Any) -> Iterator[bytes]:
+        """Yield bytes, also for a pipe, which takes them as well."""
+        yield found.into(b"".join(real(members, progress, Content.windows)))
 
-    return chunks
+    return archive
 
 
 #: Where each value is handed on: the module or class, the name in it, what stands in for it.
@@ -171,7 +172,7 @@ _SEAMS: dict[Seam, tuple[Any, str, Callable[[Planted, Any], Any]]] = {
     "image": (api, "begin", _image),
     "tags": (lay_out, "lay_out", _tags),
     "written": (lay_out, "lay_out", _written),
-    "chunks": (stream, "chunks", _chunks),
+    "chunks": (stream, "_archive", _chunks),
 }
 
 
