@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         PathShare,
         inspect,
     )
-    from squasher.api import SquashReport, open_archive, squash_archive, write
+    from squasher.api import open_archive, squash_archive, write
     from squasher.archive.location import Location, parse_location
     from squasher.digest import Digest
     from squasher.errors import (
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from squasher.layers.options import Options
     from squasher.layers.result import LayerReport, Squashed
     from squasher.layers.squash import squash
+    from squasher.request import SquashReport
     from squasher.verify.comparison import (
         ConfigDifference,
         Difference,
@@ -69,6 +70,7 @@ _HOMES = (
     "layers.options",
     "layers.result",
     "layers.squash",
+    "request",
     "api",
     "verify.comparison",
     "analysis.dive",

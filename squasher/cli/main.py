@@ -17,8 +17,8 @@ from squasher.cli import checks, completion, console, docker_plugin, options, si
 from squasher.errors import ArchiveError, BaseNotFoundError, SquasherError, UsageError
 
 if TYPE_CHECKING:
-    from squasher.api import SquashReport
     from squasher.archive.location import Location
+    from squasher.request import SquashReport
 
 #: What the first argument may be, where it does not name an archive; each is a module's `command`.
 _SUBCOMMANDS = {

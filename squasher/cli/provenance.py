@@ -15,9 +15,9 @@ from typing import Any
 import click
 
 from squasher._version import __version__
-from squasher.api import SquashReport
 from squasher.image.references import normalise_tag, short_name
 from squasher.layers.result import Origin, Squashed
+from squasher.request import SquashReport
 
 _STATEMENT = "https://in-toto.io/Statement/v1"
 _PREDICATE = "https://slsa.dev/provenance/v1"

@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from squasher.api import SquashReport
 from squasher.blobs import gzipped
 from squasher.cli import encoder
 from squasher.cli.console import labelled
@@ -17,6 +16,7 @@ from squasher.cli.warnings import in_words
 from squasher.digest import Digest
 from squasher.image.model import Image, rows, rows_fit
 from squasher.layers.result import LayerReport, Squashed, Update
+from squasher.request import SquashReport
 
 #: Rows of a table that are shown when nobody asked for all.
 _ROWS_MAX = 40

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 import squasher
-from squasher import api
+from squasher import request
 from squasher.layers.squash import begin
 from tests.builders import Dir, File, Whiteout, archive, layer, sha256
 from tests.forms import result
@@ -205,6 +205,6 @@ def test_verify_catches_another_previous_image(
             update=replace(made.update, previous=replace(below, layers=below.layers[::-1])),
         )
 
-    monkeypatch.setattr(api, "begin", wrong)
+    monkeypatch.setattr(request, "begin", wrong)
     line = failed(squash("--onto", previous, "--verify", stdin=IMAGE), 1)
     assert "not verified" in line

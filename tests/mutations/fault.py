@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 from unittest import mock
 
-from squasher import api
+from squasher import request
 from squasher.archive import lay_out, stream
 from squasher.archive.lay_out import Written
 from squasher.blobs.content import Content
@@ -168,8 +168,8 @@ _SEAMS: dict[Seam, tuple[Any, str, Callable[[Planted, Any], Any]]] = {
     "merge": (Draft, "of", _merge),
     "same": (squash, "same_content", _same),
     "plan": (Draft, "plan", _plan),
-    "layer": (api, "begin", _layer),
-    "image": (api, "begin", _image),
+    "layer": (request, "begin", _layer),
+    "image": (request, "begin", _image),
     "tags": (lay_out, "lay_out", _tags),
     "written": (lay_out, "lay_out", _written),
     "chunks": (stream, "_archive", _chunks),

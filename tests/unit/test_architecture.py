@@ -31,7 +31,7 @@ MODULE_MAX, CLASS_MAX, FUNCTION_MAX = 500, 200, 60
 LONGER = {
     "tar.walk.LayerWalk.feed": "the loop over the entries of a layer, which is hot",
     "tar.writer.header": "one header, field by field, in the order of the format",
-    "api.squash_archive": "its arguments are all options of the command, each documented",
+    "api.squash_archive": "its arguments are all options of the command, each with its line",
 }
 
 
