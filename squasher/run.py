@@ -23,7 +23,6 @@ from squasher.tasks import Cancelled, T, Task, Work
 #: call, and the bytes of the whole phase (0 if unknown). Can be called from any thread.
 Progress = Callable[[str, int, int], None]
 
-
 #: Keeps what comes in, and so many bytes where that is known: see Spool.store.
 Store = Callable[[Iterable[bytes], int], Content]
 

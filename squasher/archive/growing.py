@@ -49,8 +49,7 @@ class GrowingArchive:
         self._stream: io.FileIO | None = None
         self._staged: StagedFile
         self._mode: int | None = None
-        self._layers: list[Content] = []
-        self._headers: list[tuple[int, int]] = []  # of the layers: offset, and bytes left for it
+        self._layers: list[tuple[Content, int, int]] = []  # offset and bytes left for the header
 
     def close(self) -> None:
         """Remove the file, unless it has taken its name."""
@@ -74,8 +73,7 @@ class GrowingArchive:
         except OutputError as error:
             error.elsewhere = True  # not in the image
             raise
-        self._headers.append((at, gap))
-        self._layers.append(content)
+        self._layers.append((content, at, gap))
         return content
 
     def _open(self) -> io.FileIO:
@@ -94,9 +92,7 @@ class GrowingArchive:
         members = written.members[len(FOLDERS) :][: len(self._layers)]
         return bool(self._layers) and all(
             content is layer and len(member_header(name, content.size)) == gap
-            for (name, content), layer, (_, gap) in zip(
-                members, self._layers, self._headers, strict=True
-            )
+            for (name, content), (layer, _, gap) in zip(members, self._layers, strict=True)
         )
 
     def completed(self, written: Written, progress: Progress) -> StagedFile:
@@ -109,14 +105,13 @@ class GrowingArchive:
         members = written.members
         with output_errors(self._name):
             reserve(stream, written.size)
-            for layer in self._layers:
+            for layer, _, _ in self._layers:
                 progress(layer.size)
             put_all(stream, chunks(members[here:], progress), self._name)
             stream.seek(0)
             stream.write(b"".join(member_header(folder, 0) for folder in FOLDERS))
-            for (name, content), (at, _) in zip(
-                members[len(FOLDERS) : here], self._headers, strict=True
-            ):
+            layers = members[len(FOLDERS) : here]
+            for (name, content), (_, at, _) in zip(layers, self._layers, strict=True):
                 stream.seek(at)
                 stream.write(member_header(name, content.size))
             complete(stream, self._mode)
