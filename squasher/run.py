@@ -48,6 +48,7 @@ class Job:
         self._progress = progress
         self._told: Mapping[str, tuple[str, int]] = {}
         self._store: Store | None = None
+        self._rank: int | None = None
         self._work = Work()
         self._inputs: list[Content] = []
         self._seconds: dict[str, float] = {}
@@ -71,6 +72,16 @@ class Job:
         other._store = store
         return other
 
+    def ranked(self, rank: int) -> Job:
+        """Return the same job, of which all that is started has this rank.
+
+        Work with a rank goes on when another part of the job fails: `settle` tells the failure of
+        the lowest rank, whichever came first.
+        """
+        other = copy.copy(self)
+        other._rank = rank
+        return other
+
     def stored(self, made: Iterable[bytes], plan: Content | None = None) -> Content:
         """Return a new layer: what `made` brings, where it is to be kept.
 
@@ -86,14 +97,14 @@ class Job:
         return plan
 
     def progress(self, phase: str, done: int, total: int = 0) -> None:
-        """Tell of `done` bytes. Raises Cancelled if another part of the job has failed."""
+        """Tell of `done` bytes. Raises what `check` raises."""
         self.check()
         phase, total = self._told.get(phase, (phase, total))
         self._progress(phase, done, total)
 
     def check(self) -> None:
-        """Raise Cancelled if another part of the job has failed."""
-        if self._work.failed:
+        """Raise Cancelled if another part of the job has failed, and this one has no rank."""
+        if self._work.closed or (self._work.failed and self._rank is None):
             raise Cancelled
 
     def watch(self, inputs: Iterable[Content]) -> None:
@@ -111,9 +122,13 @@ class Job:
 
     # ---------------------------------------------------------------- in other threads
 
+    def ranks(self, count: int) -> range:
+        """Return ranks for `count` tasks, above all that were given before."""
+        return self._work.ranks(count)
+
     def start(self, work: Callable[[], T]) -> Task[T]:
         """Have `work` done in another thread, sooner or later; `settle` waits for it."""
-        return self._work.start(work)
+        return self._work.start(work, self._rank or 0)
 
     def result(self, task: Task[T]) -> T:
         """Return the result of `task`, doing others rather than nothing. Raises what it raises."""
@@ -123,7 +138,7 @@ class Job:
         """Wait for everything that was started; put `place` before what failed.
 
         Raises ArchiveError if an input has changed meanwhile, which explains everything else, or
-        the first failure, in order of starting.
+        the failure of the lowest rank; of one rank, of what was started first.
         """
         failures = self._work.finish()
         try:

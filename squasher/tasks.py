@@ -7,6 +7,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Generic, TypeVar
 
 from squasher.errors import SquasherError
@@ -27,7 +28,8 @@ class Cancelled(Exception):  # noqa: N818
 class Task(Generic[T]):
     """Work that one thread does, whichever comes first."""
 
-    def __init__(self, work: Callable[[], T]) -> None:
+    def __init__(self, work: Callable[[], T], rank: int = 0) -> None:
+        self.rank = rank
         self._work = work
         self._claim = threading.Lock()
         self._over = threading.Event()
@@ -71,12 +73,19 @@ class Work:
 
     def __init__(self) -> None:
         self.failed = False
+        self.closed = False
         self.tasks: list[Task[object]] = []
+        self._ranks = 0
         self._waiting: deque[Task[object]] = deque()
         self._threads: set[threading.Thread] = set()
         self._lock = threading.Lock()
 
-    def start(self, work: Callable[[], T]) -> Task[T]:
+    def ranks(self, count: int) -> range:
+        """Return ranks for `count` tasks, above all that were given before."""
+        first, self._ranks = self._ranks, self._ranks + count
+        return range(first, self._ranks)
+
+    def start(self, work: Callable[[], T], rank: int = 0) -> Task[T]:
         """Have `work` done in another thread, sooner or later."""
 
         def watched() -> T:
@@ -86,7 +95,7 @@ class Work:
                 self.failed = True
                 raise
 
-        task = Task(watched)
+        task = Task(watched, rank)
         self.tasks.append(task)  # type: ignore[arg-type]
         with self._lock:
             self._waiting.append(task)  # type: ignore[arg-type]
@@ -122,8 +131,8 @@ class Work:
         return task.result()
 
     def finish(self) -> list[SquasherError]:
-        """Wait for everything; return the failures, in order of starting, and forget them."""
-        failures: list[SquasherError] = []
+        """Wait for everything; return the failures, lowest rank first, and forget them."""
+        failures: list[tuple[int, SquasherError]] = []
         while self.tasks:  # one may have started another
             for task in self.tasks:
                 task.run()
@@ -132,16 +141,16 @@ class Work:
                 try:
                     task.result()
                 except SquasherError as error:
-                    failures.append(error)
+                    failures.append((task.rank, error))
                 except Cancelled:
                     pass
         if not failures:
             self._join()
-        return failures
+        return [error for _, error in sorted(failures, key=itemgetter(0))]
 
     def close(self) -> None:
         """End the threads; what has not begun is not done."""
-        self.failed = True
+        self.closed = True
         with self._lock:
             self._waiting.clear()
         self._join()

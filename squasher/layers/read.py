@@ -43,7 +43,8 @@ def scan(
     """Yield the layers of `image` and what they say, lowest first.
 
     Layers from `first` on are unpacked to temporary files if they are compressed. Digests are
-    checked beside: what is yielded holds only once `job.settle()` has returned.
+    checked beside: what is yielded holds only once `job.settle()` has returned, which tells of the
+    lowest damaged layer.
     O(bytes). Raises ArchiveError and DigestMismatchError, naming the layer, and ArchiveError if
     all layers unpack to more than `max_size` bytes. `places` are what errors call the layers.
     """
@@ -56,19 +57,20 @@ def scan(
     repeated = {origin for i, origin in enumerate(origins) if origin != i}
     stored = set(origins[first:])
     unpacking: dict[int, Task[tuple[Scan, Changeset]]] = {}
+    ranks = job.ranks(len(layers))
     # The longest first: the others fill the gaps.
     for i in sorted(range(len(layers)), key=lambda i: -layers[i].blob.size):
         layer = layers[i]
-        place = places[i]
+        place, beside = places[i], job.ranked(ranks[i])
         if not layer.blob.compression:
             limit.count(layer.blob.size)
         if origins[i] != i:
             job.progress("read", layer.blob.size, total)
         elif layer.blob.compression:
-            work = partial(_unpack, layer, i, place, job, total, limit, store=i in stored)
-            unpacking[i] = job.start(partial(_within, place, work))
+            work = partial(_unpack, layer, i, place, beside, total, limit, store=i in stored)
+            unpacking[i] = beside.start(partial(_within, place, work))
         else:
-            job.start(partial(_within, place, partial(_check_plain, layer, job, total)))
+            beside.start(partial(_within, place, partial(_check_plain, layer, beside, total)))
     known: dict[int, tuple[Scan, Changeset]] = {}
     for i, layer in enumerate(layers):
         place = places[i]

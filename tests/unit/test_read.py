@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,20 @@ def scanned(
         found = list(scan(given, first, job, max_size))
         job.settle()
         return found
+
+
+@pytest.mark.parametrize("packed", [(), (0, 1, 2), (0,), (2,)])
+def test_the_lowest_of_several_damaged_layers_is_told(packed: tuple[int, ...]) -> None:
+    """Not the one that is read first, which is the longest."""
+    wrong = Digest.of(b"")
+    given = image(UPPER, LOWER * 100, LOWER, packed=packed)
+    for damaged in ((0, 1, 2), (0, 2), (1, 2)):
+        layers = tuple(
+            replace(x, diff_id=wrong) if i in damaged else x for i, x in enumerate(given.layers)
+        )
+        for _ in range(5):
+            with pytest.raises(DigestMismatchError, match=f"layer {damaged[0] + 1} of 3: diff_id"):
+                scanned(replace(given, layers=layers))
 
 
 def test_layers_come_from_the_lowest_up() -> None:

@@ -63,6 +63,40 @@ def test_the_first_failure_is_told() -> None:
         job.settle()
 
 
+def test_the_failure_of_the_lowest_rank_is_told_whichever_came_first() -> None:
+    failed = threading.Event()
+
+    def low(job: Job) -> None:
+        failed.wait(60)
+        job.progress("read", 1)
+        job.start(failing("low"))
+
+    def high() -> None:
+        failed.set()
+        raise ArchiveError("high")
+
+    with Job() as job:
+        first, second = job.ranks(2)
+        (third,) = job.ranks(1)
+        assert first < second < third
+        high_task = job.ranked(second).start(high)
+        job.ranked(third).start(failing("highest"))
+        beside = job.ranked(first)
+        beside.start(lambda: low(beside))
+        with pytest.raises(ArchiveError, match="high"):
+            high_task.result()
+        with pytest.raises(ArchiveError, match="low"):
+            job.settle()
+
+
+def test_work_with_a_rank_ends_when_the_job_is_closed() -> None:
+    job = Job().ranked(1)
+    job.check()
+    job.close()
+    with pytest.raises(Cancelled):
+        job.check()
+
+
 def test_work_may_start_more_work_and_its_failure_is_told() -> None:
     """Also when everything else has been looked at."""
     begun = threading.Event()
