@@ -192,20 +192,15 @@ def base(name: str) -> Base:
     layers = found["RootFS"].get("Layers") or ()
     names = tuple(found.get("RepoTags") or ())
     platform = "/".join(filter(None, map(found.get, ("Os", "Architecture", "Variant"))))
-    ids = (Digest.parse(found["Id"]),) * (2 if _is_manifest(found) else 1)
+    identity = Digest.parse(found["Id"])
     diff_ids = tuple(Digest.parse(diff_id) for diff_id in layers)
-    return Base(diff_ids, names=names, ids=ids, platform=platform)
-
-
-def _is_manifest(found: dict[str, Any]) -> bool:
-    """Tell whether the ID of an image is the digest of a manifest or an index, not of a config.
-
-    In containerd's store it is: the image has a descriptor of that digest, and a name with it.
-    Source: Docker Engine API v1.48, "Inspect an image", Descriptor; moby, daemon/containerd.
-    """
-    target = (found.get("Descriptor") or {}).get("digest")
-    names = found.get("RepoDigests") or ()
-    return target == found["Id"] or any(name.endswith(f"@{found['Id']}") for name in names)
+    return Base(
+        diff_ids,
+        names=names,
+        platform=platform,
+        image_id=identity,
+        manifest=identity if keeps_blobs() else None,  # or the index's
+    )
 
 
 def find_base(name: str) -> Base | None:
@@ -217,14 +212,15 @@ def find_base(name: str) -> Base | None:
 
 
 def keeps_blobs() -> bool:
-    """Tell whether the daemon stores layers as they come: in containerd's store. False if unknown.
+    """Tell whether images lie in containerd's store: layers as they come, named by manifests.
 
+    False if unknown: whoever answers as the daemon may refuse to say.
     Source: moby, daemon/info.go; docs, "containerd image store".
     """
     try:
         with _client() as client:
             status = client.info().get("DriverStatus") or ()
-    except EngineError:  # whoever loads will be told
+    except EngineError:
         return False
     return ["driver-type", "io.containerd.snapshotter.v1"] in status
 

@@ -43,15 +43,18 @@ class Base:
     diff_ids   of its layers, lowest first
     history    the JSON of its history rows, lowest first; () if it is not known
     name       for messages
-    names, ids, platform   as those of an Image, if known; they do not count in comparisons
+    names, platform   as those of an Image, if known
+    image_id, manifest   as an Origin has them, if known
+    What may be unknown, the history apart, does not count in comparisons.
     """
 
     diff_ids: tuple[Digest, ...]
     history: tuple[str, ...] = ()
     name: str = ""
     names: tuple[str, ...] = field(default=(), compare=False)
-    ids: tuple[Digest, ...] = field(default=(), compare=False)
     platform: str = field(default="", compare=False)
+    image_id: Digest | None = field(default=None, compare=False)
+    manifest: Digest | None = field(default=None, compare=False)
 
 
 #: Returns the images of the archive or transport that a text names; None if it does not name one.
@@ -69,8 +72,9 @@ def of_image(image: Image) -> Base:
         tuple(row.text for row in image.config.history or ()),
         image.name,
         image.names,
-        image.ids,
         str(image.platform),
+        image.config.image_id,
+        next(iter(image.manifest_digests), None),
     )
 
 

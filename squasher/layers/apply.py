@@ -209,6 +209,7 @@ class _Application:
         self._trace.mention_again(root.layer)
         if root.entry is not None and root.entry.flags & ABSOLUTE and not entry.flags & ABSOLUTE:
             self._trace.warn("root-spelling", b"")
+        self._tree.overwritten += root.entry is not None and root.layer >= self._tree.first
         root.set(entry, self._layer)
 
     def _displace(self, existing: Node) -> None:

@@ -87,17 +87,16 @@ class Origin:
 
 def origins(source: Image, base: Base | None, previous: Image | None) -> tuple[Origin, ...]:
     """Return what a result is made from, but for a base of which only the layers are known."""
-    found = [_origin("source", of_image(source))]
-    if base is not None and base.ids:
-        found.append(_origin("base", base))
-    if previous is not None:
-        found.append(_origin("previous", of_image(previous)))
-    return tuple(found)
-
-
-def _origin(role: Literal["source", "base", "previous"], image: Base) -> Origin:
-    image_id, *digests = image.ids
-    return Origin(role, image_id, next(iter(digests), None), image.names, image.platform)
+    made_from: tuple[tuple[Literal["source", "base", "previous"], Base | None], ...] = (
+        ("source", of_image(source)),
+        ("base", base),
+        ("previous", of_image(previous) if previous is not None else None),
+    )
+    return tuple(
+        Origin(role, image.image_id, image.manifest, image.names, image.platform)
+        for role, image in made_from
+        if image is not None and image.image_id is not None
+    )
 
 
 @dataclass(frozen=True, slots=True)

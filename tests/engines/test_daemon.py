@@ -15,7 +15,7 @@ from typing import Protocol
 import pytest
 
 from tests.engines.archives import docker_archive
-from tests.engines.engines import Docker, EngineError
+from tests.engines.engines import Docker, DockerOnContainerd, EngineError
 from tests.engines.test_engines import LAYERS, TAG
 from tests.engines.tree import differences
 
@@ -97,6 +97,18 @@ def test_by_id(loaded: Docker, tmp_path: Path) -> None:
     (ref,) = loaded.load(out)
     assert ref.startswith("sha256:"), "an image that is saved by its ID has no name"
     assert len(loaded.layer_digests(ref)) == 1
+
+
+def test_what_the_id_of_a_base_is_the_digest_of(loaded: Docker, tmp_path: Path) -> None:
+    stated = tmp_path / "provenance.json"
+    words = ("-f", f"docker-daemon:{BASE}", f"docker-daemon:{TAG}", "-o", str(tmp_path / "x.tar"))
+    done(squash(loaded, *words, "--provenance", str(stated)))
+    definition = json.loads(stated.read_bytes())["predicate"]["buildDefinition"]
+    (base,) = (x for x in definition["resolvedDependencies"] if x["name"] == "base")
+    kind = "manifest" if isinstance(loaded, DockerOnContainerd) else "config"
+    identity = loaded.identity(BASE)
+    assert base["annotations"] == {"digestOf": kind, "imageId": identity}
+    assert "sha256:" + base["digest"]["sha256"] == identity
 
 
 def test_load_takes_over_the_name(loaded: Docker) -> None:

@@ -27,7 +27,6 @@ class Daemon:
 
     images      (ID, diff_ids, archive) by name, as `tag` and as ID
     digests     names with a digest, by ID
-    targets     digests of the descriptors that API 1.48 has, by ID
     containers  names of containers, by ID
     says        the lines that loading prints; None: what a real one says of the archive
     answers     a status and a message for a request, "METHOD /path" of the API, in place of its own
@@ -39,7 +38,6 @@ class Daemon:
     socket: Path
     images: dict[str, tuple[str, list[str], bytes]] = field(default_factory=dict)
     digests: dict[str, list[str]] = field(default_factory=dict)
-    targets: dict[str, str] = field(default_factory=dict)
     containers: dict[str, list[str]] = field(default_factory=dict)
     says: list[dict[str, Any]] | None = None
     answers: dict[str, tuple[int, str]] = field(default_factory=dict)
@@ -142,14 +140,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if what.endswith("/get"):
             return self._send(200, archive)
         if what.endswith("/json"):
-            document: dict[str, Any] = {
+            document = {
                 "Id": identity,
                 "RepoTags": state.names(identity),
                 "RepoDigests": state.digests.get(identity),
                 "RootFS": {"Layers": diff_ids or None},
             }
-            if identity in state.targets:
-                document["Descriptor"] = {"digest": state.targets[identity]}
             return self._json(200, document)
         if against := state.remove(identity):
             return self._json(409, {"message": against})

@@ -130,7 +130,7 @@ def test_the_library(daemon: Daemon) -> None:
 def test_an_image_of_the_daemon_as_the_base(daemon: Daemon, name: str) -> None:
     found = result.read(done(squash("-f", f"docker-daemon:{name}", stdin=ARCHIVE)).out)
     assert len(found.one.layers) == 3
-    assert daemon.asked == [f"GET /images/{name}/json"]
+    assert daemon.asked == [f"GET /images/{name}/json", "GET /info"]
 
 
 def test_a_base_without_layers_keeps_none(daemon: Daemon) -> None:

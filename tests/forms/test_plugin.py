@@ -78,7 +78,7 @@ def test_a_path_that_exists_wins(daemon: Daemon, tmp_path: Path) -> None:
 
 def test_an_archive_from_stdin(daemon: Daemon) -> None:
     done(docker_squash(daemon, "-f", "debian:12", stdin=ARCHIVE))
-    assert daemon.asked == ["GET /images/debian:12/json", "POST /images/load"]
+    assert daemon.asked == ["GET /images/debian:12/json", "GET /info", "POST /images/load"]
 
 
 def test_the_beginning_of_an_id(daemon: Daemon) -> None:

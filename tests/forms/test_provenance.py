@@ -141,22 +141,20 @@ def test_a_base_that_is_an_image(out: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "digests", "target"),
+    ("kind", "status"),
     [
-        ("config", [], ""),
-        ("config", ["os@sha256:" + "c" * 64], ""),  # of a registry, in the classic store
-        ("manifest", ["os@sha256:" + "b" * 64], ""),
-        ("manifest", [], "sha256:" + "b" * 64),
+        ("config", None),
+        ("config", [["Backing Filesystem", "extfs"]]),
+        ("manifest", [["driver-type", "io.containerd.snapshotter.v1"]]),
     ],
 )
-def test_a_base_of_the_daemon(kind: str, digests: list[str], target: str, out: Path) -> None:
+def test_a_base_of_the_daemon(kind: str, status: list[list[str]] | None, out: Path) -> None:
     """An ID in containerd's store is the digest of a manifest."""
     identity = "sha256:" + "b" * 64
     with running() as daemon, pytest.MonkeyPatch.context() as patch:
         patch.setenv("DOCKER_HOST", daemon.host)
         daemon.put("os:12", identity, [f"sha256:{sha256(LAYERS[0])}"], b"")
-        daemon.digests = {identity: digests}
-        daemon.targets = {identity: target} if target else {}
+        daemon.status = status
         document = stated(out, "-f", "docker-daemon:os:12", "-o", out / "x.tar", stdin=IMAGE)
     assert dependencies(document)[1] == ("base", kind, "b" * 64)
     (_, base) = definition(document)["resolvedDependencies"]

@@ -74,11 +74,13 @@ def test_a_fork_leaves_the_base_as_it_was() -> None:
 
 
 def test_what_was_overwritten_is_counted() -> None:
-    made = tree((File(b"a"),)).fork(1)
-    apply(made, changes(1, File(b"a"), File(b"b"), Dir(b"d")))
+    made = tree((Dir(b"./"), File(b"a"))).fork(1)
+    apply(made, changes(1, Dir(b"./"), File(b"a"), File(b"b"), Dir(b"d")))
     assert made.overwritten == 0
     apply(made, changes(2, File(b"a"), File(b"b"), Dir(b"d")))
     assert made.overwritten == 3
+    apply(made, changes(3, Dir(b"./")))
+    assert made.overwritten == 4
 
 
 @pytest.mark.parametrize(
