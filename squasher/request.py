@@ -163,7 +163,7 @@ def _open(request: Request, job: Job) -> _Opened:
     lenders = opening.lenders_at(request.blobs_from, job)
     whole = opening.opened(request.source, job, lenders.lend)
     referred = opening.referred(whole, request.source)
-    archive = selection.select(referred, request.image, request.platform)
+    archive = selection.labelled(selection.select(referred, request.image, request.platform))
     images, target, tags = archive.images, request.target, request.options.tags
     with placed(archive.name):
         documents.check_names(images)

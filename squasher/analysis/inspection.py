@@ -26,7 +26,7 @@ from squasher.image.model import Archive, Image, Statement, rows
 from squasher.image.secrets import Secret, masked, secrets
 from squasher.layers.content import Scan, same_content
 from squasher.layers.merge import Draft
-from squasher.layers.read import scan
+from squasher.layers.read import layer_places, scan
 from squasher.layers.tree import Tree
 from squasher.run import Job, Progress, silent
 from squasher.tar.entry import ImageWarning, Pair
@@ -253,11 +253,11 @@ def inspect(
     unpacked), UnsupportedImageError, OutputError.
     """
     with Job(tmp_dir, progress) as job:
-        books, dive = Books(), Ledger()
+        books, dive, places = Books(), Ledger(), layer_places(image)
         scans: list[Scan] = []
         with job.verified():  # no conclusion from damaged layers
             for done, changes in scan(image, 0, job, max_size):
-                with placed(f"layer {len(scans) + 1} of {len(image.layers)}"):
+                with placed(places[len(scans)]):
                     books.add(changes)  # first: it refuses what says far more than it spells out
                 dive.add(changes)
                 scans.append(done)

@@ -138,6 +138,13 @@ _ID = re.compile(r"(?:sha256:)?([0-9a-f]{6,64})")
 _POSITION = re.compile(r"@([0-9]{1,9})")
 
 
+def labelled(archive: Archive) -> Archive:
+    """Return `archive`; if it has several images, errors tell which of them they are about."""
+    if len(archive.images) < 2:
+        return archive
+    return replace(archive, images=tuple(replace(x, label=x.title) for x in archive.images))
+
+
 def listing(images: Iterable[Image]) -> tuple[str, ...]:
     """Return a line for each name of each image, with the platform: names first, then digests."""
     named: list[str] = []

@@ -141,7 +141,8 @@ def _inspected(
             source, blobs_from=shared.blobs_from, tmp_dir=shared.tmp_dir, progress=progress
         ) as archive,
     ):
-        picked = selection.select(archive, shared.image, shared.platform).images
+        chosen = selection.select(archive, shared.image, shared.platform)
+        picked = selection.labelled(chosen).images
         total = sum(image.stored_size for image in picked)
         lenders = archive.lenders()
         lent = [word for place in shared.blobs_from for word in ("--blobs-from", place)]

@@ -35,8 +35,8 @@ def summary(
     lines = [labelled("notice", text(notice)) for notice in report.notices]
     for squashed, manifest in zip(report.images, report.manifests, strict=True):
         if len(report.images) > 1:
-            name = text(f"{squashed.image.name} ({squashed.image.platform})")
-            lines.append(click.style(cut(name, width), bold=True, underline=True))
+            name = cut(text(squashed.image.title), width)
+            lines.append(click.style(name, bold=True, underline=True))
         lines += _one(squashed, str(manifest), width, verbose)
     if report.partial is not None:
         count = len(report.partial.layers)

@@ -69,6 +69,7 @@ class Image:
     manifest_digests   of that manifest first, then of the indexes that list it
     attested           reads the provenance that the index has for the image: in-toto statements;
                        raises ArchiveError
+    label              what errors call it beside the other images of its archive, else ""
     """
 
     config: ImageConfig
@@ -81,6 +82,7 @@ class Image:
     attested: Callable[[], tuple[Statement, ...]] = field(
         default=_nothing, repr=False, compare=False
     )
+    label: str = field(default="", compare=False)
 
     @property
     def ids(self) -> tuple[Digest, ...]:
@@ -112,6 +114,11 @@ class Image:
     def name(self) -> str:
         """A name for messages: the first tag or reference, else the image ID."""
         return next(iter(self.names), str(self.config.image_id))
+
+    @property
+    def title(self) -> str:
+        """Its name and platform, which tell it from the other images of its archive."""
+        return f"{self.name} ({self.platform})"
 
     @property
     def names(self) -> tuple[str, ...]:

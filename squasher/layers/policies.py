@@ -17,7 +17,7 @@ def check_dead(name: str, done: Iterable[Squashed], most: float) -> None:
             raise PolicyError(
                 f"{squashed.update.dead:.0%} of the previous image is replaced or deleted; the"
                 f" limit is {most:.0%}",
-                where=f"{name}: --max-dead",
+                where=_where(name, squashed, "--max-dead"),
                 hint="make a full image again, without --onto",
             )
 
@@ -32,5 +32,9 @@ def check_strict(name: str, done: Iterable[Squashed], kinds: Collection[str]) ->
                     what = "it describes layers that are squashed"
                 raise PolicyError(
                     f"{what}: {warning.kind}: {show(warning.path)}",
-                    where=f"{name}: --strict",
+                    where=_where(name, squashed, "--strict"),
                 )
+
+
+def _where(name: str, squashed: Squashed, option: str) -> str:
+    return ": ".join(filter(None, (name, squashed.image.label, option)))

@@ -95,9 +95,9 @@ def scan(
 
 
 def layer_places(image: Image, name: str = "") -> tuple[str, ...]:
-    """Return what errors call the layers of `image`, lowest first."""
-    count = len(image.layers)
-    return tuple(f"{name}layer {i} of {count}" for i in range(1, count + 1))
+    """Return what errors call the layers of `image`, lowest first, with `name` before "layer"."""
+    count, label = len(image.layers), f"{image.label}: " if image.label else ""
+    return tuple(f"{label}{name}layer {i} of {count}" for i in range(1, count + 1))
 
 
 def stacked(image: Image, previous: Image) -> tuple[Image, tuple[str, ...]]:
@@ -107,7 +107,8 @@ def stacked(image: Image, previous: Image) -> tuple[Image, tuple[str, ...]]:
     """
     known = {layer.diff_id: layer for layer in previous.layers}
     own = tuple(known.get(layer.diff_id, layer) for layer in image.layers)
-    places = (*layer_places(previous, "the previous image: "), *layer_places(image))
+    named = replace(previous, label=image.label)
+    places = (*layer_places(named, "the previous image: "), *layer_places(image))
     return replace(image, layers=(*previous.layers, *own)), places
 
 

@@ -14,7 +14,7 @@ from squasher.image.configs import ImageConfig
 from squasher.image.model import Image
 from squasher.layers.content import Scan
 from squasher.layers.options import parse_clamp_mtime
-from squasher.layers.read import scan
+from squasher.layers.read import layer_places, scan
 from squasher.run import Job, Progress, silent
 from squasher.tar.entry import BLK, CHR, FIFO, REG, SYM, Entry, Owner, Pair, Xattrs
 from squasher.verify.apply import apply
@@ -134,8 +134,9 @@ class _Side:
     def __init__(self, image: Image, latest: int | None, job: Job) -> None:
         self.tree = Tree()
         self.scans: list[Scan] = []
+        places = layer_places(image)
         for done, changes in scan(image, 0, job):
-            with placed(f"layer {changes.layer + 1} of {len(image.layers)}"):
+            with placed(places[changes.layer]):
                 apply(self.tree, changes.clamped(latest), strict=False)
             self.scans.append(done)
 

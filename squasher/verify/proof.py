@@ -17,7 +17,7 @@ from squasher.errors import PolicyError, placed
 from squasher.image import configs, documents
 from squasher.image.model import Image, rows_fit
 from squasher.layers.content import Scan
-from squasher.layers.read import scan
+from squasher.layers.read import layer_places, scan
 from squasher.run import Job
 from squasher.tar.entry import ABSOLUTE, BLOCK, DIR, LINK, MAGIC, REG, Changeset, Entry
 from squasher.tar.paths import join, show
@@ -148,14 +148,14 @@ def _read(
 ) -> tuple[list[Scan], Tree]:
     """Return the layers of `image` as read, `new` ones from `first` on, and the tree they make."""
     scans: list[Scan] = []
-    tree = Tree()
+    tree, places = Tree(), layer_places(image)
     for done, changes in scan(image, 0, job):
         made = first is not None and changes.layer >= first
         if latest is not None:
             changes = _clamp(changes, latest, made=made)
         if made and new is not None:
             new.check(changes, done.size, lowest=changes.layer == first)
-        with placed(f"layer {changes.layer + 1}"):
+        with placed(places[changes.layer]):
             apply(tree, changes, strict=made)
         scans.append(done)
     return scans, tree

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from tests.builders import File, layer
 from tests.forms import result
 from tests.forms.command import done, failed, squash
+from tests.forms.samples import TWO
 from tests.forms.shapes import (
     CONTAINERD_NAME,
     LAYERS,
@@ -26,6 +28,7 @@ from tests.forms.shapes import (
     layout,
     manifest_of,
     pack,
+    plain,
     plain_files,
     stored,
 )
@@ -234,6 +237,32 @@ def test_what_images_are_called_is_told() -> None:
     document = json.loads(done(squash("inspect", "--json", stdin=archive)).out)
     assert [each["references"] for each in document["images"]] == [["latest"], ["app:1"], []]
     assert [each["name"] for each in document["images"]][:2] == ["latest", "app:1"]
+
+
+@pytest.mark.parametrize("command", [(), ("inspect",)])
+def test_which_of_several_images_is_damaged_is_told(command: tuple[str, ...]) -> None:
+    """Beside others an error has its name and platform, alone it has not."""
+    files = plain_files(TWO)
+    paths = [image["Layers"] for image in json.loads(files["manifest.json"] or b"")]
+    (path,) = set(paths[0][3:4]) - set(paths[1])
+    files[path] = LAYERS[0]
+    damaged = pack(files)
+    several = failed(squash(*command, stdin=damaged), 3)
+    assert ": example.com/team/app:1.0 (linux/amd64): layer 4 of 5: blob: " in several
+    alone = failed(squash(*command, "--image", "example.com/team/app:1.0", stdin=damaged), 3)
+    assert alone == several.replace("example.com/team/app:1.0 (linux/amd64): ", "")
+    done(squash(*command, "--image", "debian:12", stdin=damaged))
+
+
+def test_which_of_several_images_a_policy_is_missed_by_is_told() -> None:
+    files = plain_files(TWO)
+    items = json.loads(files["manifest.json"] or b"")
+    odd = plain(config_of(layers := [layer(File(b"f"), File(b"f"))]), layers, tags=("odd:1",))
+    files |= plain_files(odd)
+    items += json.loads(plain_files(odd)["manifest.json"] or b"")
+    archive = pack(files | {"manifest.json": dump(items)})
+    line = failed(squash("--strict=duplicate-path", stdin=archive), 1)
+    assert ": odd:1 (linux/amd64): --strict: engines disagree about layer 1: duplicate-" in line
 
 
 def test_a_title_never_cuts_the_platform_off(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,7 @@ def test_the_same_files_are_the_same(members: tuple[Member, ...]) -> None:
 @pytest.mark.parametrize(
     ("members", "says"),
     [
-        ((Whiteout(b"g/x"),), "layer 2: 'g': a whiteout below 'g', which is not a directory"),
+        ((Whiteout(b"g/x"),), "layer 2 of 3: 'g': a whiteout below 'g', which is not a directory"),
         ((File(b"a"), File(b"a/x")), "'a': a file of the same layer is in the way"),
         (
             (Symlink(b"a", b"b"), Symlink(b"b", b"a"), File(b"a/x")),
