@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import squasher
-from tests.engines.archives import docker_archive
+from tests.engines.archives import docker_archive, entry, layer
 from tests.engines.engines import (
     Containerd,
     Docker,
@@ -27,15 +28,19 @@ OLD_TAG = "example.com/team/previous:1"
 
 
 class Release:
-    """A release that hosts have, the new image, and the update between them."""
+    """A release that hosts have, the new image, and the update between them.
+
+    No other image ever had its lowest layer: dockerd keeps what a failed load has unpacked.
+    """
 
     def __init__(self, folder: Path, compress: str) -> None:
         self.image, self.old, self.update, self.whole = (
             folder / f"{name}.tar" for name in ("image", "old", "update", "whole")
         )
         before = folder / "before.tar"
-        docker_archive(before, {OLD_TAG: LAYERS[:-1]})
-        docker_archive(self.image, {TAG: LAYERS})
+        layers = [layer(entry("one", os.urandom(16))), *LAYERS]
+        docker_archive(before, {OLD_TAG: layers[:-1]})
+        docker_archive(self.image, {TAG: layers})
         squasher.squash_archive(before, self.old, keep_layers=1, compress=compress)
         for out, partial in ((self.whole, False), (self.update, True)):
             squasher.squash_archive(
