@@ -189,21 +189,13 @@ def _squash(request: Request, opened: _Opened, job: Job) -> list[Squashed]:
     of_daemon = isinstance(source, Location) and source.kind == "docker-daemon"
     ask = functools.cache(daemon.find_base) if daemon_base or of_daemon else lambda name: None
     lent = opened.lenders.archives() if options.base == auto_base.AUTO else ()
-    done = [
-        _one(
-            archive.name,
-            each,
-            lower,
-            _others(each, opened.whole, archive),
-            options,
-            target.form,
-            job,
-            fetch,
-            ask,
-            lent,
-        )
-        for each, lower in zip_longest(archive.images, opened.previous)
-    ]
+    done = []
+    for image, previous in zip_longest(archive.images, opened.previous):
+        others = _others(image, opened.whole, archive)
+        sources = bases.Sources(others, functools.partial(_fetch_for, image, fetch), ask, lent)
+        zstd = target.form == "oci"
+        with placed(archive.name), job.explained():
+            done.append(begin(image, options, sources, job, onto=previous, zstd=zstd))
     if request.max_dead is not None:
         check_dead(archive.name, done, request.max_dead)
     if request.strict is not None:
@@ -282,39 +274,15 @@ def _others(image: Image, whole: Archive, chosen: Archive) -> Sequence[Image]:
     return tuple(other for other in whole.images if other.config is not image.config)
 
 
-def _one(
-    name: str,
-    image: Image,
-    previous: Image | None,
-    others: Sequence[Image],
-    options: Options,
-    form: Form,
-    job: Job,
-    fetch: bases.Fetch,
-    ask: auto_base.Ask,
-    lenders: Sequence[Archive],
-) -> Squashed:
-    def fetched(text: str) -> Sequence[bases.Base] | None:
-        try:
-            return fetch(text)
-        except SquasherError as error:
-            if isinstance(error, BaseNotFoundError):
-                error.image = image
-            error.within("-f").elsewhere = True
-            raise
-
-    with placed(name), job.explained():
-        return begin(
-            image,
-            options,
-            job,
-            onto=previous,
-            others=others,
-            fetch=fetched,
-            ask=ask,
-            lenders=lenders,
-            zstd=form == "oci",
-        )
+def _fetch_for(image: Image, fetch: bases.Fetch, text: str) -> Sequence[bases.Base] | None:
+    """Return what `fetch` does; its errors are about what `text` names, not about `image`."""
+    try:
+        return fetch(text)
+    except SquasherError as error:
+        if isinstance(error, BaseNotFoundError):
+            error.image = image
+        error.within("-f").elsewhere = True
+        raise
 
 
 def _with_plain_notices(done: list[Squashed], target: Target) -> list[Squashed]:

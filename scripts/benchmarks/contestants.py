@@ -17,26 +17,26 @@ PEERS = ("docker-squash==1.2.2", "oci-squash==0.1.0")
 
 def ours() -> Command:
     """Return the command line of this checkout, installed as a user would, without extras."""
-    venv = SEED / "venv-squash"
-    subprocess.run(
-        [ROOT / "scripts/environment"],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        env={**os.environ, "SQUASHER_VENV": str(venv)},
-    )
-    return [venv / "bin/python", "-m", "squasher", "--quiet"]
+    return [_installed("venv-squash"), "-m", "squasher", "--quiet"]
 
 
 def ours_with(extras: str) -> Path:
     """Return the Python of an environment that has these extras."""
-    venv = SEED / f"venv-squash-{extras.replace(',', '-')}"
+    return _installed(f"venv-squash-{extras.replace(',', '-')}", extras)
+
+
+def _installed(name: str, *extras: str) -> Path:
+    """Return the Python of an environment with this checkout, compiled as pip compiles it."""
+    venv = SEED / name
     subprocess.run(
-        [ROOT / "scripts/environment", extras],
+        [ROOT / "scripts/environment", *extras],
         check=True,
         stdout=subprocess.DEVNULL,
         env={**os.environ, "SQUASHER_VENV": str(venv)},
     )
-    return venv / "bin/python"
+    python = venv / "bin/python"
+    subprocess.run([python, "-m", "compileall", "-q", ROOT / "squasher"], check=True)
+    return python
 
 
 def peer_commands() -> Path:

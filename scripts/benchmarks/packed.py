@@ -40,7 +40,7 @@ def packed_with(
     subprocess.run([*skopeo, f"docker-archive:{image}", source_name], check=True)
     parts.mkdir()
     subprocess.run(["tar", "-C", parts, "-xf", source], check=True)
-    layers = [x for x in (parts / "blobs/sha256").iterdir() if x.read_bytes()[:1] != b"{"]
+    layers = [x for x in (parts / "blobs/sha256").iterdir() if _begins(x) != b"{"]
 
     ours = {"squash": ours_with("zstd")}
     if name == "gzip":
@@ -77,3 +77,9 @@ def packed_with(
                 f" {sizes[row.name]:,} bytes"
             )
         print(flush=True)
+
+
+def _begins(path: Path) -> bytes:
+    """Return the first byte: what holds a whole layer here, the next row has as its memory."""
+    with path.open("rb") as file:
+        return file.read(1)

@@ -14,7 +14,7 @@ annotations.md, "org.opencontainers.image.base.*"; buildpacks platform spec,
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -22,7 +22,7 @@ from typing import Any
 from squasher.digest import Digest
 from squasher.errors import BaseNotFoundError, SquasherError
 from squasher.image import documents
-from squasher.image.base import Base, Split, of_image
+from squasher.image.base import Ask, Base, Split, of_image
 from squasher.image.model import Archive, Image, Statement
 from squasher.image.references import full_name, normalise_tag, same_name
 from squasher.image.steps import Source, base_of_steps, inside
@@ -42,9 +42,6 @@ PLACES = {
     "label": "the labels org.opencontainers.image.base.*",
     "buildpacks": f"the label {BUILDPACKS}",
 }
-
-#: Returns what an engine that may be asked knows of the image of that name; None if it has none.
-Ask = Callable[[str], Base | None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from squasher.digest import Digest
 from squasher.errors import BaseNotFoundError, UsageError
-from squasher.image.model import Image, rows, rows_fit, rows_with_layer
+from squasher.image.model import Archive, Image, rows, rows_fit, rows_with_layer
 from squasher.image.references import normalise_tag, same_name
 
 _ROWS = re.compile(r"[0-9]{1,5}")
@@ -61,8 +61,28 @@ class Base:
 Fetch = Callable[[str], Sequence[Base] | None]
 
 
+#: Returns what an engine that may be asked knows of the image of that name; None if it has none.
+Ask = Callable[[str], Base | None]
+
+
 def fetch_nothing(text: str) -> None:
     """Return None: no archive is opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the base of an image is looked for.
+
+    others    images of the same archive
+    fetch     opens the archive or transport that a text names
+    ask       for images of an engine
+    lenders   archives that lend the image layers
+    """
+
+    others: Sequence[Image] = ()
+    fetch: Fetch = fetch_nothing
+    ask: Ask = fetch_nothing
+    lenders: Sequence[Archive] = ()
 
 
 def of_image(image: Image) -> Base:

@@ -12,9 +12,8 @@ from squasher.blobs.content import Content, Part
 from squasher.errors import UsageError, placed
 from squasher.image import auto_base
 from squasher.image import base as bases
-from squasher.image.auto_base import Ask
-from squasher.image.base import Fetch, Split, fetch_nothing
-from squasher.image.model import Archive, Image, Layer
+from squasher.image.base import Fetch, Sources, Split, fetch_nothing
+from squasher.image.model import Image, Layer
 from squasher.image.references import normalise_tag
 from squasher.layers.apply import apply
 from squasher.layers.content import Scan, extract, readable, same_content
@@ -67,7 +66,7 @@ def squash(
     job = Job(tmp_dir, progress)
     try:
         with job.verified():
-            return begin(image, options, job, onto=onto, others=others, fetch=fetch)
+            return begin(image, options, Sources(others, fetch), job, onto=onto)
     except BaseException:
         job.close()
         raise
@@ -76,18 +75,15 @@ def squash(
 def begin(
     image: Image,
     options: Options,
+    sources: Sources,
     job: Job,
     *,
     onto: Image | None = None,
-    others: Sequence[Image] = (),
-    fetch: Fetch = fetch_nothing,
-    ask: Ask = lambda name: None,
-    lenders: Sequence[Archive] = (),
     zstd: bool = True,
 ) -> Squashed:
     """Squash as part of `job`: the result holds only once `job.settle()` has returned.
 
-    Without `zstd`, compress="auto" takes gzip instead. `ask` and `lenders` are for the base "auto".
+    Without `zstd`, compress="auto" takes gzip instead.
     """
     if onto is not None and (options.base, options.keep_layers) != (None, None):
         raise UsageError("--onto keeps all layers of the previous image: give no other base")
@@ -95,12 +91,12 @@ def begin(
     if options.keep_layers is not None:
         split = bases.keep(image, options.keep_layers)
     elif options.base == auto_base.AUTO:
-        split, why = auto_base.resolve(image, others, ask, lenders)
+        split, why = auto_base.resolve(image, sources.others, sources.ask, sources.lenders)
         told = (f"the base is {why}",)
     elif options.base is not None:
         if bases.may_be_digest(options.base):
             image = name_blobs(image, job)
-        split = bases.resolve(image, options.base, others, fetch)
+        split = bases.resolve(image, options.base, sources.others, sources.fetch)
     else:
         split = Split(0)
     made_from = origins(image, split.base, onto)
