@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import pwd
 import re
@@ -169,17 +170,19 @@ def test_a_symlink_to_itself_is_an_error(image: Path, folder: Path) -> None:
     assert os.listdir(folder) == ["loop"]
 
 
-def test_a_fifo_is_written_like_a_pipe(image: Path, folder: Path) -> None:
-    fifo = folder / "fifo"
+@pytest.mark.parametrize("name", ["fifo", "fifo.tar.gz"])
+def test_a_fifo_is_written_like_a_pipe(image: Path, folder: Path, name: str) -> None:
+    fifo = folder / name
     os.mkfifo(fifo)
     got: list[bytes] = []
     reader = threading.Thread(target=lambda: got.append(fifo.read_bytes()))
     reader.start()
     assert squash(image, "-o", fifo).returncode == 0
     reader.join()
-    assert got == [expected()]
+    (found,) = got
+    assert (gzip.decompress(found) if name.endswith(".gz") else found) == expected()
     assert stat.S_ISFIFO(fifo.stat().st_mode)
-    assert os.listdir(folder) == ["fifo"]
+    assert os.listdir(folder) == [name]
 
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
