@@ -154,11 +154,14 @@ class Job:
     def explained(self, place: str = "") -> Iterator[None]:
         """Raise what has failed in another thread, with its `place`, instead of what fails inside.
 
-        What a damaged layer says may be anything: that it is damaged explains it better.
+        What a damaged layer says may be anything: that it is damaged explains it better. An option
+        that is wrong whatever the layers say waits for nothing.
         """
         try:
             yield
         except UsageError:
+            if self._work.ranked:
+                self.settle(place)
             raise
         except (SquasherError, Cancelled):
             self.settle(place)

@@ -80,6 +80,11 @@ class Work:
         self._threads: set[threading.Thread] = set()
         self._lock = threading.Lock()
 
+    @property
+    def ranked(self) -> bool:
+        """Tell whether any ranks were given."""
+        return self._ranks > 0
+
     def ranks(self, count: int) -> range:
         """Return ranks for `count` tasks, above all that were given before."""
         first, self._ranks = self._ranks, self._ranks + count

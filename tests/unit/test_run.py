@@ -149,10 +149,17 @@ def test_who_was_stopped_tells_why() -> None:
     assert str(caught.value) == "damaged"
 
 
-def test_a_usage_error_waits_for_nothing() -> None:
+def test_a_usage_error_before_any_layer_is_read_waits_for_nothing() -> None:
     with Job() as job, pytest.raises(UsageError, match=r"^no$"), job.explained("image.tar"):  # noqa: PT012
         job.start(failing("damaged"))
         raise UsageError("no")
+
+
+def test_damage_explains_a_usage_error_that_layers_led_to() -> None:
+    with Job() as job, pytest.raises(ArchiveError, match="damaged"), job.explained("image.tar"):  # noqa: PT012
+        (rank,) = job.ranks(1)
+        job.ranked(rank).start(failing("damaged"))
+        raise UsageError("more than 125 layers")
 
 
 def test_a_signal_is_not_swallowed_by_work_for_others() -> None:
