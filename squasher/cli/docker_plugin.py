@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -26,6 +27,8 @@ _NAME = "docker-squash"
 _CALLER = "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND"
 #: A socket that the client closes when it is told to end.
 _SOCKET = "DOCKER_CLI_PLUGIN_SOCKET"
+#: Seconds between the end of the socket and ours: a busy machine may bring a signal late.
+_CTRL_C_FIRST = 0.5
 
 _SHORT = "H:c:l:Dh"
 _SWITCHES = ("debug", "help", "tls", "tlsverify")
@@ -177,7 +180,8 @@ def _of_daemon(text: str) -> str:
 def end_with_docker(environment: Mapping[str, str]) -> None:
     """Have this process end, as by SIGTERM, when the docker client does or is told to.
 
-    The client does not pass signals on: it closes a socket. Clients before 25 have none.
+    The client does not pass signals on: it closes a socket. Clients before 25 have none. On Ctrl-C
+    it does so at once, but the signal has come here as well, and says which exit code it is.
     """
     import socket
     import threading
@@ -198,6 +202,7 @@ def end_with_docker(environment: Mapping[str, str]) -> None:
         with line, suppress(OSError):
             while line.recv(1):
                 pass
+        time.sleep(_CTRL_C_FIRST)
         # A command that has given its signals back is about to end with its own exit code.
         if callable(signal.getsignal(signal.SIGTERM)):
             os.kill(os.getpid(), signal.SIGTERM)

@@ -214,6 +214,26 @@ def test_it_is_not_ended_while_it_ends(tmp_path: Path, monkeypatch: pytest.Monke
     assert not ended.is_set()
 
 
+def test_ctrl_c_that_comes_after_the_client_has_hung_up_is_what_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = killed(monkeypatch, tmp_path)
+
+    def comes(seconds: float) -> None:
+        monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_IGN)
+
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket")
+        server.listen()
+        before = set(threading.enumerate())
+        docker_plugin.end_with_docker({"DOCKER_CLI_PLUGIN_SOCKET": "socket"})
+        (thread,) = set(threading.enumerate()) - before
+        monkeypatch.setattr(time, "sleep", comes)
+        server.accept()[0].close()
+        thread.join()
+    assert not ended.is_set()
+
+
 @pytest.mark.parametrize("environment", [{}, {"DOCKER_CLI_PLUGIN_SOCKET": "/nowhere"}])
 def test_older_clients_have_no_socket(
     environment: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
