@@ -187,13 +187,12 @@ def _squash(request: Request, opened: _Opened, job: Job) -> list[Squashed]:
     )
     source = request.source
     of_daemon = isinstance(source, Location) and source.kind == "docker-daemon"
-    ask = functools.cache(daemon.find_base) if daemon_base or of_daemon else lambda name: None
+    ask = functools.cache(daemon.find_base) if daemon_base or of_daemon else bases.fetch_nothing
     lent = opened.lenders.archives() if options.base == auto_base.AUTO else ()
-    done = []
+    zstd, done = target.form == "oci", []
     for image, previous in zip_longest(archive.images, opened.previous):
         others = _others(image, opened.whole, archive)
         sources = bases.Sources(others, functools.partial(_fetch_for, image, fetch), ask, lent)
-        zstd = target.form == "oci"
         with placed(archive.name), job.explained():
             done.append(begin(image, options, sources, job, onto=previous, zstd=zstd))
     if request.max_dead is not None:

@@ -159,12 +159,9 @@ class Job:
         """
         try:
             yield
-        except UsageError:
-            if self._work.ranked:
+        except (SquasherError, Cancelled) as error:
+            if self._work.ranked or not isinstance(error, UsageError):
                 self.settle(place)
-            raise
-        except (SquasherError, Cancelled):
-            self.settle(place)
             raise
 
     @contextmanager

@@ -256,7 +256,7 @@ def inspect(
         books, dive, places = Books(), Ledger(), layer_places(image)
         scans: list[Scan] = []
         with job.verified():  # no conclusion from damaged layers
-            for done, changes in scan(image, 0, job, max_size):
+            for done, changes in scan(image, 0, job, max_size, places):
                 with placed(places[len(scans)]):
                     books.add(changes)  # first: it refuses what says far more than it spells out
                 dive.add(changes)

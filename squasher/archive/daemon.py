@@ -189,6 +189,7 @@ def base(name: str) -> Base:
     """Return the image `name` as a base: its layers. Raises EngineError, BaseNotFoundError."""
     with _client() as client:
         found = _inspect(client, name)[1]
+        manifest = _in_containerd(client)
     layers = found["RootFS"].get("Layers") or ()
     names = tuple(found.get("RepoTags") or ())
     platform = "/".join(filter(None, map(found.get, ("Os", "Architecture", "Variant"))))
@@ -199,7 +200,7 @@ def base(name: str) -> Base:
         names=names,
         platform=platform,
         image_id=identity,
-        manifest=identity if keeps_blobs() else None,  # or the index's
+        manifest=identity if manifest else None,  # or the index's
     )
 
 
@@ -212,13 +213,22 @@ def find_base(name: str) -> Base | None:
 
 
 def keeps_blobs() -> bool:
+    """Tell whether the daemon stores layers as they come. False if unknown."""
+    try:
+        with _client() as client:
+            return _in_containerd(client)
+    except EngineError:  # whoever loads will be told
+        return False
+
+
+def _in_containerd(client: Any) -> bool:
     """Tell whether images lie in containerd's store: layers as they come, named by manifests.
 
     False if unknown: whoever answers as the daemon may refuse to say.
     Source: moby, daemon/info.go; docs, "containerd image store".
     """
     try:
-        with _client() as client:
+        with _errors():
             status = client.info().get("DriverStatus") or ()
     except EngineError:
         return False

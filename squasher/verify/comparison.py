@@ -135,7 +135,7 @@ class _Side:
         self.tree = Tree()
         self.scans: list[Scan] = []
         places = layer_places(image)
-        for done, changes in scan(image, 0, job):
+        for done, changes in scan(image, 0, job, places=places):
             with placed(places[changes.layer]):
                 apply(self.tree, changes.clamped(latest), strict=False)
             self.scans.append(done)

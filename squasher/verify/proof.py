@@ -149,7 +149,7 @@ def _read(
     """Return the layers of `image` as read, `new` ones from `first` on, and the tree they make."""
     scans: list[Scan] = []
     tree, places = Tree(), layer_places(image)
-    for done, changes in scan(image, 0, job):
+    for done, changes in scan(image, 0, job, places=places):
         made = first is not None and changes.layer >= first
         if latest is not None:
             changes = _clamp(changes, latest, made=made)

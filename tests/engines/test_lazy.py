@@ -62,7 +62,7 @@ def test_kept_layers_are_still_pulled_in_parts(podman: Podman, tmp_path: Path, f
     before, after = chunked(podman, tmp_path / "before.tar"), tmp_path / "after.tar"
     tree, kept = podman.tree(TAG), podman.layer_digests(TAG)[:1]
     if podman.version.startswith("4."):  # it leaves out zeros at a tar's end, which diff_ids count
-        with pytest.raises(squasher.DigestMismatchError, match=r"layer \d of 3: diff_id"):
+        with pytest.raises(squasher.DigestMismatchError, match="layer 1 of 3: diff_id"):
             squasher.squash_archive(before, after, keep_layers=1, form=form)
         return
     squasher.squash_archive(before, after, keep_layers=1, form=form, verify=True)

@@ -161,6 +161,17 @@ def test_a_base_of_the_daemon(kind: str, status: list[list[str]] | None, out: Pa
     assert base["uri"].startswith("pkg:docker/os@12")
 
 
+def test_a_base_of_a_daemon_that_does_not_tell_its_store(out: Path) -> None:
+    """Proxies of the socket often refuse that request: the base is found all the same."""
+    identity = "sha256:" + "b" * 64
+    with running() as daemon, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOCKER_HOST", daemon.host)
+        daemon.put("os:12", identity, [f"sha256:{sha256(LAYERS[0])}"], b"")
+        daemon.answers["GET /info"] = (403, "forbidden")
+        document = stated(out, "-f", "docker-daemon:os:12", "-o", out / "x.tar", stdin=IMAGE)
+    assert dependencies(document)[1] == ("base", "config", "b" * 64)
+
+
 def test_a_base_that_the_image_names(out: Path) -> None:
     """Another image of the archive, which a label names."""
     base = archive(BASE, tags=["os:12"])
